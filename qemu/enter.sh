@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# enter.sh ROOT REPO CACHE [-b FROM:TO]... [-C DIR] CMD...
+#
+# The inner half of in_root: runs as root of a private mount namespace, makes
+# ROOT's mounts there, and becomes CMD. The root itself is mounted read-only.
+set -euo pipefail
+
+root=$1 repo=$2 cache=$3
+shift 3
+dir=/repo
+binds=("$repo:/repo" "$cache:/cache")
+while [ $# -gt 0 ]; do
+	case $1 in
+	-b) binds+=("$2") && shift 2 ;;
+	-C) dir=$2 && shift 2 ;;
+	*) break ;;
+	esac
+done
+
+for bind in "${binds[@]}"; do
+	mkdir -p "$root/${bind#*:}"
+done
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs tmpfs "$root/run"
+mount -t tmpfs tmpfs "$root/root"
+for bind in "${binds[@]}"; do
+	mount --bind "${bind%%:*}" "$root/${bind#*:}"
+done
+# Name resolution and the trusted certificates are the host's business.
+for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
+	[ ! -e "$file" ] || [ ! -e "$root$file" ] || mount --bind "$(readlink -f "$file")" "$root$file"
+done
+
+exec env -i \
+	PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" \
+	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
+	${no_proxy:+no_proxy="$no_proxy"} \
+	KSERIES="${KSERIES:-}" FLAVOUR="${FLAVOUR:-}" KRELEASE="${KRELEASE:-}" \
+	chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$dir" "$@"
