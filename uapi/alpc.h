@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/*
+ * ALPC for Linux: asynchronous local procedure call ports.
+ *
+ * This header is the only hand-written statement of the ABI. The reference,
+ * with every errno and outcome of every ioctl, is alpc.rst beside it.
+ *
+ * Every argument structure has fixed-width, naturally aligned fields, no
+ * padding, and one layout for 32-bit and 64-bit callers. Pointers travel as
+ * __u64. A structure grows only at its end: the size encoded in the ioctl
+ * number says which version the caller knows. A larger one than the kernel
+ * knows is accepted when the unknown tail is zero (else E2BIG), a smaller one
+ * is extended with zeroes. Unknown flags and non-zero reserved fields are
+ * refused with EINVAL.
+ */
+#ifndef _UAPI_LINUX_ALPC_H
+#define _UAPI_LINUX_ALPC_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Version 0 may still change without notice. */
+#define ALPC_ABI_VERSION	0
+
+/* ------------------------------------------------------------------ limits */
+
+#define ALPC_NAME_MAX		255	/* bytes of a port name, no NUL */
+#define ALPC_ACL_MAX		256	/* entries of an access control list */
+#define ALPC_MESSAGE_DEFAULT	4096	/* default maximum payload in bytes */
+#define ALPC_MESSAGE_MAX	65536	/* largest payload a port may allow */
+#define ALPC_LPC_MESSAGE_MAX	256	/* largest payload of an LPC-mode port */
+#define ALPC_CALLBACK_DEPTH_MAX	64	/* nested calls in one conversation */
+
+/* -------------------------------------------------------------- port flags */
+
+/* Synchronous and one-way messages of at most ALPC_LPC_MESSAGE_MAX bytes. */
+#define ALPC_PORT_LPC_MODE	0x00001000u
+/* Serve messages in strict order of arrival, not connections in turn. */
+#define ALPC_PORT_ARRIVAL_ORDER	0x00000001u
+/* The acl fields are present: without this flag only the owner connects. */
+#define ALPC_PORT_ACL		0x00000002u
+
+/* ------------------------------------------- access control lists, accepts */
+
+#define ALPC_RIGHT_CONNECT	0x00000001u
+/* Reserved rights: nothing grants or asks them yet. */
+#define ALPC_RIGHT_VIEW		0x00000002u
+#define ALPC_RIGHT_HANDLE	0x00000004u
+#define ALPC_RIGHT_MEMORY	0x00000008u
+#define ALPC_RIGHT_IMPERSONATE	0x00000010u
+#define ALPC_RIGHT_CALLBACK	0x00000020u
+
+#define ALPC_ACL_ALLOW		1u
+#define ALPC_ACL_DENY		2u
+
+#define ALPC_ACL_USER		1u	/* effective user id equals id */
+#define ALPC_ACL_GROUP		2u	/* effective or supplementary group */
+#define ALPC_ACL_EVERYONE	3u	/* id must be 0 */
+
+/**
+ * struct alpc_acl_entry - one entry of an access control list
+ * @type: ALPC_ACL_ALLOW or ALPC_ACL_DENY.
+ * @who: ALPC_ACL_USER, ALPC_ACL_GROUP or ALPC_ACL_EVERYONE.
+ * @id: User or group id in the caller's user namespace.
+ * @rights: ALPC_RIGHT_* the entry settles. Entries are read in order, and a
+ *	right is settled by the first matching entry that names it. A right
+ *	that no entry settles is denied.
+ * @reserved: Zero.
+ */
+struct alpc_acl_entry {
+	__u16 type;
+	__u16 who;
+	__u32 id;
+	__u32 rights;
+	__u32 reserved;
+};
+
+/* What a port accepts from its peers. All bits are reserved: EOPNOTSUPP. */
+#define ALPC_TAKE_VIEWS	0x00000001u
+#define ALPC_TAKE_HANDLES	0x00000002u
+#define ALPC_TAKE_MEMORY	0x00000004u
+#define ALPC_TAKE_SECURITY	0x00000008u
+#define ALPC_TAKE_DIRECT	0x00000010u
+
+/* ---------------------------------------------------------- message types */
+
+#define ALPC_TYPE_REQUEST		1u	/* a request, one-way message or callback */
+#define ALPC_TYPE_REPLY			2u	/* answer to a request or callback */
+#define ALPC_TYPE_DATAGRAM		3u	/* one-way: nothing can be replied */
+#define ALPC_TYPE_LOST_REPLY		4u	/* notice: no reply will come */
+#define ALPC_TYPE_PORT_CLOSED		5u	/* notice: the client has gone */
+#define ALPC_TYPE_CLIENT_DIED		6u	/* notice, reserved */
+#define ALPC_TYPE_CONNECTION_REQUEST	10u	/* accept or refuse it */
+#define ALPC_TYPE_CONNECTION_REPLY	11u	/* the connection was accepted */
+#define ALPC_TYPE_CANCELED		12u	/* notice: the held request is void */
+#define ALPC_TYPE_CONNECTION_REFUSED	13u	/* the connection was refused */
+
+/* The conversation is open: the receiver owes an answer or a release. */
+#define ALPC_TYPE_FLAG_CONTINUATION	0x2000u
+
+/* ---------------------------------------------------------------- outcomes */
+
+/*
+ * What happened, finer than errno. The errno that goes with each is in the
+ * comment; ALPC_OUTCOME_OK goes with success.
+ */
+#define ALPC_OUTCOME_OK			0u
+#define ALPC_OUTCOME_REFUSED		1u	/* ECONNREFUSED: the server refused */
+#define ALPC_OUTCOME_NOT_CONNECTED	2u	/* ENOTCONN: not accepted yet */
+#define ALPC_OUTCOME_DISCONNECTED	3u	/* EPIPE: the peer ended the connection */
+#define ALPC_OUTCOME_CLOSED		4u	/* ESHUTDOWN: this port was disconnected */
+#define ALPC_OUTCOME_LOST		5u	/* ECONNRESET: received, but no reply will come */
+#define ALPC_OUTCOME_CANCELED		6u	/* ECANCELED: the request was cancelled */
+#define ALPC_OUTCOME_ALREADY_RECEIVED	7u	/* EALREADY, or success of a plain cancel */
+#define ALPC_OUTCOME_TIMED_OUT		8u	/* ETIMEDOUT: nothing sent, nothing received */
+#define ALPC_OUTCOME_TIMED_OUT_SENT	9u	/* ETIMEDOUT: sent, nothing received */
+#define ALPC_OUTCOME_INTERRUPTED	10u	/* EINTR: nothing sent, nothing received */
+#define ALPC_OUTCOME_INTERRUPTED_SENT	11u	/* EINTR: sent, the request lives on */
+#define ALPC_OUTCOME_NOT_FOUND		12u	/* ENOENT: no such conversation */
+#define ALPC_OUTCOME_NOT_OWNER		13u	/* EPERM: the other side has the turn */
+#define ALPC_OUTCOME_STALE_TURN		14u	/* ESTALE: not the header received last */
+#define ALPC_OUTCOME_WRONG_KIND		15u	/* EPROTO: not that kind of conversation */
+#define ALPC_OUTCOME_BUFFER_TOO_SMALL	16u	/* ENOBUFS: recv_length says how much */
+#define ALPC_OUTCOME_TOO_LONG		17u	/* EMSGSIZE: above the port's maximum */
+#define ALPC_OUTCOME_QUEUE_FULL		18u	/* EAGAIN: the share of the queue is full */
+#define ALPC_OUTCOME_LIMIT		19u	/* EDQUOT: a per-user or per-port limit */
+#define ALPC_OUTCOME_NAME_IN_USE	20u	/* EADDRINUSE */
+#define ALPC_OUTCOME_NAME_NOT_FOUND	21u	/* ENOENT: no port of that name */
+#define ALPC_OUTCOME_ACCESS_DENIED	22u	/* EACCES: the port's ACL says no */
+#define ALPC_OUTCOME_SERVER_MISMATCH	23u	/* EACCES: not the required server */
+#define ALPC_OUTCOME_TOO_DEEP		24u	/* ELOOP: ALPC_CALLBACK_DEPTH_MAX */
+
+/* ---------------------------------------------------------------- timeouts */
+
+/*
+ * How the timeout field is read: two-valued bits inside a flags word. An
+ * expired absolute time and a relative zero never block.
+ */
+#define ALPC_TIMEOUT_MASK		0x00000007u
+#define ALPC_TIMEOUT_INFINITE		0u	/* timeout must be 0 */
+#define ALPC_TIMEOUT_RELATIVE		1u	/* nanoseconds from now */
+#define ALPC_TIMEOUT_MONOTONIC		2u	/* absolute, CLOCK_MONOTONIC */
+#define ALPC_TIMEOUT_BOOTTIME		3u	/* absolute, CLOCK_BOOTTIME */
+#define ALPC_TIMEOUT_REALTIME		4u	/* absolute, CLOCK_REALTIME, follows clock steps */
+
+/* ------------------------------------------------------ message attributes */
+
+/*
+ * An attribute container is struct alpc_attributes followed directly by one
+ * structure for each allocated bit, highest bit first.
+ */
+#define ALPC_ATTR_SECURITY		0x80000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_VIEW			0x40000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_CONTEXT		0x20000000u
+#define ALPC_ATTR_HANDLE		0x10000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_TOKEN			0x08000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_DIRECT		0x04000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_WORK_ON_BEHALF	0x02000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_MEMORY		0x01000000u	/* reserved, EOPNOTSUPP */
+
+/**
+ * struct alpc_attributes - head of an attribute container
+ * @allocated: ALPC_ATTR_* for which a structure follows.
+ * @valid: Subset of @allocated. Sending: the attributes that travel.
+ *	Receiving: written by the kernel, the attributes it filled in.
+ */
+struct alpc_attributes {
+	__u32 allocated;
+	__u32 valid;
+};
+
+/**
+ * struct alpc_attr_context - the CONTEXT attribute
+ * @port_context: Out: the receiving side's context value of the connection.
+ *	Ignored on send.
+ * @message_context: The receiving side's own value for this conversation.
+ *	On send: the value to give back to this side with every later message
+ *	of the conversation. 0 until it is set.
+ * @id: Out: the conversation. Ignored on send.
+ * @sequence: Out: number of the message on the receiving port, from 1.
+ *	Ignored on send.
+ * @callback_id: Out: the turn. Ignored on send.
+ * @reserved: Zero.
+ */
+struct alpc_attr_context {
+	__u64 port_context;
+	__u64 message_context;
+	__u64 id;
+	__u64 sequence;
+	__u32 callback_id;
+	__u32 reserved;
+};
+
+/* ------------------------------------------------------------------- QUERY */
+
+/* Features, see struct alpc_query. */
+#define ALPC_FEATURE_PORTS		0x00000001u	/* ports, connections, messages */
+#define ALPC_FEATURE_IPC_NAMESPACES	0x00000002u	/* names are per IPC namespace */
+
+/**
+ * struct alpc_query - version, features and default limits
+ * @abi_version: Out: ALPC_ABI_VERSION of the kernel side.
+ * @reserved: Zero.
+ * @features: Out: ALPC_FEATURE_* that work on this kernel.
+ * @ports_per_user: Out: connection ports one user may have.
+ * @connections_per_user: Out: connections one user may have begun.
+ * @conversations_per_user: Out: conversations one user may have open.
+ * @conversations_per_connection: Out: open conversations of one connection.
+ * @queue_messages: Out: default share of a connection, in messages.
+ * @queue_bytes: Out: default share of a connection, in bytes.
+ * @port_messages: Out: messages queued at one connection port in all.
+ * @port_bytes: Out: bytes queued at one connection port in all.
+ * @pending_connections: Out: connection requests waiting at one port.
+ * @connections_per_port: Out: connections of one port.
+ */
+struct alpc_query {
+	__u32 abi_version;
+	__u32 reserved;
+	__u64 features;
+	__u32 ports_per_user;
+	__u32 connections_per_user;
+	__u32 conversations_per_user;
+	__u32 conversations_per_connection;
+	__u32 queue_messages;
+	__u32 queue_bytes;
+	__u32 port_messages;
+	__u32 port_bytes;
+	__u32 pending_connections;
+	__u32 connections_per_port;
+};
+
+/* ------------------------------------------------------------- CREATE_PORT */
+
+/**
+ * struct alpc_create_port - make a connection port
+ * @name: Pointer to @name_length bytes of UTF-8, or 0 for an anonymous port.
+ * @acl: Pointer to @acl_count entries; 0 unless ALPC_PORT_ACL.
+ * @context: Value given back with connection requests and their notices.
+ * @name_length: At most ALPC_NAME_MAX; 0 for an anonymous port.
+ * @acl_count: At most ALPC_ACL_MAX. 0 with ALPC_PORT_ACL admits nobody.
+ * @flags: ALPC_PORT_*.
+ * @max_message_length: Largest payload in bytes, at most ALPC_MESSAGE_MAX;
+ *	0 for the default (ALPC_MESSAGE_DEFAULT, or ALPC_LPC_MESSAGE_MAX with
+ *	ALPC_PORT_LPC_MODE).
+ * @queue_messages: Messages a connection may have queued in one direction;
+ *	0 for the default. Above the default: EINVAL.
+ * @queue_bytes: The same in bytes.
+ * @max_connections: Connections the port may have; 0 for the default.
+ * @accept: ALPC_TAKE_*.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ */
+struct alpc_create_port {
+	__u64 name;
+	__u64 acl;
+	__u64 context;
+	__u32 name_length;
+	__u32 acl_count;
+	__u32 flags;
+	__u32 max_message_length;
+	__u32 queue_messages;
+	__u32 queue_bytes;
+	__u32 max_connections;
+	__u32 accept;
+	__u32 outcome;
+	__u32 reserved;
+};
+
+/* ----------------------------------------------------------------- CONNECT */
+
+/* Return at once; the answer arrives in the client port's queue. */
+#define ALPC_CONNECT_ASYNC		0x00000010u
+/* The creator of the port must have had this effective user or group id. */
+#define ALPC_CONNECT_REQUIRE_UID	0x00000020u
+#define ALPC_CONNECT_REQUIRE_GID	0x00000040u
+/*
+ * In/out: the request has been sent and fd is its pending client port. Set by
+ * the kernel when a signal ends the wait, so that a restart only waits.
+ */
+#define ALPC_CONNECT_SENT		0x00000080u
+
+/**
+ * struct alpc_connect - connect to a port
+ * @name: Pointer to @name_length bytes; 0 on a connect descriptor.
+ * @send_data: Pointer to @send_length bytes of payload for the server.
+ * @recv_data: Pointer to @recv_capacity bytes for the server's answer. 0
+ *	with a capacity drops the answer.
+ * @context: Value given back with every message this client port receives.
+ * @name_length: At most ALPC_NAME_MAX; 0 on a connect descriptor.
+ * @send_length: At most the port's maximum.
+ * @recv_capacity: In bytes.
+ * @required_uid: With ALPC_CONNECT_REQUIRE_UID, in the caller's namespace.
+ * @required_gid: With ALPC_CONNECT_REQUIRE_GID, in the caller's namespace.
+ * @max_message_length: Largest payload this client port takes; 0 for the
+ *	port's. The smaller of both counts.
+ * @queue_messages: Messages the client port may have queued; 0 for the port's.
+ * @queue_bytes: The same in bytes.
+ * @accept: ALPC_TAKE_*.
+ * @reserved: Zero.
+ * @timeout: See ALPC_TIMEOUT_*. Rewritten to an absolute time when a signal
+ *	ends the wait.
+ * @flags: ALPC_CONNECT_* and ALPC_TIMEOUT_*.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @fd: In/out with ALPC_CONNECT_SENT; else -1 or 0 in, untouched.
+ * @recv_length: Out: bytes of the answer, or bytes needed.
+ * @server_pid: Out: process that accepted, in the caller's namespace, or 0.
+ * @server_uid: Out: its effective user id, in the caller's namespace.
+ * @server_gid: Out: its effective group id, in the caller's namespace.
+ * @reserved1: Zero.
+ */
+struct alpc_connect {
+	__u64 name;
+	__u64 send_data;
+	__u64 recv_data;
+	__u64 context;
+	__u32 name_length;
+	__u32 send_length;
+	__u32 recv_capacity;
+	__u32 required_uid;
+	__u32 required_gid;
+	__u32 max_message_length;
+	__u32 queue_messages;
+	__u32 queue_bytes;
+	__u32 accept;
+	__u32 reserved;
+	__u64 timeout;
+	__u32 flags;
+	__u32 outcome;
+	__s32 fd;
+	__u32 recv_length;
+	__u32 server_pid;
+	__u32 server_uid;
+	__u32 server_gid;
+	__u32 reserved1;
+};
+
+/* ------------------------------------------------------------------ ACCEPT */
+
+/* Refuse: the payload goes to the client, and no port is made. */
+#define ALPC_REFUSE		0x00000001u
+
+/**
+ * struct alpc_accept - accept or refuse a received connection request
+ * @id: The request's id.
+ * @send_data: Pointer to @send_length bytes of payload for the client.
+ * @context: Port context of the connection: bound before the client can send,
+ *	given back with every message from this client.
+ * @send_length: At most the connection's maximum.
+ * @flags: 0 or ALPC_REFUSE.
+ * @max_message_length: Largest payload of the connection; 0 for the port's.
+ *	Above the port's: EINVAL.
+ * @queue_messages: Share of this connection; 0 for the port's.
+ * @queue_bytes: The same in bytes.
+ * @accept: ALPC_TAKE_*.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ */
+struct alpc_accept {
+	__u64 id;
+	__u64 send_data;
+	__u64 context;
+	__u32 send_length;
+	__u32 flags;
+	__u32 max_message_length;
+	__u32 queue_messages;
+	__u32 queue_bytes;
+	__u32 accept;
+	__u32 outcome;
+	__u32 reserved;
+};
+
+/* ------------------------------------------------------- SEND_WAIT_RECEIVE */
+
+/* Send send_data: a new message when send_id is 0, else into send_id. */
+#define ALPC_SEND			0x00000010u
+/* Receive the next message of the port, or with ALPC_SYNC the answer. */
+#define ALPC_RECEIVE			0x00000020u
+/*
+ * Wait for the next message of this conversation and for no other. New
+ * message: a synchronous request. Into a held conversation: a callback.
+ */
+#define ALPC_SYNC			0x00000040u
+/*
+ * Give the conversation up. New message: one-way. Into a held conversation:
+ * the final reply.
+ */
+#define ALPC_RELEASE			0x00000080u
+/* With ALPC_SYNC, into a held callback: answer it, then wait on. */
+#define ALPC_ANSWER			0x00000100u
+/* With ALPC_RELEASE into a held conversation: send nothing, just let go. */
+#define ALPC_DISCARD			0x00000200u
+/* Never wait for room in the queue: QUEUE_FULL instead. */
+#define ALPC_NONBLOCK			0x00000400u
+/*
+ * In/out: the send has been committed. Set by the kernel whenever the send
+ * part is done. A call that starts with it set skips the send; with ALPC_SYNC
+ * it waits for the next message of conversation send_id.
+ */
+#define ALPC_SENT			0x00000800u
+
+/**
+ * struct alpc_transfer - argument of ALPC_IOC_SEND_WAIT_RECEIVE
+ * @send_data: Pointer to @send_length bytes of payload.
+ * @recv_data: Pointer to @recv_capacity bytes. May be the same memory.
+ * @send_attributes: Pointer to an attribute container, or 0.
+ * @recv_attributes: Pointer to an attribute container, or 0.
+ * @send_length: In bytes.
+ * @recv_capacity: In bytes.
+ * @send_callback_id: Turn of @send_id as received last; 0 for a new message.
+ * @reserved: Zero.
+ * @timeout: See ALPC_TIMEOUT_*. Rewritten to an absolute time, and the flags
+ *	with it, when a signal ends the wait.
+ * @flags: ALPC_SEND, ALPC_RECEIVE, …, and ALPC_TIMEOUT_*.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @send_id: In: 0 for a new message. Out: the conversation sent into, 0 for
+ *	a one-way message.
+ * @id: Out: the received message's conversation, 0 when it was one-way.
+ * @callback_id: Out: its turn. An answer must carry it.
+ * @type: Out: ALPC_TYPE_*.
+ * @type_flags: Out: ALPC_TYPE_FLAG_*.
+ * @recv_length: Out: bytes received, or bytes needed with BUFFER_TOO_SMALL.
+ * @pid: Out: sender's process in the receiver's pid namespace, 0 if it has
+ *	no id there.
+ * @tid: Out: sender's thread, likewise.
+ * @uid: Out: sender's effective user id in the receiver's user namespace;
+ *	the overflow id if it has none there.
+ * @gid: Out: sender's effective group id, likewise.
+ * @reserved1: Zero.
+ * @port_context: Out: this side's context value of the connection.
+ * @sequence: Out: number of the message on this port, from 1.
+ */
+struct alpc_transfer {
+	__u64 send_data;
+	__u64 recv_data;
+	__u64 send_attributes;
+	__u64 recv_attributes;
+	__u32 send_length;
+	__u32 recv_capacity;
+	__u32 send_callback_id;
+	__u32 reserved;
+	__u64 timeout;
+	__u32 flags;
+	__u32 outcome;
+	__u64 send_id;
+	__u64 id;
+	__u32 callback_id;
+	__u16 type;
+	__u16 type_flags;
+	__u32 recv_length;
+	__u32 pid;
+	__u32 tid;
+	__u32 uid;
+	__u32 gid;
+	__u32 reserved1;
+	__u64 port_context;
+	__u64 sequence;
+};
+
+/* ------------------------------------------------------------------ CANCEL */
+
+/* Cancel only what the other side has not received. */
+#define ALPC_CANCEL_TRY			0x00000001u
+
+/**
+ * struct alpc_cancel - cancel a conversation
+ * @id: The conversation. Its requester and its holder may cancel it.
+ * @flags: 0 or ALPC_CANCEL_TRY.
+ * @outcome: Out: ALPC_OUTCOME_*. ALREADY_RECEIVED with success means that
+ *	the holder had received the request: it gets a notice.
+ */
+struct alpc_cancel {
+	__u64 id;
+	__u32 flags;
+	__u32 outcome;
+};
+
+/* -------------------------------------------------------------- DISCONNECT */
+
+/* What is queued and needs no answer can still be received. */
+#define ALPC_DISCONNECT_NO_FLUSH	0x00000001u
+
+/**
+ * struct alpc_disconnect - end a connection, or a whole connection port
+ * @flags: 0 or ALPC_DISCONNECT_NO_FLUSH.
+ * @reserved: Zero.
+ */
+struct alpc_disconnect {
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* -------------------------------------------------------------- QUERY_PORT */
+
+#define ALPC_ROLE_CONNECTION		1u	/* connection port */
+#define ALPC_ROLE_SERVER		2u	/* server communication port */
+#define ALPC_ROLE_CLIENT		3u	/* client communication port */
+#define ALPC_ROLE_CONNECT		4u	/* connect descriptor */
+
+#define ALPC_STATE_OPEN			1u	/* listening, or connected */
+#define ALPC_STATE_PENDING		2u	/* not accepted yet */
+#define ALPC_STATE_REFUSED		3u
+#define ALPC_STATE_DISCONNECTED		4u	/* by either side */
+
+/**
+ * struct alpc_query_port - what a descriptor is
+ * @role: Out: ALPC_ROLE_*.
+ * @state: Out: ALPC_STATE_*.
+ * @flags: Out: ALPC_PORT_* of the connection port.
+ * @max_message_length: Out: largest payload in bytes.
+ * @queue_messages: Out: share in messages.
+ * @queue_bytes: Out: share in bytes.
+ * @queued_messages: Out: messages waiting to be received here.
+ * @queued_bytes: Out: their bytes.
+ * @connections: Out: connections of a connection port.
+ * @conversations: Out: open conversations.
+ * @context: Out: the context value of this descriptor.
+ * @sequence: Out: messages received through it so far.
+ * @peer_pid: Out: the other side's process, 0 for none or if not visible.
+ * @peer_uid: Out: its effective user id at connect or accept.
+ * @peer_gid: Out: its effective group id at connect or accept.
+ * @reserved: Zero.
+ */
+struct alpc_query_port {
+	__u32 role;
+	__u32 state;
+	__u32 flags;
+	__u32 max_message_length;
+	__u32 queue_messages;
+	__u32 queue_bytes;
+	__u32 queued_messages;
+	__u32 queued_bytes;
+	__u32 connections;
+	__u32 conversations;
+	__u64 context;
+	__u64 sequence;
+	__u32 peer_pid;
+	__u32 peer_uid;
+	__u32 peer_gid;
+	__u32 reserved;
+};
+
+/* ------------------------------------------------------------------ ioctls */
+
+#define ALPC_IOC_MAGIC			0xA9
+
+/* On /dev/alpc. CREATE_PORT and CONNECT return a new descriptor. */
+#define ALPC_IOC_QUERY		_IOWR(ALPC_IOC_MAGIC, 0x00, struct alpc_query)
+#define ALPC_IOC_CREATE_PORT	_IOWR(ALPC_IOC_MAGIC, 0x01, struct alpc_create_port)
+/* On /dev/alpc with a name, on a connect descriptor without. */
+#define ALPC_IOC_CONNECT	_IOWR(ALPC_IOC_MAGIC, 0x02, struct alpc_connect)
+
+/* On a connection port. Both return a new descriptor. */
+#define ALPC_IOC_CREATE_CONNECT	_IO(ALPC_IOC_MAGIC, 0x10)
+#define ALPC_IOC_ACCEPT		_IOWR(ALPC_IOC_MAGIC, 0x11, struct alpc_accept)
+
+/* On every port. */
+#define ALPC_IOC_SEND_WAIT_RECEIVE \
+				_IOWR(ALPC_IOC_MAGIC, 0x20, struct alpc_transfer)
+#define ALPC_IOC_CANCEL		_IOWR(ALPC_IOC_MAGIC, 0x21, struct alpc_cancel)
+#define ALPC_IOC_DISCONNECT	_IOW(ALPC_IOC_MAGIC, 0x22, struct alpc_disconnect)
+#define ALPC_IOC_QUERY_PORT	_IOWR(ALPC_IOC_MAGIC, 0x23, struct alpc_query_port)
+
+#endif /* _UAPI_LINUX_ALPC_H */

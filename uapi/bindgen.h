@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/*
+ * What bindgen reads. It sees enumerators but no function-like macros, so the
+ * ioctl numbers are given to it as an enumeration.
+ */
+#include "alpc.h"
+
+enum alpc_ioctl {
+	ALPC_IOCTL_QUERY = ALPC_IOC_QUERY,
+	ALPC_IOCTL_CREATE_PORT = ALPC_IOC_CREATE_PORT,
+	ALPC_IOCTL_CONNECT = ALPC_IOC_CONNECT,
+	ALPC_IOCTL_CREATE_CONNECT = ALPC_IOC_CREATE_CONNECT,
+	ALPC_IOCTL_ACCEPT = ALPC_IOC_ACCEPT,
+	ALPC_IOCTL_SEND_WAIT_RECEIVE = ALPC_IOC_SEND_WAIT_RECEIVE,
+	ALPC_IOCTL_CANCEL = ALPC_IOC_CANCEL,
+	ALPC_IOCTL_DISCONNECT = ALPC_IOC_DISCONNECT,
+	ALPC_IOCTL_QUERY_PORT = ALPC_IOC_QUERY_PORT,
+};

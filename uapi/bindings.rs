@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT
+
+pub const ALPC_ABI_VERSION: u32 = 0;
+pub const ALPC_NAME_MAX: u32 = 255;
+pub const ALPC_ACL_MAX: u32 = 256;
+pub const ALPC_MESSAGE_DEFAULT: u32 = 4096;
+pub const ALPC_MESSAGE_MAX: u32 = 65536;
+pub const ALPC_LPC_MESSAGE_MAX: u32 = 256;
+pub const ALPC_CALLBACK_DEPTH_MAX: u32 = 64;
+pub const ALPC_PORT_LPC_MODE: u32 = 4096;
+pub const ALPC_PORT_ARRIVAL_ORDER: u32 = 1;
+pub const ALPC_PORT_ACL: u32 = 2;
+pub const ALPC_RIGHT_CONNECT: u32 = 1;
+pub const ALPC_RIGHT_VIEW: u32 = 2;
+pub const ALPC_RIGHT_HANDLE: u32 = 4;
+pub const ALPC_RIGHT_MEMORY: u32 = 8;
+pub const ALPC_RIGHT_IMPERSONATE: u32 = 16;
+pub const ALPC_RIGHT_CALLBACK: u32 = 32;
+pub const ALPC_ACL_ALLOW: u32 = 1;
+pub const ALPC_ACL_DENY: u32 = 2;
+pub const ALPC_ACL_USER: u32 = 1;
+pub const ALPC_ACL_GROUP: u32 = 2;
+pub const ALPC_ACL_EVERYONE: u32 = 3;
+pub const ALPC_TAKE_VIEWS: u32 = 1;
+pub const ALPC_TAKE_HANDLES: u32 = 2;
+pub const ALPC_TAKE_MEMORY: u32 = 4;
+pub const ALPC_TAKE_SECURITY: u32 = 8;
+pub const ALPC_TAKE_DIRECT: u32 = 16;
+pub const ALPC_TYPE_REQUEST: u32 = 1;
+pub const ALPC_TYPE_REPLY: u32 = 2;
+pub const ALPC_TYPE_DATAGRAM: u32 = 3;
+pub const ALPC_TYPE_LOST_REPLY: u32 = 4;
+pub const ALPC_TYPE_PORT_CLOSED: u32 = 5;
+pub const ALPC_TYPE_CLIENT_DIED: u32 = 6;
+pub const ALPC_TYPE_CONNECTION_REQUEST: u32 = 10;
+pub const ALPC_TYPE_CONNECTION_REPLY: u32 = 11;
+pub const ALPC_TYPE_CANCELED: u32 = 12;
+pub const ALPC_TYPE_CONNECTION_REFUSED: u32 = 13;
+pub const ALPC_TYPE_FLAG_CONTINUATION: u32 = 8192;
+pub const ALPC_OUTCOME_OK: u32 = 0;
+pub const ALPC_OUTCOME_REFUSED: u32 = 1;
+pub const ALPC_OUTCOME_NOT_CONNECTED: u32 = 2;
+pub const ALPC_OUTCOME_DISCONNECTED: u32 = 3;
+pub const ALPC_OUTCOME_CLOSED: u32 = 4;
+pub const ALPC_OUTCOME_LOST: u32 = 5;
+pub const ALPC_OUTCOME_CANCELED: u32 = 6;
+pub const ALPC_OUTCOME_ALREADY_RECEIVED: u32 = 7;
+pub const ALPC_OUTCOME_TIMED_OUT: u32 = 8;
+pub const ALPC_OUTCOME_TIMED_OUT_SENT: u32 = 9;
+pub const ALPC_OUTCOME_INTERRUPTED: u32 = 10;
+pub const ALPC_OUTCOME_INTERRUPTED_SENT: u32 = 11;
+pub const ALPC_OUTCOME_NOT_FOUND: u32 = 12;
+pub const ALPC_OUTCOME_NOT_OWNER: u32 = 13;
+pub const ALPC_OUTCOME_STALE_TURN: u32 = 14;
+pub const ALPC_OUTCOME_WRONG_KIND: u32 = 15;
+pub const ALPC_OUTCOME_BUFFER_TOO_SMALL: u32 = 16;
+pub const ALPC_OUTCOME_TOO_LONG: u32 = 17;
+pub const ALPC_OUTCOME_QUEUE_FULL: u32 = 18;
+pub const ALPC_OUTCOME_LIMIT: u32 = 19;
+pub const ALPC_OUTCOME_NAME_IN_USE: u32 = 20;
+pub const ALPC_OUTCOME_NAME_NOT_FOUND: u32 = 21;
+pub const ALPC_OUTCOME_ACCESS_DENIED: u32 = 22;
+pub const ALPC_OUTCOME_SERVER_MISMATCH: u32 = 23;
+pub const ALPC_OUTCOME_TOO_DEEP: u32 = 24;
+pub const ALPC_TIMEOUT_MASK: u32 = 7;
+pub const ALPC_TIMEOUT_INFINITE: u32 = 0;
+pub const ALPC_TIMEOUT_RELATIVE: u32 = 1;
+pub const ALPC_TIMEOUT_MONOTONIC: u32 = 2;
+pub const ALPC_TIMEOUT_BOOTTIME: u32 = 3;
+pub const ALPC_TIMEOUT_REALTIME: u32 = 4;
+pub const ALPC_ATTR_SECURITY: u32 = 2147483648;
+pub const ALPC_ATTR_VIEW: u32 = 1073741824;
+pub const ALPC_ATTR_CONTEXT: u32 = 536870912;
+pub const ALPC_ATTR_HANDLE: u32 = 268435456;
+pub const ALPC_ATTR_TOKEN: u32 = 134217728;
+pub const ALPC_ATTR_DIRECT: u32 = 67108864;
+pub const ALPC_ATTR_WORK_ON_BEHALF: u32 = 33554432;
+pub const ALPC_ATTR_MEMORY: u32 = 16777216;
+pub const ALPC_FEATURE_PORTS: u32 = 1;
+pub const ALPC_FEATURE_IPC_NAMESPACES: u32 = 2;
+pub const ALPC_CONNECT_ASYNC: u32 = 16;
+pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
+pub const ALPC_CONNECT_REQUIRE_GID: u32 = 64;
+pub const ALPC_CONNECT_SENT: u32 = 128;
+pub const ALPC_REFUSE: u32 = 1;
+pub const ALPC_SEND: u32 = 16;
+pub const ALPC_RECEIVE: u32 = 32;
+pub const ALPC_SYNC: u32 = 64;
+pub const ALPC_RELEASE: u32 = 128;
+pub const ALPC_ANSWER: u32 = 256;
+pub const ALPC_DISCARD: u32 = 512;
+pub const ALPC_NONBLOCK: u32 = 1024;
+pub const ALPC_SENT: u32 = 2048;
+pub const ALPC_CANCEL_TRY: u32 = 1;
+pub const ALPC_DISCONNECT_NO_FLUSH: u32 = 1;
+pub const ALPC_ROLE_CONNECTION: u32 = 1;
+pub const ALPC_ROLE_SERVER: u32 = 2;
+pub const ALPC_ROLE_CLIENT: u32 = 3;
+pub const ALPC_ROLE_CONNECT: u32 = 4;
+pub const ALPC_STATE_OPEN: u32 = 1;
+pub const ALPC_STATE_PENDING: u32 = 2;
+pub const ALPC_STATE_REFUSED: u32 = 3;
+pub const ALPC_STATE_DISCONNECTED: u32 = 4;
+pub const ALPC_IOC_MAGIC: u32 = 169;
+pub type __u16 = ::core::ffi::c_ushort;
+pub type __s32 = ::core::ffi::c_int;
+pub type __u32 = ::core::ffi::c_uint;
+pub type __u64 = ::core::ffi::c_ulonglong;
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_acl_entry {
+    pub type_: __u16,
+    pub who: __u16,
+    pub id: __u32,
+    pub rights: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attributes {
+    pub allocated: __u32,
+    pub valid: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_context {
+    pub port_context: __u64,
+    pub message_context: __u64,
+    pub id: __u64,
+    pub sequence: __u64,
+    pub callback_id: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_query {
+    pub abi_version: __u32,
+    pub reserved: __u32,
+    pub features: __u64,
+    pub ports_per_user: __u32,
+    pub connections_per_user: __u32,
+    pub conversations_per_user: __u32,
+    pub conversations_per_connection: __u32,
+    pub queue_messages: __u32,
+    pub queue_bytes: __u32,
+    pub port_messages: __u32,
+    pub port_bytes: __u32,
+    pub pending_connections: __u32,
+    pub connections_per_port: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_create_port {
+    pub name: __u64,
+    pub acl: __u64,
+    pub context: __u64,
+    pub name_length: __u32,
+    pub acl_count: __u32,
+    pub flags: __u32,
+    pub max_message_length: __u32,
+    pub queue_messages: __u32,
+    pub queue_bytes: __u32,
+    pub max_connections: __u32,
+    pub accept: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_connect {
+    pub name: __u64,
+    pub send_data: __u64,
+    pub recv_data: __u64,
+    pub context: __u64,
+    pub name_length: __u32,
+    pub send_length: __u32,
+    pub recv_capacity: __u32,
+    pub required_uid: __u32,
+    pub required_gid: __u32,
+    pub max_message_length: __u32,
+    pub queue_messages: __u32,
+    pub queue_bytes: __u32,
+    pub accept: __u32,
+    pub reserved: __u32,
+    pub timeout: __u64,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub fd: __s32,
+    pub recv_length: __u32,
+    pub server_pid: __u32,
+    pub server_uid: __u32,
+    pub server_gid: __u32,
+    pub reserved1: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_accept {
+    pub id: __u64,
+    pub send_data: __u64,
+    pub context: __u64,
+    pub send_length: __u32,
+    pub flags: __u32,
+    pub max_message_length: __u32,
+    pub queue_messages: __u32,
+    pub queue_bytes: __u32,
+    pub accept: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_transfer {
+    pub send_data: __u64,
+    pub recv_data: __u64,
+    pub send_attributes: __u64,
+    pub recv_attributes: __u64,
+    pub send_length: __u32,
+    pub recv_capacity: __u32,
+    pub send_callback_id: __u32,
+    pub reserved: __u32,
+    pub timeout: __u64,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub send_id: __u64,
+    pub id: __u64,
+    pub callback_id: __u32,
+    pub type_: __u16,
+    pub type_flags: __u16,
+    pub recv_length: __u32,
+    pub pid: __u32,
+    pub tid: __u32,
+    pub uid: __u32,
+    pub gid: __u32,
+    pub reserved1: __u32,
+    pub port_context: __u64,
+    pub sequence: __u64,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_cancel {
+    pub id: __u64,
+    pub flags: __u32,
+    pub outcome: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_disconnect {
+    pub flags: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_query_port {
+    pub role: __u32,
+    pub state: __u32,
+    pub flags: __u32,
+    pub max_message_length: __u32,
+    pub queue_messages: __u32,
+    pub queue_bytes: __u32,
+    pub queued_messages: __u32,
+    pub queued_bytes: __u32,
+    pub connections: __u32,
+    pub conversations: __u32,
+    pub context: __u64,
+    pub sequence: __u64,
+    pub peer_pid: __u32,
+    pub peer_uid: __u32,
+    pub peer_gid: __u32,
+    pub reserved: __u32,
+}
+pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3224938752;
+pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
+pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3228608770;
+pub const ALPC_IOCTL_CREATE_CONNECT: alpc_ioctl = 43280;
+pub const ALPC_IOCTL_ACCEPT: alpc_ioctl = 3224938769;
+pub const ALPC_IOCTL_SEND_WAIT_RECEIVE: alpc_ioctl = 3229657376;
+pub const ALPC_IOCTL_CANCEL: alpc_ioctl = 3222317345;
+pub const ALPC_IOCTL_DISCONNECT: alpc_ioctl = 1074309410;
+pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3225987363;
+pub type alpc_ioctl = ::core::ffi::c_uint;
