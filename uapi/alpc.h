@@ -177,7 +177,8 @@ struct alpc_attributes {
  *	On send: the value to give back to this side with every later message
  *	of the conversation. 0 until it is set.
  * @id: Out: the conversation. Ignored on send.
- * @sequence: Out: number of the message on the receiving port, from 1.
+ * @sequence: Out: number of the message among all that arrived on this side
+ *	of the port, from 1; messages dropped unreceived leave gaps.
  *	Ignored on send.
  * @callback_id: Out: the turn. Ignored on send.
  * @reserved: Zero.
@@ -208,8 +209,6 @@ struct alpc_attr_context {
  * @conversations_per_connection: Out: open conversations of one connection.
  * @queue_messages: Out: default share of a connection, in messages.
  * @queue_bytes: Out: default share of a connection, in bytes.
- * @port_messages: Out: messages queued at one connection port in all.
- * @port_bytes: Out: bytes queued at one connection port in all.
  * @pending_connections: Out: connection requests waiting at one port.
  * @connections_per_port: Out: connections of one port.
  */
@@ -223,8 +222,6 @@ struct alpc_query {
 	__u32 conversations_per_connection;
 	__u32 queue_messages;
 	__u32 queue_bytes;
-	__u32 port_messages;
-	__u32 port_bytes;
 	__u32 pending_connections;
 	__u32 connections_per_port;
 };
@@ -427,7 +424,8 @@ struct alpc_accept {
  * @gid: Out: sender's effective group id, likewise.
  * @reserved1: Zero.
  * @port_context: Out: this side's context value of the connection.
- * @sequence: Out: number of the message on this port, from 1.
+ * @sequence: Out: number of the message among those that arrived on this
+ *	port, from 1; messages dropped unreceived leave gaps.
  */
 struct alpc_transfer {
 	__u64 send_data;
@@ -514,7 +512,7 @@ struct alpc_disconnect {
  * @connections: Out: connections of a connection port.
  * @conversations: Out: open conversations.
  * @context: Out: the context value of this descriptor.
- * @sequence: Out: messages received through it so far.
+ * @sequence: Out: messages that have arrived here so far.
  * @peer_pid: Out: the other side's process, 0 for none or if not visible.
  * @peer_uid: Out: its effective user id at connect or accept.
  * @peer_gid: Out: its effective group id at connect or accept.

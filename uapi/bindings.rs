@@ -143,8 +143,6 @@ pub struct alpc_query {
     pub conversations_per_connection: __u32,
     pub queue_messages: __u32,
     pub queue_bytes: __u32,
-    pub port_messages: __u32,
-    pub port_bytes: __u32,
     pub pending_connections: __u32,
     pub connections_per_port: __u32,
 }
@@ -268,7 +266,7 @@ pub struct alpc_query_port {
     pub peer_gid: __u32,
     pub reserved: __u32,
 }
-pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3224938752;
+pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3224414464;
 pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
 pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3228608770;
 pub const ALPC_IOCTL_CREATE_CONNECT: alpc_ioctl = 43280;
