@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# enter.sh ROOT REPO CACHE [-b FROM:TO]... [-C DIR] CMD...
+# enter.sh ROOT REPO CACHE [-b FROM:TO]... [-e NAME=VALUE]... [-C DIR] CMD...
 #
 # The inner half of in_root: runs as root of a private mount namespace, makes
 # ROOT's mounts there, and becomes CMD. The root itself is mounted read-only.
@@ -11,17 +11,16 @@ root=$1 repo=$2 cache=$3
 shift 3
 dir=/repo
 binds=("$repo:/repo" "$cache:/cache")
+vars=(KSERIES="${KSERIES:-}" FLAVOUR="${FLAVOUR:-}" KRELEASE="${KRELEASE:-}" CARGO_HOME=/cache/cargo)
 while [ $# -gt 0 ]; do
 	case $1 in
 	-b) binds+=("$2") && shift 2 ;;
+	-e) vars+=("$2") && shift 2 ;;
 	-C) dir=$2 && shift 2 ;;
 	*) break ;;
 	esac
 done
 
-for bind in "${binds[@]}"; do
-	mkdir -p "$root/${bind#*:}"
-done
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
@@ -41,5 +40,5 @@ exec env -i \
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" \
 	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
 	${no_proxy:+no_proxy="$no_proxy"} \
-	KSERIES="${KSERIES:-}" FLAVOUR="${FLAVOUR:-}" KRELEASE="${KRELEASE:-}" \
+	"${vars[@]}" \
 	chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$dir" "$@"

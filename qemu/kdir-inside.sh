@@ -56,6 +56,8 @@ fetch() {
 	tar -xf "unpacked/usr/src/$source.tar.xz" -C source --strip-components=1
 	find unpacked -name vmlinuz -o -name "vmlinuz-$release" | head -n 1 | xargs -I{} cp {} vmlinuz
 	[ -s vmlinuz ]
+	# QEMU starts the ELF image directly, which spares the guest the unpacking.
+	bash source/scripts/extract-vmlinux vmlinuz >vmlinux || rm -f vmlinux
 }
 
 prepare() {

@@ -38,7 +38,7 @@ if [ ! -e "$dir/versions.txt" ]; then
 		with_progress "$CACHE/kernel-fetch.log" 20 in_root -b "$tmp:/kernel" \
 			/repo/qemu/kdir-inside.sh fetch "$release" "$version" "$source"
 		say "preparing the tree of $release (some 2 minutes on 2 cores)"
-		if (with_progress "$CACHE/kernel-$release.log" 620 in_root -b "$tmp:/kernel" \
+		if (with_progress "$CACHE/kernel-$release.log" 230 in_root -b "$tmp:/kernel" \
 			/repo/qemu/kdir-inside.sh prepare "$release" "$version"); then
 			built=$release
 			break
@@ -46,7 +46,7 @@ if [ ! -e "$dir/versions.txt" ]; then
 		say "NOTE: $release does not build here"
 	done <"$tmp/candidates"
 	[ -n "$built" ] || die "$SUITE-backports has no kernel of flavour $FLAVOUR that a Rust module can be built for"
-	as_root rm -rf "$tmp/apt" "$tmp/debs" "$tmp/unpacked"
+	as_root rm -rf "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates"
 	as_root rm -rf "$dir"
 	mv -T "$tmp" "$dir"
 	say "the tree of $built is at $dir"

@@ -17,7 +17,7 @@ export KSERIES FLAVOUR
 # What the root holds. One list, since it is part of the cache key.
 ROOT_PACKAGES="gcc gcc-14 g++ libc6-dev make flex bison bc libelf-dev libssl-dev kmod
 	cpio xz-utils rsync python3 rustc cargo rust-src rust-clippy rustfmt bindgen clang
-	lld llvm libclang-dev pahole qemu-system-x86 busybox-static ca-certificates"
+	lld llvm libclang-dev pahole qemu-system-x86 zstd busybox-static ca-certificates"
 
 # sudo keeps the caller's HOME on some systems. Root's caches must not land in
 # a home that is not root's: nothing of the caller may end up owned by root.
@@ -112,10 +112,11 @@ host_apt_options() {
 # mount namespace of its own, so that no mount ever reaches the host. A plain
 # user becomes root of a user namespace; what root makes there is the user's.
 as_root() {
+	# EXEC=exec: instead of this shell, so that killing it kills all of it.
 	if [ "$(id -u)" = 0 ]; then
-		unshare --mount --propagation private --pid --fork --kill-child "$@"
+		${EXEC:-} unshare --mount --propagation private --pid --fork --kill-child "$@"
 	else
-		unshare --map-root-user --map-auto --mount --propagation private --pid --fork --kill-child "$@"
+		${EXEC:-} unshare --map-root-user --map-auto --mount --propagation private --pid --fork --kill-child "$@"
 	fi
 }
 
@@ -138,7 +139,7 @@ root_key() {
 }
 root_dir() { echo "$CACHE/root-$(root_key)"; }
 
-# in_root [-b FROM:TO]... [-C DIR] CMD... - runs CMD in the root. The
+# in_root [-b FROM:TO]... [-e NAME=VALUE]... [-C DIR] CMD... - runs CMD in the root. The
 # repository is /repo there, the cache /cache. Both have the same path for
 # everybody, so that what is built holds no path of this machine.
 in_root() {

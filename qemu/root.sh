@@ -33,7 +33,7 @@ done < <(host_apt_options)
 for file in /usr/share/doc /usr/share/man /usr/share/locale /usr/share/info; do
 	args+=(--dpkgopt="path-exclude=$file/*")
 done
-args+=(--customize-hook='mkdir -p "$1/repo" "$1/cache" "$1/out" "$1/etc/ssl/certs"; touch "$1/etc/resolv.conf" "$1/etc/hosts"')
+args+=(--customize-hook='mkdir -p "$1/repo" "$1/cache" "$1/kernel" "$1/host" "$1/etc/ssl/certs"; touch "$1/etc/resolv.conf" "$1/etc/hosts"')
 # Without a mirror mmdebstrap knows the default one, and only for the suite
 # itself; the backports line is then made from what it wrote.
 if [ -n "$mirror" ]; then

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Everything below does its own set-up and can be repeated at will. Kbuild
+# reads the file Kbuild beside this one instead.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED ENV CRATE RUN KDIR DESTDIR
+# The scripts run make themselves, with settings of their own.
+RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
+
+TARGETS := demo test check bench vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
+
+.PHONY: help modules install $(TARGETS)
+
+help: ## this list
+	@echo 'make TARGET [SETTING=value]...'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'Settings:'
+	@echo '  KSERIES=7.3      the kernel series to take from the archive'
+	@echo '  FLAVOUR=...      cloud-amd64 or amd64'
+	@echo '  MIRROR=URL       the Debian archive, instead of the one apt uses here'
+	@echo '  ALPC_CACHE=DIR   where the Debian root and the kernel tree are kept'
+	@echo '  ALPC_ACCEL=...   kvm, tcg or auto'
+	@echo '  CPUS=N           processors of the guest (vm-test, shell, run)'
+	@echo '  ENV="A=1 B=2"    environment of what runs in the guest'
+
+demo: ## processes of several users talk through alpc.ko in a guest
+test: ## all gates and all tests; closes with "N passed, N failed"
+check: ## the inner loop: formatting, host tests, one boot
+bench: ## instructions per round trip, to target/bench/icount.json
+vm-test: ## T=name: one test binary, or the tests whose name has that (HARDENED=1)
+shell: ## a prompt in the guest, alpc.ko loaded
+run: ## CRATE=dir: any cargo project's programs in the guest (RUN='a & b': a command line)
+modules: ## alpc.ko for the kernel this machine runs (KDIR=tree: for another)
+install: ## puts that into /lib/modules (as root)
+kernel: ## prepares the caches only
+rust-analyzer: ## rust-project.json for the kernel side
+fmt: ## formats all Rust code
+clippy: ## the lints of both sides
+doc: ## the crate's documentation
+clean: ## removes what was built here
+distclean: ## removes the caches as well
+
+$(TARGETS):
+	@$(RIG) $@
+
+modules install:
+	@MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/modules.sh $@

@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# gates.sh [NAME]... - the checks that need no test: all, or those named. Each
+# says in one line what is wrong and where.
+. "$(dirname "$0")/lib.sh"
+cd "$REPO"
+
+# The files of the repository, those not yet added included. The owner may be
+# another user than root, who runs this.
+files() { git -c safe.directory="$REPO" ls-files -co --exclude-standard -- "$@" | while read -r f; do [ ! -f "$f" ] || echo "$f"; done; }
+
+# Names in a data file, without comments.
+names_in() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$1"; }
+
+gate_fmt() {
+	files '*.rs' | grep -v '^uapi/bindings.rs$' |
+		xargs "$QEMU_DIR/in-root.sh" rustfmt --check --config-path /repo/rustfmt.toml
+}
+
+gate_spdx() {
+	local file bad=0
+	while read -r file; do
+		head -n 5 "$file" | grep -q SPDX-License-Identifier || {
+			echo "$file: no SPDX-License-Identifier in its first lines"
+			bad=1
+		}
+	done < <(files '*.rs' '*.c' '*.h' '*.cc' '*.cpp' '*.sh' '*.toml' '*.rst' '*.md' '*Kbuild' '*Makefile' .ci/run .gitignore)
+	return $bad
+}
+
+# Unsafe code lives in a named handful of files of the kernel side.
+gate_unsafe() {
+	local file bad=0
+	while read -r file; do
+		if grep -qxF "$file" <(names_in qemu/unsafe-files); then
+			continue
+		fi
+		if grep -nE 'allow\((.*, *)?unsafe_code' "$file"; then
+			echo "$file: allows unsafe code, and isn't named in qemu/unsafe-files"
+			bad=1
+		fi
+		grep -qE '^#!\[(deny|forbid)\(unsafe_code\)\]' "$file" || {
+			echo "$file: has no #![deny(unsafe_code)], and isn't named in qemu/unsafe-files"
+			bad=1
+		}
+	done < <(files 'alpc_mod/*.rs' | grep -v '^alpc_mod/logic/\(tests\|benches\|fuzz\)/')
+	return $bad
+}
+
+gate_bindings() { "$QEMU_DIR/in-root.sh" uapi/bindgen.sh --check; }
+
+gate_header() {
+	local flags="-Wall -Wextra -Werror -pedantic -fsyntax-only -I uapi"
+	echo '#include "alpc.h"' | "$QEMU_DIR/in-root.sh" gcc -std=c99 $flags -x c - &&
+		echo '#include "alpc.h"' | "$QEMU_DIR/in-root.sh" g++ $flags -x c++ -
+}
+
+gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets -- -D warnings; }
+
+# Kernel code: the kernel's own lints, every warning an error.
+gate_kernel_clippy() { OUT=target/kbuild/$FLAVOUR-clippy "$QEMU_DIR/kbuild.sh" W=e CLIPPY=1 >/dev/null; }
+
+# Every strong symbol must be exported by the kernel, and by others than
+# Debian's too.
+gate_symbols() {
+	local ko kdir undefined missing debian
+	ko=$("$QEMU_DIR/kbuild.sh" 2>/dev/null) || {
+		"$QEMU_DIR/kbuild.sh" || true
+		return 1
+	}
+	kdir=$("$QEMU_DIR/kdir.sh")
+	undefined=$("$QEMU_DIR/in-root.sh" nm -u "/repo/${ko#"$REPO/"}" | awk '$1 == "U" { print $2 }' | sort)
+	missing=$(comm -23 <(echo "$undefined") <(cut -f2 "$kdir/build/Module.symvers" | sort))
+	[ -z "$missing" ] || echo "not exported by the kernel: $missing"
+	debian=$(comm -12 <(echo "$undefined") <(names_in qemu/debian-exports | sort))
+	[ -z "$debian" ] || echo "needed, but exported by Debian only: $debian"
+	[ -z "$missing$debian" ]
+}
+
+# 500 lines are what one reads in a sitting.
+gate_length() {
+	local long
+	long=$(files 'qemu/*' | xargs wc -l | awk '$1 > 500 && $2 != "total" { print $2 ": " $1 " lines" }')
+	[ -z "$long" ] || {
+		echo "$long"
+		return 1
+	}
+}
+
+if [ $# = 0 ]; then
+	set -- spdx unsafe length fmt bindings header clippy kernel-clippy symbols
+fi
+bad=0
+for gate in "$@"; do
+	start=$(date +%s)
+	if output=$("gate_${gate//-/_}" 2>&1); then
+		say "gate $gate: ok ($(($(date +%s) - start)) s)"
+	else
+		printf '%s\n' "$output" >&2
+		say "gate $gate: FAILED"
+		bad=1
+	fi
+done
+exit $bad

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the guest can be booted for.
+
+use crate::process::{self, End};
+use crate::{module, setup, Config};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub fn run(config: &Config) -> bool {
+    match config.mode.as_str() {
+        "test" => tests(config),
+        "demo" => program(Command::new("/bin/alpc-demo"), config),
+        "bench" => bench(config),
+        "shell" => shell(),
+        "run" => programs(config),
+        "probe" => true,
+        other => {
+            println!("init: no such mode: {other}");
+            false
+        }
+    }
+}
+
+fn files_of(dir: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    files.sort();
+    files
+}
+
+/// Runs one program; prints a line unless it ended well.
+fn execute(mut command: Command, timeout: Option<Duration>) -> bool {
+    let name = command.get_program().to_string_lossy().into_owned();
+    match process::run(&mut command, timeout) {
+        Ok(End::Exited(0)) => true,
+        Ok(end) => {
+            println!("init: {name}: {end}");
+            false
+        }
+        Err(error) => {
+            println!("init: {name}: {error}");
+            false
+        }
+    }
+}
+
+/// The module must be free after every run, and must come back.
+fn reload() -> bool {
+    setup::drain();
+    match module::unload().and_then(|()| module::load()) {
+        Ok(()) => true,
+        Err(why) => {
+            println!("init: {why}");
+            false
+        }
+    }
+}
+
+fn tests(config: &Config) -> bool {
+    let files = files_of("/tests");
+    let mut failed = 0;
+    for file in &files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        println!("init: {name}");
+        let start = Instant::now();
+        let mut command = Command::new(file);
+        command.args(["--test-threads=1", "--color=never"]).current_dir("/tmp");
+        if let Some(filter) = &config.filter {
+            command.arg(filter);
+        }
+        let mut ok = execute(command, Some(config.timeout));
+        ok &= reload();
+        println!(
+            "init: {name}: {} in {:.2} s",
+            if ok { "ok" } else { "FAILED" },
+            start.elapsed().as_secs_f64()
+        );
+        failed += usize::from(!ok);
+    }
+    if files.is_empty() {
+        println!("init: there are no test binaries");
+    }
+    println!("init: {} binaries, {failed} of them failed", files.len());
+    failed == 0 && !files.is_empty()
+}
+
+fn program(command: Command, config: &Config) -> bool {
+    execute(command, Some(config.timeout)) & reload()
+}
+
+fn bench(config: &Config) -> bool {
+    // What the boot left to do would be counted too. Sleeping costs nothing
+    // where time is a count of instructions.
+    std::thread::sleep(Duration::from_secs(3));
+    program(Command::new("/bin/alpc-bench"), config)
+}
+
+/// The programs of a crate: by the command line in /run.cmd, else one by one.
+fn programs(config: &Config) -> bool {
+    if Path::new("/run.cmd").exists() {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("/run.cmd");
+        return program(shell, config);
+    }
+    let files = files_of("/run");
+    let mut ok = !files.is_empty();
+    for file in files {
+        ok &= program(Command::new(file), config);
+    }
+    ok
+}
+
+/// A prompt on the second serial port, until its end.
+fn shell() -> bool {
+    for applet in ["sh", "ls", "cat", "ps", "dmesg", "su", "id", "grep", "kill", "less", "vi", "mount"] {
+        let _ = std::os::unix::fs::symlink("/bin/busybox", format!("/bin/{applet}"));
+    }
+    println!(
+        "alpc.ko is loaded; the programs in /bin and /tests are at hand.\r\n\
+         `su alice` gives another user, `exit` ends the guest.\r"
+    );
+    let mut command = Command::new("/bin/busybox");
+    command.args(["setsid", "-c", "/bin/busybox", "sh", "-l"]).current_dir("/root");
+    command.env("PS1", "guest# ").env("PATH", "/bin:/tests:/run");
+    setup::cooked();
+    let _ = process::run(&mut command, None);
+    true
+}

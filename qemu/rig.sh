@@ -1,0 +1,283 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# rig.sh TARGET - what the Makefile's targets do. Settings come from the
+# environment: see `make help`.
+. "$(dirname "$0")/lib.sh"
+cd "$REPO"
+mkdir -p target/qemu
+
+PASSED=0 FAILED=0
+
+# Root's work in another user's tree becomes that user's.
+give_back() {
+	local owner
+	owner=$(stat -c %u:%g .)
+	if [ "$(id -u)" = 0 ] && [ "${owner%%:*}" != 0 ]; then
+		find target alpc.ko rust-project.json Cargo.lock uapi -user 0 -exec chown -h "$owner" {} + 2>/dev/null || true
+	fi
+}
+trap give_back EXIT
+
+# ------------------------------------------------------------------- building
+
+prepare() {
+	local kdir
+	kdir=$("$QEMU_DIR/kdir.sh")
+	if [ ! -e target/qemu/versions.txt ] || [ "$kdir/versions.txt" -nt target/qemu/versions.txt ]; then
+		{
+			cat "$kdir/versions.txt"
+			qemu/cargo.sh host --version
+		} >target/qemu/versions.txt
+	fi
+}
+
+# Runs CMD quietly into a log below target/qemu; shows the log if it fails.
+quietly() {
+	local log=target/qemu/$1.log
+	shift
+	"$@" >"$log" 2>&1 || {
+		cat "$log" >&2
+		return 1
+	}
+}
+
+build_module() {
+	say "building alpc.ko for $FLAVOUR"
+	(
+		flock 8
+		quietly "kbuild-$FLAVOUR" "$QEMU_DIR/kbuild.sh"
+	) 8>"target/kbuild-$FLAVOUR.lock" || die "alpc.ko does not build"
+	MODULE=target/kbuild/$FLAVOUR/alpc_mod/alpc.ko
+	# The debug information is most of the file, and of no use in a guest.
+	in_root strip -g -o "/repo/target/qemu/alpc.ko" "/repo/$MODULE"
+	MODULE=target/qemu/alpc.ko
+}
+
+# guest_build NAME ARGUMENT... - cargo for the guest, its messages in NAME.json
+guest_build() {
+	local name=$1
+	shift
+	qemu/cargo.sh guest "$@" --message-format=json-render-diagnostics >"target/qemu/$name.json.new"
+	mv "target/qemu/$name.json.new" "target/qemu/$name.json"
+}
+
+build_guest() {
+	say "building the guest's programs"
+	qemu/cargo.sh guest build -q -p alpc-vm-init
+	qemu/cargo.sh host build -q -p alpc-vm
+	[ ! -d userlib/examples ] || guest_build examples build -p alpc --examples
+	case $1 in
+	tests) guest_build tests test -p alpc-tests --no-run ;;
+	demo) guest_build tools build -p alpc-tests --bin alpc-demo ;;
+	bench) guest_build tools build --release -p alpc-tests --bin alpc-bench ;;
+	esac
+}
+
+host_dir() { [ -x target/debug/alpc-vm ] && echo target || echo target/root; }
+
+# vm NAME MODE ARGUMENT... - one boot
+vm() {
+	local name=$1 mode=$2 root word
+	shift 2
+	local args=(--init target/guest/x86_64-unknown-linux-gnu/debug/alpc-vm-init)
+	root=$(root_dir)
+	for word in ${ENV:-}; do
+		args+=(--env "$word")
+	done
+	# One guest at a time: two would take each other's processor, and time out.
+	exec 7>target/qemu.lock
+	flock -n 7 || {
+		say "waiting for another guest"
+		flock 7
+	}
+	ALPC_ACCEL_CACHE=$CACHE "$(host_dir)/debug/alpc-vm" boot --name "$name" --mode "$mode" "${args[@]}" \
+		--module "$MODULE" --busybox "$root/usr/bin/busybox" --env "ALPC_TIER=$name" "$@" 7>&-
+	local rc=$?
+	exec 7>&-
+	return $rc
+}
+
+# tier NAME ARGUMENT... - a boot with all tests; its counts join the total
+tier() {
+	local name=$1 passed failed seconds ok=0
+	shift
+	say "tier $name"
+	vm "$name" test "$@" || ok=1
+	if [ -e "target/qemu/$name/result" ]; then
+		read -r passed failed seconds <"target/qemu/$name/result"
+		PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+		say "tier $name: $passed passed, $failed failed in $seconds s"
+	else
+		FAILED=$((FAILED + 1))
+		say "tier $name: did not start"
+	fi
+	[ $ok = 0 ] || [ "$FAILED" != 0 ] || FAILED=1
+}
+
+host_tests() {
+	local start log=target/qemu/host.log rc=0 passed failed
+	start=$(date +%s)
+	say "tier host"
+	qemu/cargo.sh host test --workspace --exclude alpc-tests --exclude alpc-vm-init --no-fail-fast 2>&1 | tee "$log" || rc=1
+	read -r passed failed < <(awk '/^test result: / { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
+	[ "$rc" = 0 ] || [ "$failed" != 0 ] || failed=1
+	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+	say "tier host: $passed passed, $failed failed in $(($(date +%s) - start)) s"
+}
+
+verdict() {
+	echo "$PASSED passed, $FAILED failed"
+	[ "$FAILED" = 0 ]
+}
+
+# -------------------------------------------------------------------- targets
+
+target_kernel() {
+	prepare
+	cat target/qemu/versions.txt
+}
+
+target_demo() {
+	prepare
+	build_module
+	build_guest demo
+	say "booting the guest"
+	vm demo demo --cpus 2 --bins target/qemu/tools.json
+}
+
+target_check() {
+	prepare
+	"$QEMU_DIR/gates.sh" spdx unsafe fmt
+	host_tests
+	build_module
+	build_guest tests
+	tier vm-check --cpus 2 --tests target/qemu/tests.json --bins target/qemu/tests.json
+	verdict
+}
+
+target_test() {
+	prepare
+	"$QEMU_DIR/gates.sh"
+	host_tests
+	build_module
+	build_guest tests
+	local tests=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
+	tier vm-1 --cpus 1 "${tests[@]}"
+	tier vm-2 --cpus 2 "${tests[@]}"
+	tier hardened --cpus 2 --hardened "${tests[@]}"
+	portable
+	cat target/qemu/versions.txt
+	verdict
+}
+
+# A build that knows no export of Debian's own must load as well.
+portable() {
+	local kdir names
+	say "tier portable"
+	kdir=$("$QEMU_DIR/kdir.sh")
+	names=$(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' qemu/debian-exports | paste -sd'|')
+	grep -vP "^[^\t]*\t($names)\t" "$kdir/build/Module.symvers" >target/qemu/portable.symvers
+	if SYMVERS=target/qemu/portable.symvers OUT=target/kbuild/$FLAVOUR-portable \
+		quietly kbuild-portable "$QEMU_DIR/kbuild.sh" &&
+		in_root strip -g -o /repo/target/qemu/portable.ko "/repo/target/kbuild/$FLAVOUR-portable/alpc_mod/alpc.ko" &&
+		MODULE=target/qemu/portable.ko vm portable probe; then
+		PASSED=$((PASSED + 1))
+	else
+		FAILED=$((FAILED + 1))
+	fi
+}
+
+target_vm_test() {
+	prepare
+	build_module
+	build_guest tests
+	local args=(--cpus "${CPUS:-2}" --tests target/qemu/tests.json --bins target/qemu/tests.json)
+	[ -z "${T:-}" ] || args+=(--only "$T")
+	[ -z "${HARDENED:-}" ] || args+=(--hardened)
+	tier vm-test "${args[@]}"
+	verdict
+}
+
+target_bench() {
+	prepare
+	build_module
+	build_guest bench
+	say "booting the guest, counting instructions"
+	vm bench bench --icount --bins target/qemu/tools.json
+}
+
+target_shell() {
+	prepare
+	build_module
+	build_guest tests
+	qemu/cargo.sh guest build -q -p alpc-tests --bins
+	local args=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
+	[ ! -e target/qemu/examples.json ] || args+=(--bins target/qemu/examples.json)
+	say "booting the guest; the kernel's log goes to target/qemu/shell/kernel.log"
+	vm shell shell --interactive --cpus "${CPUS:-2}" "${args[@]}"
+}
+
+# Any cargo project, with its programs and examples. `alpc` from a registry is
+# replaced by the one here.
+target_run() {
+	[ -n "${CRATE:-}" ] && [ -e "$CRATE/Cargo.toml" ] || die "make run CRATE=dir: dir must hold a Cargo.toml"
+	prepare
+	build_module
+	build_guest none
+	local crate args=() kind=()
+	crate=$(cd "$CRATE" && pwd)
+	grep -qE '^alpc *=.*path *=' "$crate/Cargo.toml" ||
+		args+=(--config "patch.crates-io.alpc.path=\"$REPO/userlib\"")
+	[ ! -d "$crate/examples" ] || kind=(--examples)
+	say "building $crate"
+	ALPC_TARGET_DIR=target/run guest_build run -c "$crate" build \
+		${args[@]+"${args[@]}"} --bins ${kind[@]+"${kind[@]}"}
+	args=(--run target/qemu/run.json)
+	[ -z "${RUN:-}" ] || args+=(--cmd "$RUN")
+	[ ! -e target/qemu/examples.json ] || args+=(--bins target/qemu/examples.json)
+	say "booting the guest"
+	vm run run --cpus "${CPUS:-2}" "${args[@]}"
+}
+
+target_fmt() {
+	prepare
+	git -c safe.directory="$REPO" ls-files -co --exclude-standard '*.rs' | grep -v '^uapi/bindings.rs$' |
+		xargs qemu/in-root.sh rustfmt --config-path /repo/rustfmt.toml
+}
+
+target_clippy() {
+	prepare
+	"$QEMU_DIR/gates.sh" clippy kernel-clippy
+}
+
+target_doc() {
+	qemu/cargo.sh host doc --no-deps -p alpc
+	say "open $(host_dir)/doc/alpc/index.html"
+}
+
+# The generator speaks of the root's paths; an editor wants this machine's.
+target_rust_analyzer() {
+	prepare
+	local kdir root
+	kdir=$("$QEMU_DIR/kdir.sh")
+	root=$(root_dir)
+	in_root -b "$kdir:/kernel" make -s -C /kernel/build M=/repo CC=gcc-14 rust-analyzer
+	sed -i -e "s#\"/repo#\"$REPO#g" -e "s#\"/kernel#\"$kdir#g" -e "s#\"/usr/#\"$root/usr/#g" rust-project.json
+	say "rust-project.json is written"
+}
+
+target_distclean() {
+	target_clean
+	if [ -d "$CACHE" ]; then
+		say "removing $CACHE"
+		as_root rm -rf "$CACHE"
+	fi
+}
+
+target_clean() {
+	say "removing target/"
+	rm -rf target alpc.ko rust-project.json
+}
+
+"target_${1//-/_}"

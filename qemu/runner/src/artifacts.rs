@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What goes into the guest: cargo's output, the module, and a minimal /etc.
+
+use crate::initramfs::Archive;
+use crate::options::Options;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The users of the guest: name and id, which is the group's too.
+const USERS: &[(&str, u32)] = &[
+    ("root", 0),
+    ("alice", 1000),
+    ("bob", 1001),
+    ("carol", 1002),
+    ("mallory", 1003),
+    ("nobody", 65534),
+];
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The root's cargo speaks of the repository as /repo.
+fn here(path: &str) -> PathBuf {
+    match path.strip_prefix("/repo/") {
+        Some(rest) if !Path::new(path).exists() => PathBuf::from(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// The executables in cargo's messages by target name; tests or programs. A
+/// name that several packages share is told apart by its package.
+fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for line in messages.lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let is_test = message["profile"]["test"].as_bool().unwrap_or(false);
+        let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) else {
+            continue;
+        };
+        if message["reason"] == "compiler-artifact" && is_test == want_tests {
+            let name = match found.contains_key(name) {
+                false => name.to_string(),
+                true => format!("{name}-{}", message["target"]["kind"][0].as_str().unwrap_or("2")),
+            };
+            found.insert(name, here(path));
+        }
+    }
+    found
+}
+
+fn add(archive: &mut Archive, dir: &str, lists: &[PathBuf], tests: bool, only: Option<&str>) -> Result<usize, String> {
+    let mut count = 0;
+    for list in lists {
+        let messages = String::from_utf8_lossy(&read(list)?).into_owned();
+        for (name, path) in executables(&messages, tests) {
+            if only.is_some_and(|only| only != name) {
+                continue;
+            }
+            archive.file(&format!("{dir}/{name}"), 0o755, &read(&path)?);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Whether one of the test binaries is called `name`.
+fn is_binary(lists: &[PathBuf], name: &str) -> Result<bool, String> {
+    for list in lists {
+        if executables(&String::from_utf8_lossy(&read(list)?), true).contains_key(name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The initramfs for a boot. Where `--only` names a test binary, that one goes
+/// in alone, and all of it is run: the option is then used up.
+pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
+    let mut archive = Archive::default();
+    for dir in ["proc", "sys", "dev", "bin", "etc", "tests", "run", "home"] {
+        archive.dir(dir, 0o755, 0);
+    }
+    archive.dir("tmp", 0o1777, 0);
+    archive.dir("root", 0o700, 0);
+    archive.character_device("dev/console", 0o600, 5, 1);
+
+    let mut passwd = String::new();
+    let mut group = String::new();
+    for &(name, id) in USERS {
+        let home = match id {
+            0 => "/root".to_string(),
+            _ => format!("/home/{name}"),
+        };
+        if id != 0 {
+            archive.dir(&home, 0o755, id);
+        }
+        passwd += &format!("{name}:x:{id}:{id}::{home}:/bin/sh\n");
+        group += &format!("{name}:x:{id}:\n");
+    }
+    archive.file("etc/passwd", 0o644, passwd.as_bytes());
+    archive.file("etc/group", 0o644, group.as_bytes());
+
+    archive.file("init", 0o755, &read(&options.init)?);
+    archive.file("alpc.ko", 0o644, &read(&options.module)?);
+    archive.file("bin/busybox", 0o755, &read(&options.busybox)?);
+    archive.symlink("bin/sh", "busybox");
+    if let Some(cmd) = &options.cmd {
+        archive.file("run.cmd", 0o755, format!("PATH=/run:/bin\ncd /tmp\n{cmd}\n").as_bytes());
+    }
+
+    let only = match options.only.take() {
+        Some(only) if is_binary(&options.tests, &only)? => Some(only),
+        other => {
+            options.only = other;
+            None
+        }
+    };
+    let tests = add(&mut archive, "tests", &options.tests, true, only.as_deref())?;
+    if options.mode == "test" && tests == 0 {
+        return Err("there are no test binaries".into());
+    }
+    add(&mut archive, "bin", &options.bins, false, None)?;
+    let programs = add(&mut archive, "run", &options.run, false, None)?;
+    if options.mode == "run" && programs == 0 {
+        return Err("that crate has no program to run".into());
+    }
+    Ok(archive.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGES: &str = r#"
+{"reason":"compiler-artifact","target":{"name":"calls","kind":["test"]},"profile":{"test":true},"executable":"/t/calls-1"}
+{"reason":"compiler-artifact","target":{"name":"demo","kind":["bin"]},"profile":{"test":false},"executable":"/t/demo"}
+{"reason":"compiler-artifact","target":{"name":"demo","kind":["bin"]},"profile":{"test":true},"executable":"/t/demo-1"}
+{"reason":"compiler-artifact","target":{"name":"libc","kind":["lib"]},"profile":{"test":false},"executable":null}
+{"reason":"build-finished","success":true}
+no json at all"#;
+
+    #[test]
+    fn tests_and_programs_are_told_apart() {
+        let tests: Vec<String> = executables(MESSAGES, true).into_keys().collect();
+        assert_eq!(tests, ["calls", "demo"]);
+        let programs = executables(MESSAGES, false);
+        assert_eq!(programs.len(), 1);
+        assert_eq!(programs["demo"], Path::new("/t/demo"));
+        assert_eq!(here("/repo/target/x"), Path::new("target/x"));
+    }
+}

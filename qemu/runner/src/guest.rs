@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting QEMU and listening to it.
+//!
+//! The guest has two serial ports. The kernel's console comes out of QEMU's
+//! standard error, what init runs speaks through standard output (and input).
+
+use crate::accel::Accel;
+use crate::options::Options;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// QEMU's exit status when init writes its verdict to the exit device.
+pub const EXIT_SUCCESS: i32 = 33;
+
+/// All that one boot left behind.
+pub struct Outcome {
+    /// The exit status of QEMU; none if it was killed.
+    pub status: Option<i32>,
+    pub timed_out: bool,
+    pub kernel: String,
+    pub guest: String,
+}
+
+fn qemu(accel: Accel, cpus: u32, memory: &str, command_line: &str) -> Command {
+    let mut command = Command::new("qemu/qemu.sh");
+    command.args(["-M", "q35", "-nodefaults", "-display", "none", "-no-reboot"]);
+    command.args(["-accel", &accel.to_string()]);
+    command.args(["-smp", &cpus.to_string(), "-m", memory]);
+    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    command.args(["-append", command_line]);
+    command
+}
+
+fn cpu_model(options: &Options, accel: Accel) -> &'static str {
+    match (options.icount, accel) {
+        // `rep movsb` counts as one instruction a byte: copies must not use it.
+        (true, _) => "max,-erms,-fsrm",
+        (false, Accel::Kvm) => "host",
+        (false, Accel::Tcg) => "max",
+    }
+}
+
+/// Copies `from` to `log` and, if wanted, to standard output, as it comes.
+fn listen(mut from: impl Read + Send + 'static, log: &Path, show: bool) -> Result<thread::JoinHandle<String>, String> {
+    let mut file = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
+    Ok(thread::spawn(move || {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            let _ = file.write_all(&buffer[..n]);
+            if show {
+                let mut stdout = std::io::stdout().lock();
+                let _ = stdout.write_all(&buffer[..n]);
+                let _ = stdout.flush();
+            }
+            all.extend_from_slice(&buffer[..n]);
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }))
+}
+
+/// Waits for `child`, and kills it after `timeout`.
+fn wait(child: &mut Child, timeout: Duration) -> (Option<i32>, bool) {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return (status.code(), false),
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return (None, true);
+            }
+        }
+    }
+}
+
+/// Boots the guest that lies in `dir`, and listens until its end.
+pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, String> {
+    let mut command = qemu(accel, options.cpus, &options.memory, &options.command_line());
+    command.args(["-cpu", cpu_model(options, accel)]);
+    command.args(["-initrd", &format!("/repo/{}/initramfs.cpio", dir.display())]);
+    if options.icount {
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
+    command.args(["-serial", "file:/dev/stderr"]);
+    if options.interactive {
+        command.args(["-chardev", "stdio,id=guest,signal=off", "-serial", "chardev:guest"]);
+        command.stderr(Stdio::piped());
+        return interactive(command, dir);
+    }
+    command.args(["-serial", "stdio"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| format!("qemu/qemu.sh: {e}"))?;
+    let stdout = child.stdout.take().ok_or("no output")?;
+    let stderr = child.stderr.take().ok_or("no output")?;
+    let guest = listen(stdout, &dir.join("guest.log"), true)?;
+    let kernel = listen(stderr, &dir.join("kernel.log"), true)?;
+    let (status, timed_out) = wait(&mut child, options.timeout);
+    let guest = guest.join().map_err(|_| "a reader died")?;
+    let kernel = kernel.join().map_err(|_| "a reader died")?;
+    Ok(Outcome { status, timed_out, kernel, guest })
+}
+
+/// The same with a person at the other end: no time limit, and the terminal
+/// is QEMU's.
+fn interactive(mut command: Command, dir: &Path) -> Result<Outcome, String> {
+    let mut child = command.spawn().map_err(|e| format!("qemu/qemu.sh: {e}"))?;
+    let stderr = child.stderr.take().ok_or("no output")?;
+    let kernel = listen(stderr, &dir.join("kernel.log"), false)?;
+    let status = child.wait().map_err(|e| format!("qemu: {e}"))?.code();
+    let kernel = kernel.join().map_err(|_| "a reader died")?;
+    Ok(Outcome { status, timed_out: false, kernel, guest: "init: success\n".into() })
+}
+
+/// Whether the stock kernel gets through its boot under KVM before `limit` is
+/// over. Without an initramfs its last word is that it finds no root.
+pub fn kvm_boots(limit: Duration) -> bool {
+    let mut command = qemu(Accel::Kvm, 1, "512M", "console=ttyS0 panic=-1 cryptomgr.notests");
+    command.args(["-cpu", "host", "-serial", "stdio"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else {
+        return false;
+    };
+    let Some(mut stdout) = child.stdout.take() else {
+        return false;
+    };
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut log = Vec::new();
+        let _ = stdout.read_to_end(&mut log);
+        let _ = sender.send(String::from_utf8_lossy(&log).contains("Unable to mount root fs"));
+    });
+    let (_, timed_out) = wait(&mut child, limit);
+    !timed_out && receiver.recv().unwrap_or(false)
+}

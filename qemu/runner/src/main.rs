@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packs the test guest, boots it under QEMU and judges the outcome.
+//!
+//! ```text
+//! alpc-vm boot --name NAME --mode MODE --init FILE --module FILE --busybox FILE
+//!              [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
+//!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--interactive]
+//!              [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
+//! ```
+//!
+//! MESSAGES is a file with what `cargo --message-format=json` wrote: its test
+//! executables go to /tests, or its programs to /bin or to /run. Logs and the
+//! result go to `target/qemu/NAME/`. QEMU is started through `qemu/qemu.sh`,
+//! which runs it in the root: there the repository is /repo, the kernel /kernel.
+
+mod accel;
+mod artifacts;
+mod bench;
+mod guest;
+mod initramfs;
+mod options;
+mod scan;
+mod verdict;
+
+use options::Options;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, String> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let dir = Path::new("target/qemu").join(&options.name);
+    // A result or a log of an earlier boot must not pass for this one's.
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+
+    let mut options = options;
+    let image = artifacts::image(&mut options)?;
+    let initramfs = dir.join("initramfs.cpio");
+    std::fs::write(&initramfs, image).map_err(|e| format!("{}: {e}", initramfs.display()))?;
+
+    let accel = accel::choose(&options)?;
+    let start = Instant::now();
+    let outcome = guest::boot(&options, accel, &dir)?;
+    let verdict = verdict::judge(&options, &outcome);
+    for problem in &verdict.problems {
+        println!("{}: {problem}", options.name);
+    }
+    let mut ok = verdict.problems.is_empty();
+    if options.mode == "bench" && ok {
+        ok = match bench::collect(&outcome.guest) {
+            Ok(()) => true,
+            Err(why) => {
+                println!("{}: {why}", options.name);
+                false
+            }
+        };
+    }
+    if options.mode == "test" {
+        println!("{}: {} passed, {} failed", options.name, verdict.passed, verdict.failed);
+    }
+    let summary = format!(
+        "{} {} {}\n",
+        verdict.passed,
+        verdict.failed,
+        start.elapsed().as_secs()
+    );
+    std::fs::write(dir.join("result"), summary).map_err(|e| format!("result: {e}"))?;
+    println!(
+        "{}: {} after {:.1} s ({accel}, {} CPU, logs in {})",
+        options.name,
+        if ok { "ok" } else { "FAILED" },
+        start.elapsed().as_secs_f64(),
+        options.cpus,
+        dir.display()
+    );
+    Ok(ok)
+}

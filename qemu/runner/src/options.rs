@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One boot, as asked for.
+#[derive(Debug)]
+pub struct Options {
+    pub name: String,
+    pub mode: String,
+    pub init: PathBuf,
+    pub module: PathBuf,
+    pub busybox: PathBuf,
+    pub tests: Vec<PathBuf>,
+    pub bins: Vec<PathBuf>,
+    pub run: Vec<PathBuf>,
+    pub cpus: u32,
+    pub memory: String,
+    pub hardened: bool,
+    pub icount: bool,
+    pub interactive: bool,
+    /// A test binary's name, or a part of a test's name.
+    pub only: Option<String>,
+    /// For the whole boot.
+    pub timeout: Duration,
+    pub env: Vec<String>,
+    /// A shell command line for mode `run`.
+    pub cmd: Option<String>,
+}
+
+impl Options {
+    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        if args.next().as_deref() != Some("boot") {
+            return Err("usage: alpc-vm boot --name NAME --mode MODE ... (see qemu/runner/src/main.rs)".into());
+        }
+        let mut options = Options {
+            name: String::new(),
+            mode: String::new(),
+            init: PathBuf::new(),
+            module: PathBuf::new(),
+            busybox: PathBuf::new(),
+            tests: Vec::new(),
+            bins: Vec::new(),
+            run: Vec::new(),
+            cpus: 1,
+            memory: "1G".into(),
+            hardened: false,
+            icount: false,
+            interactive: false,
+            only: None,
+            timeout: Duration::from_secs(1800),
+            env: Vec::new(),
+            cmd: None,
+        };
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--hardened" => options.hardened = true,
+                "--icount" => options.icount = true,
+                "--interactive" => options.interactive = true,
+                _ => {
+                    let value = args.next().ok_or(format!("{arg} needs a value"))?;
+                    options.set(&arg, value)?;
+                }
+            }
+        }
+        if options.name.is_empty() || options.mode.is_empty() {
+            return Err("--name and --mode are needed".into());
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, arg: &str, value: String) -> Result<(), String> {
+        let number = |value: &str| value.parse().map_err(|_| format!("{arg} {value}: not a number"));
+        match arg {
+            "--name" => self.name = value,
+            "--mode" => self.mode = value,
+            "--init" => self.init = value.into(),
+            "--module" => self.module = value.into(),
+            "--busybox" => self.busybox = value.into(),
+            "--tests" => self.tests.push(value.into()),
+            "--bins" => self.bins.push(value.into()),
+            "--run" => self.run.push(value.into()),
+            "--cpus" => self.cpus = number(&value)?,
+            "--memory" => self.memory = value,
+            "--timeout" => self.timeout = Duration::from_secs(number(&value)?.into()),
+            "--only" => self.only = Some(value),
+            "--cmd" => self.cmd = Some(value),
+            "--env" => {
+                // The kernel splits its command line at blanks.
+                if value.contains([' ', '\t', '\n', '"']) || !value.contains('=') {
+                    return Err(format!("--env {value:?}: want NAME=VALUE without blanks or quotes"));
+                }
+                self.env.push(value);
+            }
+            _ => return Err(format!("unknown option {arg}")),
+        }
+        Ok(())
+    }
+
+    /// What the kernel is told.
+    pub fn command_line(&self) -> String {
+        // The self-tests of the crypto code would take most of the guest's time.
+        // Log level 5 lets warnings through, which the log scan must see.
+        let mut line = String::from("console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests");
+        if self.hardened {
+            line += " kfence.sample_interval=20 slab_debug=FZP init_on_free=1 panic_on_warn=1 oops=panic \
+                     hung_task_panic=1 softlockup_panic=1 rcupdate.rcu_cpu_stall_timeout=60";
+        }
+        line += &format!(" alpc_mode={}", self.mode);
+        if let Some(only) = &self.only {
+            line += &format!(" alpc_filter={only}");
+        }
+        for pair in &self.env {
+            match pair.strip_prefix("ALPC_TEST_TIMEOUT=") {
+                Some(seconds) => line += &format!(" alpc_timeout={seconds}"),
+                None => line += &format!(" alpc_env.{pair}"),
+            }
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &str) -> Result<Options, String> {
+        Options::parse(args.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn all_reaches_the_kernel() {
+        let options = parse("boot --name a --mode test --hardened --only x --env ROUNDS=7 --env ALPC_TEST_TIMEOUT=9")
+            .expect("a valid command line");
+        let line = options.command_line();
+        for part in ["panic_on_warn=1", "alpc_mode=test", "alpc_filter=x", "alpc_env.ROUNDS=7", "alpc_timeout=9"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for args in ["", "boot", "boot --name", "boot --name a --mode b --what c", "boot --name a --mode b --cpus x",
+            "boot --name a --mode b --env X"] {
+            assert!(parse(args).is_err(), "{args}");
+        }
+    }
+}

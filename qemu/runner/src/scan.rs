@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What must never stand in the kernel's log.
+
+/// A line is bad if it has all the parts of a row, in that order.
+const BAD: &[&[&str]] = &[
+    &["BUG:"],
+    &["BUG "],
+    &["kernel BUG at"],
+    &["WARNING:"],
+    &["KFENCE:"],
+    &["KASAN:"],
+    &["KCSAN:"],
+    &["UBSAN:"],
+    &["Oops"],
+    &["rust_kernel: panicked"],
+    &["Kernel panic"],
+    &["possible recursive locking"],
+    &["possible circular locking"],
+    &["possible irq lock inversion"],
+    &["inconsistent lock state"],
+    &["suspicious RCU usage"],
+    &["lock held when returning to user space"],
+    &["sleeping function called"],
+    &["scheduling while atomic"],
+    &["INFO: task"],
+    &["soft lockup"],
+    &["hard LOCKUP"],
+    &["rcu:", "stall"],
+    &["rcu_", "stall"],
+    &["refcount_t:"],
+    &["=== BUG"],
+    &["Slab corruption"],
+    &["Redzone"],
+    &["Poison overwritten"],
+    &["Object already free"],
+    &["Objects remaining"],
+    &["unreferenced object"],
+    &["general protection fault"],
+    &["unable to handle"],
+    &["list_add corruption"],
+    &["list_del corruption"],
+    &["Bad page state"],
+    &["Bad rss-counter state"],
+    &["page allocation failure"],
+    &["leaked"],
+    &["Unknown symbol"],
+    &["disagrees about version of symbol"],
+    &["Call Trace:"],
+    &["Modules linked in:"],
+];
+
+/// Lines of the stock kernel that mean nothing here.
+const HARMLESS: &[&[&str]] = &[
+    // Kernel configuration remarks about the processor.
+    &["Spectre V2 : WARNING:"],
+    &["MDS:"],
+    // Asked for on the command line.
+    &["Kernel command line:"],
+];
+
+fn has(line: &str, parts: &[&str]) -> bool {
+    let mut rest = line;
+    parts.iter().all(|part| match rest.find(part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+/// Whether one line of the kernel's console speaks of trouble. QEMU's own
+/// words come the same way, but without the kernel's time stamp.
+pub fn is_bad(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with('[')
+        && !HARMLESS.iter().any(|parts| has(line, parts))
+        && BAD.iter().any(|parts| has(line, parts))
+}
+
+/// The bad lines of a log.
+pub fn bad_lines(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| is_bad(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_seen() {
+        for line in [
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+            "BUG: KFENCE: use-after-free read in alpc_port_release",
+            "BUG: sleeping function called from invalid context at mm/slab.h:1",
+            "BUG kmalloc-96 (Tainted: G           OE      ): Right Redzone overwritten",
+            "kernel BUG at rust/helpers/bug.c:7!",
+            "WARNING: CPU: 0 PID: 81 at kernel/cred.c:1 put_cred+0x1/0x2",
+            "WARNING: possible recursive locking detected",
+            "WARNING: possible circular locking dependency detected",
+            "Oops: general protection fault, probably for non-canonical address 0x1: 0000 [#1]",
+            "Oops: Oops: 0000 [#1] SMP NOPTI",
+            "rust_kernel: panicked at alpc_mod/queue.rs:10:5: index out of bounds",
+            "INFO: task calls:99 blocked for more than 120 seconds.",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [calls:99]",
+            "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+            "rcu: INFO: rcu_preempt self-detected stall on CPU",
+            "refcount_t: underflow; use-after-free.",
+            "=============================================== BUG task_struct",
+            "Slab corruption (Tainted: G): kmalloc-64 start=1, len=64",
+            "list_del corruption. prev->next should be 1, but was 2.",
+            "unreferenced object 0x1 (size 64):",
+            "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
+            "slab alpc_message: Objects remaining in alpc_message on __kmem_cache_shutdown()",
+            "alpc: Unknown symbol task_work_add (err -2)",
+            "alpc: 1 message leaked",
+        ] {
+            assert!(is_bad(&format!("[   12.345678] {line}")), "{line}");
+            assert!(is_bad(&format!("[   12.345678][  T123] {line}")), "{line}");
+        }
+    }
+
+    #[test]
+    fn daily_life_is_not() {
+        for line in [
+            "[    0.000000] Kernel command line: console=ttyS0 panic_on_warn=1 oops=panic",
+            "[    0.100000] Spectre V2 : WARNING: Unprivileged eBPF is enabled",
+            "[    1.000000] alpc: loading out-of-tree module taints kernel.",
+            "[    1.000000] alpc: module verification failed: signature and/or required key missing - tainting kernel",
+            "[    0.200000] rcu: Hierarchical RCU implementation.",
+            "[    0.300000] kfence: initialized - using 2097152 bytes for 255 objects",
+            "test the_word_bug_in_a_test ... ok",
+            "WARNING: said by a program, not by the kernel",
+            "qemu-system-x86_64: warning: TCG doesn't support requested feature",
+            "",
+        ] {
+            assert!(!is_bad(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn parts_count_in_order_only() {
+        assert!(has("a rcu: b stall c", &["rcu:", "stall"]));
+        assert!(!has("stall rcu:", &["rcu:", "stall"]));
+    }
+}
