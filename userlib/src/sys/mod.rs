@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The raw layer: one function per ioctl, and no policy.
+//!
+//! A function here makes exactly one system call, restarts nothing, and
+//! returns what the kernel said: errno as [`io::Error`], the outcome in the
+//! argument's `outcome` field. The structures are those of `alpc.h`, filled in
+//! by hand; start from `Default::default()`.
+//!
+//! The functions whose structures carry pointers are `unsafe`. [`Transfer`],
+//! [`CreatePort`], [`Connect`] and [`Accept`] tie those pointers to borrows,
+//! and have a safe method for the same single ioctl.
+
+mod args;
+mod transfer;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+pub use alpc_uapi::*;
+
+pub use args::{Accept, Connect, CreatePort};
+pub use transfer::Transfer;
+
+/// Where the module puts its node.
+pub const DEVICE: &str = "/dev/alpc";
+
+/// Opens `/dev/alpc`.
+///
+/// # Errors
+///
+/// `ENOENT` while the module isn't loaded, and what else `open(2)` returns.
+pub fn open() -> io::Result<OwnedFd> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_CLOEXEC)
+        .open(DEVICE)
+        .map(File::into)
+}
+
+/// One ioctl.
+///
+/// # Safety
+///
+/// `argument` must be what `request` takes, and every pointer inside it must
+/// be valid for what the kernel does with it.
+unsafe fn ioctl<T>(fd: BorrowedFd<'_>, request: alpc_ioctl, argument: *mut T) -> io::Result<i32> {
+    // SAFETY: The descriptor is open for as long as it is borrowed, and the
+    // caller vouches for the argument.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as libc::Ioctl, argument) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Takes the descriptor that an ioctl has just made.
+fn made(fd: i32) -> OwnedFd {
+    // SAFETY: The kernel installed this descriptor for the call that returned
+    // it, so nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// `ALPC_IOC_QUERY` on `/dev/alpc`: version, features, limits.
+pub fn query(device: BorrowedFd<'_>, argument: &mut alpc_query) -> io::Result<()> {
+    // SAFETY: The structure is the one the number names, and has no pointers.
+    unsafe { ioctl(device, ALPC_IOCTL_QUERY, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_CREATE_PORT` on `/dev/alpc`: makes a connection port.
+///
+/// # Safety
+///
+/// `name` and `acl` must be null or readable for their lengths.
+pub unsafe fn create_port(
+    device: BorrowedFd<'_>,
+    argument: &mut alpc_create_port,
+) -> io::Result<OwnedFd> {
+    // SAFETY: The structure is the one the number names; its pointers are the
+    // caller's promise.
+    unsafe { ioctl(device, ALPC_IOCTL_CREATE_PORT, argument) }.map(made)
+}
+
+/// `ALPC_IOC_CONNECT` on `/dev/alpc` or on a connect descriptor: makes a
+/// client port.
+///
+/// With `ALPC_CONNECT_SENT` in the flags, the descriptor returned is the one
+/// in the argument's `fd`, which the caller owns already: forget one of both.
+///
+/// # Safety
+///
+/// `name` and `send_data` must be null or readable, `recv_data` null or
+/// writable, for their lengths.
+pub unsafe fn connect(fd: BorrowedFd<'_>, argument: &mut alpc_connect) -> io::Result<OwnedFd> {
+    // SAFETY: As for `create_port`.
+    unsafe { ioctl(fd, ALPC_IOCTL_CONNECT, argument) }.map(made)
+}
+
+/// `ALPC_IOC_CREATE_CONNECT` on a connection port: makes a connect descriptor.
+pub fn create_connect(port: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: This number takes no argument.
+    unsafe {
+        ioctl(
+            port,
+            ALPC_IOCTL_CREATE_CONNECT,
+            std::ptr::null_mut::<libc::c_void>(),
+        )
+    }
+    .map(made)
+}
+
+/// `ALPC_IOC_ACCEPT` on a connection port: makes a server communication port,
+/// or nothing with `ALPC_REFUSE`.
+///
+/// # Safety
+///
+/// `send_data` must be null or readable for its length.
+pub unsafe fn accept(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_accept,
+) -> io::Result<Option<OwnedFd>> {
+    let refuse = argument.flags & ALPC_REFUSE != 0;
+    // SAFETY: As for `create_port`.
+    let result = unsafe { ioctl(port, ALPC_IOCTL_ACCEPT, argument) }?;
+    Ok(if refuse { None } else { Some(made(result)) })
+}
+
+/// `ALPC_IOC_SEND_WAIT_RECEIVE` on any port: send, wait, receive.
+///
+/// # Safety
+///
+/// `send_data` must be null or readable, `recv_data` null or writable, for
+/// their lengths; the attribute pointers must be null or name containers as
+/// long as their `allocated` bits say.
+pub unsafe fn send_wait_receive(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_transfer,
+) -> io::Result<()> {
+    // SAFETY: As for `create_port`.
+    unsafe { ioctl(port, ALPC_IOCTL_SEND_WAIT_RECEIVE, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_CANCEL` on any port: cancels a conversation.
+pub fn cancel(port: BorrowedFd<'_>, argument: &mut alpc_cancel) -> io::Result<()> {
+    // SAFETY: The structure is the one the number names, and has no pointers.
+    unsafe { ioctl(port, ALPC_IOCTL_CANCEL, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_DISCONNECT` on any port: ends a connection, or a whole
+/// connection port.
+pub fn disconnect(port: BorrowedFd<'_>, argument: &mut alpc_disconnect) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_DISCONNECT, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_QUERY_PORT` on any port or connect descriptor: what it is.
+pub fn query_port(port: BorrowedFd<'_>, argument: &mut alpc_query_port) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_QUERY_PORT, argument) }.map(drop)
+}
