@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The harness of the tests that run inside the guest.
+//!
+//! A test body runs in a process of its own ([`isolated`]), makes further
+//! processes of several users ([`Peer`]), and talks to the module through thin
+//! calls that hide nothing and fill every output with junk first ([`raw`]).
+//! Waits have no upper bound of their own: a watchdog ends what hangs and says
+//! where it hung.
+
+pub mod inspect;
+pub mod isolate;
+pub mod link;
+pub mod memory;
+pub mod pair;
+pub mod peer;
+pub mod raw;
+pub mod rng;
+pub mod scale;
+pub mod signals;
+pub mod wait;
+
+pub use isolate::isolated;
+pub use link::Link;
+pub use pair::Pair;
+pub use peer::{Peer, User, ALICE, BOB, CAROL, MALLORY, ROOT};
+pub use raw::{Failure, Port, Transfer};
+pub use scale::rounds;
+pub use wait::eventually;
+
+/// Says something outside libtest's capture, which stops at a fork.
+#[macro_export]
+macro_rules! note {
+    ($($arg:tt)*) => { $crate::isolate::report(&format!($($arg)*)) };
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A connection with both ends in one process: enough for most sentences.
+
+use crate::raw::*;
+
+/// Context values, to be told apart in a dump.
+pub const PORT_CONTEXT: u64 = 0x1111_2222_3333_4444;
+pub const SERVER_CONTEXT: u64 = 0x5555_6666_7777_8888;
+pub const CLIENT_CONTEXT: u64 = 0x9999_aaaa_bbbb_cccc;
+
+pub struct Pair {
+    /// The connection port, where the server receives.
+    pub port: Port,
+    /// The server communication port.
+    pub server: Port,
+    /// The client communication port.
+    pub client: Port,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        Self::with(Create::anonymous())
+    }
+
+    pub fn with(create: Create) -> Self {
+        let port = create.context(PORT_CONTEXT).run().expect("create");
+        let (server, client) = attach(&port, SERVER_CONTEXT);
+        Self {
+            port,
+            server,
+            client,
+        }
+    }
+
+    /// A sync request by a thread of its own, and the request as the server
+    /// received it.
+    pub fn requested<'scope>(
+        &'scope self,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        data: &'static [u8],
+    ) -> (
+        std::thread::ScopedJoinHandle<'scope, Result<Message, Failure>>,
+        Message,
+    ) {
+        let thread = scope.spawn(move || self.client.request(data));
+        let request = self.port.receive().expect("receive");
+        assert_eq!(request.data, data);
+        (thread, request)
+    }
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One more connection to `port`: its server and client communication ports.
+pub fn attach(port: &Port, server_context: u64) -> (Port, Port) {
+    let through = port.connect_descriptor().expect("connect descriptor");
+    let client = Connect::new(None)
+        .context(CLIENT_CONTEXT)
+        .asynchronous()
+        .run_on(&through)
+        .expect("connect")
+        .port;
+    let request = port.receive().expect("connection request");
+    assert_eq!(request.kind, ALPC_TYPE_CONNECTION_REQUEST);
+    let server = Accept::new(request.id)
+        .context(server_context)
+        .run(port)
+        .expect("accept");
+    let reply = client.receive().expect("connection reply");
+    assert_eq!(reply.kind, ALPC_TYPE_CONNECTION_REPLY);
+    (server, client)
+}

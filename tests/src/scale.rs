@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Knobs from the environment: how much work, and how much patience.
+
+use std::time::Duration;
+
+fn number(name: &str) -> Option<f64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// `base` rounds, scaled by `ALPC_ROUNDS` (a factor, 1 by default), at least one.
+pub fn rounds(base: u64) -> u64 {
+    let factor = number("ALPC_ROUNDS").unwrap_or(1.0);
+    ((base as f64 * factor) as u64).max(1)
+}
+
+/// How long a test may take before it counts as hung: `ALPC_WATCHDOG` seconds.
+pub fn patience() -> Duration {
+    Duration::from_secs_f64(number("ALPC_WATCHDOG").unwrap_or(60.0).max(1.0))
+}
