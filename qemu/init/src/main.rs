@@ -50,7 +50,7 @@ fn boot() -> Result<Config, String> {
     setup::mount_early()?;
     let cmdline = std::fs::read_to_string("/proc/cmdline").map_err(|e| format!("/proc/cmdline: {e}"))?;
     let config = parse(&cmdline);
-    setup::open_console("/dev/ttyS1")?;
+    setup::open_console(modes::CONSOLE)?;
     setup::mount_rest()?;
     setup::identity_and_limits()?;
     module::load()?;

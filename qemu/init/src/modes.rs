@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// Where what is run here speaks; the first port is the kernel's.
+pub const CONSOLE: &str = "/dev/ttyS1";
+
 pub fn run(config: &Config) -> bool {
     match config.mode.as_str() {
         "test" => tests(config),
@@ -33,7 +36,7 @@ fn files_of(dir: &str) -> Vec<PathBuf> {
 /// Runs one program; prints a line unless it ended well.
 fn execute(mut command: Command, timeout: Option<Duration>) -> bool {
     let name = command.get_program().to_string_lossy().into_owned();
-    match process::run(&mut command, timeout) {
+    match process::run(&mut command, timeout, false) {
         Ok(End::Exited(0)) => true,
         Ok(end) => {
             println!("init: {name}: {end}");
@@ -122,9 +125,10 @@ fn shell() -> bool {
          `su alice` gives another user, `exit` ends the guest.\r"
     );
     let mut command = Command::new("/bin/busybox");
-    command.args(["setsid", "-c", "/bin/busybox", "sh", "-l"]).current_dir("/root");
+    command.args(["sh", "-l"]).current_dir("/root");
     command.env("PS1", "guest# ").env("PATH", "/bin:/tests:/run");
     setup::cooked();
-    let _ = process::run(&mut command, None);
-    true
+    let _ = process::run(&mut command, None, true);
+    // The end of its session hung the terminal up for this process too.
+    setup::open_console(CONSOLE).is_ok()
 }

@@ -77,13 +77,17 @@ fn wait_for(pid: libc::pid_t, deadline: Option<Instant>) -> End {
 
 /// Runs `command` in a session of its own until it ends or `timeout` is over.
 /// On a timeout the kernel's view of all blocked and running tasks goes to its
-/// log before the session is killed.
-pub fn run(command: &mut Command, timeout: Option<Duration>) -> io::Result<End> {
+/// log before the session is killed. With `terminal` the session owns the
+/// terminal, which hangs up for everybody when it ends.
+pub fn run(command: &mut Command, timeout: Option<Duration>, terminal: bool) -> io::Result<End> {
     block_sigchld();
-    // SAFETY: setsid() is async-signal-safe and touches no memory.
+    // SAFETY: Both calls are async-signal-safe and touch no memory.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             libc::setsid();
+            if terminal {
+                libc::ioctl(0, libc::TIOCSCTTY, 0);
+            }
             Ok(())
         });
     }
