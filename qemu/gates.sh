@@ -15,7 +15,7 @@ names_in() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$1"; }
 
 gate_fmt() {
 	files '*.rs' | grep -v '^uapi/bindings.rs$' |
-		xargs "$QEMU_DIR/in-root.sh" rustfmt --check --config-path /repo/rustfmt.toml
+		xargs "$QEMU_DIR/in-root.sh" rustfmt --check -l --config-path /repo/rustfmt.toml
 }
 
 gate_spdx() {

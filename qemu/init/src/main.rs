@@ -16,8 +16,8 @@
 //! the other's lines. The last line is `init: success` or `init: failure`, and
 //! the exit status of QEMU says the same once more.
 
-mod module;
 mod modes;
+mod module;
 mod process;
 mod setup;
 
@@ -48,7 +48,8 @@ fn main() {
 
 fn boot() -> Result<Config, String> {
     setup::mount_early()?;
-    let cmdline = std::fs::read_to_string("/proc/cmdline").map_err(|e| format!("/proc/cmdline: {e}"))?;
+    let cmdline =
+        std::fs::read_to_string("/proc/cmdline").map_err(|e| format!("/proc/cmdline: {e}"))?;
     let config = parse(&cmdline);
     setup::open_console(modes::CONSOLE)?;
     setup::mount_rest()?;

@@ -65,11 +65,17 @@ fn tests(config: &Config) -> bool {
     let files = files_of("/tests");
     let mut failed = 0;
     for file in &files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         println!("init: {name}");
         let start = Instant::now();
         let mut command = Command::new(file);
-        command.args(["--test-threads=1", "--color=never"]).current_dir("/tmp");
+        command
+            .args(["--test-threads=1", "--color=never"])
+            .current_dir("/tmp");
         if let Some(filter) = &config.filter {
             command.arg(filter);
         }
@@ -117,7 +123,9 @@ fn programs(config: &Config) -> bool {
 
 /// A prompt on the second serial port, until its end.
 fn shell() -> bool {
-    for applet in ["sh", "ls", "cat", "ps", "dmesg", "su", "id", "grep", "kill", "less", "vi", "mount"] {
+    for applet in [
+        "sh", "ls", "cat", "ps", "dmesg", "su", "id", "grep", "kill", "less", "vi", "mount",
+    ] {
         let _ = std::os::unix::fs::symlink("/bin/busybox", format!("/bin/{applet}"));
     }
     println!(
@@ -126,7 +134,9 @@ fn shell() -> bool {
     );
     let mut command = Command::new("/bin/busybox");
     command.args(["sh", "-l"]).current_dir("/root");
-    command.env("PS1", "guest# ").env("PATH", "/bin:/tests:/run");
+    command
+        .env("PS1", "guest# ")
+        .env("PATH", "/bin:/tests:/run");
     setup::cooked();
     let _ = process::run(&mut command, None, true);
     // The end of its session hung the terminal up for this process too.

@@ -23,7 +23,10 @@ pub fn load() -> Result<(), String> {
     let rc = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
     match rc {
         0 => Ok(()),
-        _ => Err(format!("cannot load {FILE}: {}", io::Error::last_os_error())),
+        _ => Err(format!(
+            "cannot load {FILE}: {}",
+            io::Error::last_os_error()
+        )),
     }
 }
 
@@ -41,7 +44,10 @@ pub fn unload() -> Result<(), String> {
             break;
         }
         if Instant::now() > deadline {
-            return Err(format!("the module is still in use: refcnt {}", users.trim()));
+            return Err(format!(
+                "the module is still in use: refcnt {}",
+                users.trim()
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -49,6 +55,9 @@ pub fn unload() -> Result<(), String> {
     let rc = unsafe { libc::syscall(libc::SYS_delete_module, c"alpc".as_ptr(), libc::O_NONBLOCK) };
     match rc {
         0 => Ok(()),
-        _ => Err(format!("cannot unload the module: {}", io::Error::last_os_error())),
+        _ => Err(format!(
+            "cannot unload the module: {}",
+            io::Error::last_os_error()
+        )),
     }
 }

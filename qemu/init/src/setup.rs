@@ -30,7 +30,10 @@ fn mount(kind: &str, target: &str, options: &str) -> Result<(), String> {
     };
     match rc {
         0 => Ok(()),
-        _ => Err(format!("mount {kind} on {target}: {}", io::Error::last_os_error())),
+        _ => Err(format!(
+            "mount {kind} on {target}: {}",
+            io::Error::last_os_error()
+        )),
     }
 }
 
@@ -86,7 +89,10 @@ pub fn drain() {
 }
 
 fn set_limit(what: libc::__rlimit_resource_t, value: u64) -> Result<(), String> {
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    let limit = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
     // SAFETY: `limit` is a valid structure that outlives the call.
     match unsafe { libc::setrlimit(what, &limit) } {
         0 => Ok(()),

@@ -29,7 +29,10 @@ fn cpu_can(cpuinfo: &str) -> bool {
     cpuinfo
         .lines()
         .filter(|line| line.starts_with("flags"))
-        .any(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))
+        .any(|line| {
+            line.split_whitespace()
+                .any(|flag| flag == "vmx" || flag == "svm")
+        })
 }
 
 /// Where the answer for this boot of the host is kept, given a cache.
@@ -41,11 +44,20 @@ fn cache_file() -> Option<PathBuf> {
 
 fn kvm_works() -> bool {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    if !cpu_can(&cpuinfo) || OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+    if !cpu_can(&cpuinfo)
+        || OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_err()
+    {
         return false;
     }
     let file = cache_file();
-    if let Some(answer) = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
+    if let Some(answer) = file
+        .as_ref()
+        .and_then(|file| std::fs::read_to_string(file).ok())
+    {
         return answer.trim() == "yes";
     }
     let works = guest::kvm_boots(Duration::from_secs(10));

@@ -38,13 +38,19 @@ fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
             continue;
         };
         let is_test = message["profile"]["test"].as_bool().unwrap_or(false);
-        let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) else {
+        let (Some(path), Some(name)) = (
+            message["executable"].as_str(),
+            message["target"]["name"].as_str(),
+        ) else {
             continue;
         };
         if message["reason"] == "compiler-artifact" && is_test == want_tests {
             let name = match found.contains_key(name) {
                 false => name.to_string(),
-                true => format!("{name}-{}", message["target"]["kind"][0].as_str().unwrap_or("2")),
+                true => format!(
+                    "{name}-{}",
+                    message["target"]["kind"][0].as_str().unwrap_or("2")
+                ),
             };
             found.insert(name, here(path));
         }
@@ -52,7 +58,13 @@ fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
     found
 }
 
-fn add(archive: &mut Archive, dir: &str, lists: &[PathBuf], tests: bool, only: Option<&str>) -> Result<usize, String> {
+fn add(
+    archive: &mut Archive,
+    dir: &str,
+    lists: &[PathBuf],
+    tests: bool,
+    only: Option<&str>,
+) -> Result<usize, String> {
     let mut count = 0;
     for list in lists {
         let messages = String::from_utf8_lossy(&read(list)?).into_owned();
@@ -109,7 +121,11 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
     archive.file("bin/busybox", 0o755, &read(&options.busybox)?);
     archive.symlink("bin/sh", "busybox");
     if let Some(cmd) = &options.cmd {
-        archive.file("run.cmd", 0o755, format!("PATH=/run:/bin\ncd /tmp\n{cmd}\n").as_bytes());
+        archive.file(
+            "run.cmd",
+            0o755,
+            format!("PATH=/run:/bin\ncd /tmp\n{cmd}\n").as_bytes(),
+        );
     }
 
     let only = match options.only.take() {

@@ -8,8 +8,15 @@ const END: &str = "ALPC-BENCH-JSON-END";
 const FILE: &str = "target/bench/icount.json";
 
 /// Rows without which the result is none.
-const REQUIRED: &[&str] =
-    &["ioctl_null", "alpc_call", "eventfd", "pipe", "posix_mq", "seqpacket", "seqpacket_cred"];
+const REQUIRED: &[&str] = &[
+    "ioctl_null",
+    "alpc_call",
+    "eventfd",
+    "pipe",
+    "posix_mq",
+    "seqpacket",
+    "seqpacket_cred",
+];
 
 /// The document between the marker lines, checked.
 fn extract(guest: &str) -> Result<Value, String> {
@@ -18,7 +25,8 @@ fn extract(guest: &str) -> Result<Value, String> {
         .and_then(|(_, rest)| rest.split_once(END))
         .ok_or("alpc-bench wrote no result")?
         .0;
-    let rows: Value = serde_json::from_str(document).map_err(|e| format!("alpc-bench's result: {e}"))?;
+    let rows: Value =
+        serde_json::from_str(document).map_err(|e| format!("alpc-bench's result: {e}"))?;
     let list = rows.as_array().ok_or("alpc-bench's result is not a list")?;
     for row in list {
         let whole = row["name"].is_string()

@@ -46,7 +46,11 @@ fn cpu_model(options: &Options, accel: Accel) -> &'static str {
 }
 
 /// Copies `from` to `log` and, if wanted, to standard output, as it comes.
-fn listen(mut from: impl Read + Send + 'static, log: &Path, show: bool) -> Result<thread::JoinHandle<String>, String> {
+fn listen(
+    mut from: impl Read + Send + 'static,
+    log: &Path,
+    show: bool,
+) -> Result<thread::JoinHandle<String>, String> {
     let mut file = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
     Ok(thread::spawn(move || {
         let mut all = Vec::new();
@@ -82,20 +86,36 @@ fn wait(child: &mut Child, timeout: Duration) -> (Option<i32>, bool) {
 
 /// Boots the guest that lies in `dir`, and listens until its end.
 pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, String> {
-    let mut command = qemu(accel, options.cpus, &options.memory, &options.command_line());
+    let mut command = qemu(
+        accel,
+        options.cpus,
+        &options.memory,
+        &options.command_line(),
+    );
     command.args(["-cpu", cpu_model(options, accel)]);
-    command.args(["-initrd", &format!("/repo/{}/initramfs.cpio", dir.display())]);
+    command.args([
+        "-initrd",
+        &format!("/repo/{}/initramfs.cpio", dir.display()),
+    ]);
     if options.icount {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
     command.args(["-serial", "file:/dev/stderr"]);
     if options.interactive {
-        command.args(["-chardev", "stdio,id=guest,signal=off", "-serial", "chardev:guest"]);
+        command.args([
+            "-chardev",
+            "stdio,id=guest,signal=off",
+            "-serial",
+            "chardev:guest",
+        ]);
         command.stderr(Stdio::piped());
         return interactive(command, dir);
     }
     command.args(["-serial", "stdio"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| format!("qemu/qemu.sh: {e}"))?;
     let stdout = child.stdout.take().ok_or("no output")?;
     let stderr = child.stderr.take().ok_or("no output")?;
@@ -104,7 +124,12 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
     let (status, timed_out) = wait(&mut child, options.timeout);
     let guest = guest.join().map_err(|_| "a reader died")?;
     let kernel = kernel.join().map_err(|_| "a reader died")?;
-    Ok(Outcome { status, timed_out, kernel, guest })
+    Ok(Outcome {
+        status,
+        timed_out,
+        kernel,
+        guest,
+    })
 }
 
 /// The same with a person at the other end: no time limit, and the terminal
@@ -115,15 +140,28 @@ fn interactive(mut command: Command, dir: &Path) -> Result<Outcome, String> {
     let kernel = listen(stderr, &dir.join("kernel.log"), false)?;
     let status = child.wait().map_err(|e| format!("qemu: {e}"))?.code();
     let kernel = kernel.join().map_err(|_| "a reader died")?;
-    Ok(Outcome { status, timed_out: false, kernel, guest: "init: success\n".into() })
+    Ok(Outcome {
+        status,
+        timed_out: false,
+        kernel,
+        guest: "init: success\n".into(),
+    })
 }
 
 /// Whether the stock kernel gets through its boot under KVM before `limit` is
 /// over. Without an initramfs its last word is that it finds no root.
 pub fn kvm_boots(limit: Duration) -> bool {
-    let mut command = qemu(Accel::Kvm, 1, "512M", "console=ttyS0 panic=-1 cryptomgr.notests");
+    let mut command = qemu(
+        Accel::Kvm,
+        1,
+        "512M",
+        "console=ttyS0 panic=-1 cryptomgr.notests",
+    );
     command.args(["-cpu", "host", "-serial", "stdio"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else {
         return false;
     };

@@ -40,7 +40,8 @@ impl Archive {
         ];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
-            self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
+            self.bytes
+                .extend_from_slice(format!("{field:08X}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);
@@ -96,7 +97,8 @@ mod tests {
         let bytes = archive.finish();
         let field = |n: usize| {
             let at = 6 + n * 8;
-            u32::from_str_radix(std::str::from_utf8(&bytes[at..at + 8]).expect("ASCII"), 16).expect("hexadecimal")
+            u32::from_str_radix(std::str::from_utf8(&bytes[at..at + 8]).expect("ASCII"), 16)
+                .expect("hexadecimal")
         };
         assert_eq!(field(1), 0o100600);
         assert_eq!(field(6), 4);

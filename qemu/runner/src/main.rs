@@ -68,7 +68,10 @@ fn run() -> Result<bool, String> {
         };
     }
     if options.mode == "test" {
-        println!("{}: {} passed, {} failed", options.name, verdict.passed, verdict.failed);
+        println!(
+            "{}: {} passed, {} failed",
+            options.name, verdict.passed, verdict.failed
+        );
     }
     let summary = format!(
         "{} {} {}\n",

@@ -32,7 +32,10 @@ pub struct Options {
 impl Options {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         if args.next().as_deref() != Some("boot") {
-            return Err("usage: alpc-vm boot --name NAME --mode MODE ... (see qemu/runner/src/main.rs)".into());
+            return Err(
+                "usage: alpc-vm boot --name NAME --mode MODE ... (see qemu/runner/src/main.rs)"
+                    .into(),
+            );
         }
         let mut options = Options {
             name: String::new(),
@@ -71,7 +74,11 @@ impl Options {
     }
 
     fn set(&mut self, arg: &str, value: String) -> Result<(), String> {
-        let number = |value: &str| value.parse().map_err(|_| format!("{arg} {value}: not a number"));
+        let number = |value: &str| {
+            value
+                .parse()
+                .map_err(|_| format!("{arg} {value}: not a number"))
+        };
         match arg {
             "--name" => self.name = value,
             "--mode" => self.mode = value,
@@ -89,7 +96,9 @@ impl Options {
             "--env" => {
                 // The kernel splits its command line at blanks.
                 if value.contains([' ', '\t', '\n', '"']) || !value.contains('=') {
-                    return Err(format!("--env {value:?}: want NAME=VALUE without blanks or quotes"));
+                    return Err(format!(
+                        "--env {value:?}: want NAME=VALUE without blanks or quotes"
+                    ));
                 }
                 self.env.push(value);
             }
@@ -134,15 +143,27 @@ mod tests {
         let options = parse("boot --name a --mode test --hardened --only x --env ROUNDS=7 --env ALPC_TEST_TIMEOUT=9")
             .expect("a valid command line");
         let line = options.command_line();
-        for part in ["panic_on_warn=1", "alpc_mode=test", "alpc_filter=x", "alpc_env.ROUNDS=7", "alpc_timeout=9"] {
+        for part in [
+            "panic_on_warn=1",
+            "alpc_mode=test",
+            "alpc_filter=x",
+            "alpc_env.ROUNDS=7",
+            "alpc_timeout=9",
+        ] {
             assert!(line.contains(part), "{part} in {line}");
         }
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for args in ["", "boot", "boot --name", "boot --name a --mode b --what c", "boot --name a --mode b --cpus x",
-            "boot --name a --mode b --env X"] {
+        for args in [
+            "",
+            "boot",
+            "boot --name",
+            "boot --name a --mode b --what c",
+            "boot --name a --mode b --cpus x",
+            "boot --name a --mode b --env X",
+        ] {
             assert!(parse(args).is_err(), "{args}");
         }
     }

@@ -15,7 +15,15 @@ pub struct Verdict {
 /// The numbers of a line like `test result: ok. 3 passed; 1 failed; ...`.
 fn counts(line: &str) -> Option<(u64, u64)> {
     let numbers = line.split_once("test result: ")?.1;
-    let before = |word: &str| numbers.split_once(word)?.0.split_whitespace().last()?.parse().ok();
+    let before = |word: &str| {
+        numbers
+            .split_once(word)?
+            .0
+            .split_whitespace()
+            .last()?
+            .parse()
+            .ok()
+    };
     Some((before(" passed")?, before(" failed")?))
 }
 
@@ -42,20 +50,33 @@ fn tally(guest: &str) -> Verdict {
 
 pub fn judge(options: &Options, outcome: &Outcome) -> Verdict {
     let mut verdict = tally(&outcome.guest);
-    let last: Vec<&str> = outcome.guest.lines().filter(|l| *l == "init: success" || *l == "init: failure").collect();
+    let last: Vec<&str> = outcome
+        .guest
+        .lines()
+        .filter(|l| *l == "init: success" || *l == "init: failure")
+        .collect();
     let before = verdict.problems.len();
     if outcome.timed_out {
-        verdict.problems.push(format!("no end after {:?}; killed", options.timeout));
+        verdict
+            .problems
+            .push(format!("no end after {:?}; killed", options.timeout));
     } else if last.is_empty() {
-        verdict.problems.push(format!("the guest ended without a verdict (QEMU: {:?})", outcome.status));
+        verdict.problems.push(format!(
+            "the guest ended without a verdict (QEMU: {:?})",
+            outcome.status
+        ));
     } else if last.len() > 1 {
-        verdict.problems.push("more than one verdict of init".into());
+        verdict
+            .problems
+            .push("more than one verdict of init".into());
     } else if last != ["init: success"] || outcome.status != Some(EXIT_SUCCESS) {
         verdict.problems.push("init says failure".into());
     }
     let bad = scan::bad_lines(&outcome.kernel);
     for line in bad.iter().take(20) {
-        verdict.problems.push(format!("the kernel's log has: {line}"));
+        verdict
+            .problems
+            .push(format!("the kernel's log has: {line}"));
     }
     if options.mode == "test" {
         if verdict.passed + verdict.failed == 0 {
@@ -82,7 +103,12 @@ mod tests {
     }
 
     fn outcome(guest: &str) -> Outcome {
-        Outcome { status: Some(EXIT_SUCCESS), timed_out: false, kernel: String::new(), guest: guest.into() }
+        Outcome {
+            status: Some(EXIT_SUCCESS),
+            timed_out: false,
+            kernel: String::new(),
+            guest: guest.into(),
+        }
     }
 
     const GOOD: &str = "init: a\ntest result: ok. 3 passed; 0 failed; 1 ignored\ninit: a: ok in 0.10 s\n\
@@ -91,7 +117,14 @@ mod tests {
     #[test]
     fn a_good_run_passes() {
         let verdict = judge(&options(), &outcome(GOOD));
-        assert_eq!(verdict, Verdict { passed: 5, failed: 0, problems: vec![] });
+        assert_eq!(
+            verdict,
+            Verdict {
+                passed: 5,
+                failed: 0,
+                problems: vec![]
+            }
+        );
     }
 
     #[test]
@@ -116,7 +149,10 @@ mod tests {
         let twice = outcome(&format!("{GOOD}init: success\n"));
         for outcome in [bad_status, bad_log, timed_out, cut, nothing, twice] {
             let verdict = judge(&options(), &outcome);
-            assert!(!verdict.problems.is_empty() && verdict.failed > 0, "{verdict:?}");
+            assert!(
+                !verdict.problems.is_empty() && verdict.failed > 0,
+                "{verdict:?}"
+            );
         }
     }
 }
