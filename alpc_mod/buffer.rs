@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that crosses the border: payload buffers, and the argument structures of the ioctls.
+//!
+//! Every byte of the user's is read once. What is read is private to the kernel from then on, and
+//! nothing that the kernel has not written is ever copied out.
+
+use crate::{
+    ffi,
+    uapi, //
+};
+use core::{
+    mem::{
+        offset_of,
+        size_of,
+        MaybeUninit, //
+    },
+    ops::Range,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    ffi::c_void,
+    prelude::*, //
+};
+
+/// The smallest allocation, so that small messages of any length share one buffer.
+const MIN_CAPACITY: usize = 256;
+
+/// The most memory an idle buffer keeps for the next message: what the default maximum takes.
+const KEEP_CAPACITY: usize = 4096;
+
+/// The payload of a message, in kernel memory charged to the task that fills it.
+///
+/// # Invariants
+///
+/// - `capacity` is 0, or `memory` is an allocation of that many bytes which this object owns.
+/// - The first `len` bytes are initialised, and `len` is at most `capacity`.
+pub(crate) struct Buffer {
+    memory: NonNull<u8>,
+    capacity: usize,
+    len: usize,
+}
+
+// SAFETY: The buffer owns its memory, and any task may free it.
+unsafe impl Send for Buffer {}
+// SAFETY: Through a shared buffer its memory is only read.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// An empty buffer without memory.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: No capacity, no length.
+        Self {
+            memory: NonNull::dangling(),
+            capacity: 0,
+            len: 0,
+        }
+    }
+
+    /// The bytes of payload.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no payload.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets the payload and keeps the memory.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Forgets the payload, and gives the memory back when it is too much to be kept idle.
+    #[inline]
+    pub(crate) fn trim(&mut self) {
+        self.clear();
+        if self.capacity > KEEP_CAPACITY {
+            self.free();
+        }
+    }
+
+    /// Replaces the payload by `len` bytes read from user space.
+    ///
+    /// `EFAULT` if they can't be read and `ENOMEM` if there is no memory for them, at the memory
+    /// cgroup's limit too. The buffer is empty then.
+    #[inline]
+    pub(crate) fn read_user(&mut self, addr: u64, len: usize) -> Result {
+        self.clear();
+        if len == 0 {
+            return Ok(());
+        }
+        let from = user_ptr(addr)?;
+        if self.capacity < len || (self.capacity > KEEP_CAPACITY && self.capacity != len) {
+            self.allocate(len)?;
+        }
+        // SAFETY: By the invariants and the check above, `len` bytes at `memory` are ours.
+        if unsafe { bindings::_copy_from_user(self.memory.as_ptr().cast(), from, len) } != 0 {
+            return Err(EFAULT);
+        }
+        // INVARIANT: All `len` bytes were written.
+        self.len = len;
+        Ok(())
+    }
+
+    /// Copies the whole payload to user space.
+    #[inline]
+    pub(crate) fn write_user(&self, addr: u64) -> Result {
+        if self.len == 0 {
+            return Ok(());
+        }
+        let to = user_ptr(addr)?;
+        // SAFETY: By the invariants, the first `len` bytes at `memory` are initialised.
+        if unsafe { bindings::_copy_to_user(to, self.memory.as_ptr().cast(), self.len) } != 0 {
+            return Err(EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Replaces the memory by at least `len` bytes. The old content is not needed any more.
+    #[cold]
+    fn allocate(&mut self, len: usize) -> Result {
+        self.free();
+        let capacity = len.max(MIN_CAPACITY);
+        // SAFETY: There are no requirements on the size.
+        let memory = unsafe { ffi::alpc_shim_kvmalloc(capacity) };
+        // INVARIANT: The allocation is new, has this size, and is ours; `free` made `len` 0.
+        self.memory = NonNull::new(memory.cast()).ok_or(ENOMEM)?;
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Gives the memory back.
+    fn free(&mut self) {
+        if self.capacity != 0 {
+            // INVARIANT: Without capacity nothing is owned.
+            self.len = 0;
+            self.capacity = 0;
+            // SAFETY: By the invariants this is our allocation, and it is not used from here on.
+            unsafe { bindings::kvfree(self.memory.as_ptr().cast()) };
+        }
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+/// A user address as a pointer, which is never dereferenced here.
+#[inline]
+fn user_ptr(addr: u64) -> Result<*mut c_void> {
+    usize::try_from(addr)
+        .map(|addr| addr as *mut c_void)
+        .map_err(|_| EFAULT)
+}
+
+/// Structures that are nothing but their bytes.
+///
+/// # Safety
+///
+/// The type has C's layout and no padding, and every pattern of bits is a value of it.
+pub(crate) unsafe trait Plain: Copy + 'static {}
+
+/// Declares structures of the ABI as [`Plain`], each with the sum of its fields' sizes.
+macro_rules! plain {
+    ($($name:ident = $size:literal;)*) => {$(
+        const _: () = assert!(size_of::<uapi::$name>() == $size);
+        // SAFETY: bindgen gives the structure C's layout. Its fields are integers that take up
+        // all of its size, as the assertion shows.
+        unsafe impl Plain for uapi::$name {}
+    )*};
+}
+
+plain! {
+    alpc_acl_entry = 16;
+    alpc_attributes = 8;
+    alpc_attr_context = 40;
+    alpc_query = 48;
+    alpc_create_port = 64;
+    alpc_connect = 112;
+    alpc_accept = 56;
+    alpc_transfer = 128;
+    alpc_cancel = 16;
+    alpc_disconnect = 8;
+    alpc_query_port = 72;
+}
+
+/// Reads an argument structure of which the caller knows `size` bytes.
+///
+/// A shorter one is extended by zeroes. A longer one comes from a newer caller, and is accepted
+/// (else `E2BIG`) if it asks for nothing that is unknown here, that is if its tail is zero.
+/// `EINVAL` below `min_size`, the size of the structure's first version.
+pub(crate) fn copy_struct_in<T: Plain>(size: usize, addr: u64, min_size: usize) -> Result<T> {
+    if size < min_size {
+        return Err(EINVAL);
+    }
+    let from = user_ptr(addr)?;
+    if let Some(tail) = size.checked_sub(size_of::<T>()).filter(|tail| *tail != 0) {
+        let start = from.wrapping_byte_add(size_of::<T>());
+        // SAFETY: A user address may be anything.
+        match unsafe { bindings::check_zeroed_user(start, tail) } {
+            1 => (),
+            0 => return Err(E2BIG),
+            _ => return Err(EFAULT),
+        }
+    }
+    let mut value = MaybeUninit::<T>::zeroed();
+    let known = size.min(size_of::<T>());
+    // SAFETY: `value` has room for `known` bytes.
+    if unsafe { bindings::_copy_from_user(value.as_mut_ptr().cast(), from, known) } != 0 {
+        return Err(EFAULT);
+    }
+    // SAFETY: Every byte is initialised, and `T` is `Plain`.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes the bytes of `range` of an argument structure back, as far as the caller knows them.
+///
+/// `size` is the size that the caller gave: nothing is written behind it.
+pub(crate) fn copy_range_out<T: Plain>(
+    size: usize,
+    addr: u64,
+    value: &T,
+    range: Range<usize>,
+) -> Result {
+    let end = range.end.min(size).min(size_of::<T>());
+    let Some(len) = end.checked_sub(range.start).filter(|len| *len != 0) else {
+        return Ok(());
+    };
+    let to = user_ptr(addr)?.wrapping_byte_add(range.start);
+    let from = core::ptr::from_ref(value)
+        .cast::<c_void>()
+        .wrapping_byte_add(range.start);
+    // SAFETY: The range lies within `value`, and all bytes of a `Plain` type are initialised.
+    if unsafe { bindings::_copy_to_user(to, from, len) } != 0 {
+        return Err(EFAULT);
+    }
+    Ok(())
+}
+
+/// Writes an argument structure back, as far as the caller knows it.
+pub(crate) fn copy_struct_out<T: Plain>(size: usize, addr: u64, value: &T) -> Result {
+    copy_range_out(size, addr, value, 0..size_of::<T>())
+}
+
+/// Where the part of `struct alpc_transfer` ends that the caller fills in.
+const TRANSFER_IN_END: usize = offset_of!(uapi::alpc_transfer, id);
+
+/// Where the part of `struct alpc_transfer` begins that the kernel fills in.
+const TRANSFER_OUT_START: usize = offset_of!(uapi::alpc_transfer, timeout);
+
+// The copies of constant size below say these numbers in their names.
+const _: () = assert!(TRANSFER_IN_END == 72);
+const _: () = assert!(size_of::<uapi::alpc_transfer>() - TRANSFER_OUT_START == 80);
+
+/// Reads what the caller filled in of a `struct alpc_transfer`, and zeroes the rest of it.
+///
+/// This is [`copy_struct_in`] for the one structure that is on the path of every call, into a slot
+/// of the caller's so that it is not moved about. Only its first version is short-cut.
+#[inline]
+pub(crate) fn transfer_in(
+    size: usize,
+    addr: u64,
+    slot: &mut MaybeUninit<uapi::alpc_transfer>,
+) -> Result<&mut uapi::alpc_transfer> {
+    if size != size_of::<uapi::alpc_transfer>() {
+        return Ok(slot.write(copy_struct_in(size, addr, TRANSFER_IN_END)?));
+    }
+    let from = user_ptr(addr)?;
+    let to = slot.as_mut_ptr();
+    // SAFETY: The structure is aligned to 8, and the 72 bytes are in it by the assertions above.
+    if unsafe { ffi::alpc_shim_copy_from_user_72(to.cast(), from.cast()) } != 0 {
+        return Err(EFAULT);
+    }
+    // SAFETY: The bytes behind the first part are in the structure too.
+    unsafe {
+        to.cast::<u8>()
+            .add(TRANSFER_IN_END)
+            .write_bytes(0, size_of::<uapi::alpc_transfer>() - TRANSFER_IN_END);
+    }
+    // SAFETY: Every byte is initialised, and the structure is `Plain`.
+    Ok(unsafe { slot.assume_init_mut() })
+}
+
+/// Writes back what the kernel fills in of a `struct alpc_transfer`, from its timeout to its end.
+#[inline]
+pub(crate) fn transfer_out(size: usize, addr: u64, value: &uapi::alpc_transfer) -> Result {
+    if size != size_of::<uapi::alpc_transfer>() {
+        let all = size_of::<uapi::alpc_transfer>();
+        return copy_range_out(size, addr, value, TRANSFER_OUT_START..all);
+    }
+    let to = user_ptr(addr)?.wrapping_byte_add(TRANSFER_OUT_START);
+    let from = core::ptr::from_ref(value).wrapping_byte_add(TRANSFER_OUT_START);
+    // SAFETY: By the assertions above, 80 bytes from there on are the rest of the structure, which
+    // is aligned to 8, and all bytes of a `Plain` type are initialised.
+    if unsafe { ffi::alpc_shim_copy_to_user_80(to.cast(), from.cast()) } != 0 {
+        return Err(EFAULT);
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who a task is: the identity a message carries, and the ids that access and quota checks use.
+//!
+//! A *kernel id* is the value inside a `kuid_t` or `kgid_t`. It means the same in every user
+//! namespace, so only kernel ids are stored; they are translated where they enter and leave.
+//! Everything named `current` is about the task that runs. It is meant for system calls: at
+//! release and in work items, the current task is anybody.
+
+use crate::ffi;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+
+/// The identity of a sender, as the kernel knew it at the moment of sending.
+///
+/// It holds references, never copies of numbers: a number means something only to one namespace,
+/// and the receiver's is not known before the message is received. It may be dropped in any
+/// context that can sleep, by any task.
+///
+/// # Invariants
+///
+/// Owns one reference to each of the three objects.
+#[repr(C)]
+pub(crate) struct Identity {
+    cred: NonNull<bindings::cred>,
+    process: NonNull<bindings::pid>,
+    thread: NonNull<bindings::pid>,
+}
+
+// SAFETY: The three objects are reference counted atomically, and may be released by any task.
+unsafe impl Send for Identity {}
+// SAFETY: What is read through a shared `Identity` never changes: published credentials are
+// immutable, and so are the levels and numbers of a `struct pid`.
+unsafe impl Sync for Identity {}
+
+/// An [`Identity`] in the numbers of one receiver.
+///
+/// A process or thread without a number in the receiver's pid namespace is 0, a user or group
+/// without one in its user namespace is the overflow id.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Identity {
+    /// Captures the identity of the current task.
+    pub(crate) fn capture_current() -> Self {
+        let mut id = MaybeUninit::<Self>::uninit();
+        // SAFETY: The pointer is valid for writing, and `Identity` has C's layout.
+        unsafe { ffi::alpc_shim_identity_get(id.as_mut_ptr()) };
+        // INVARIANT: C has taken a reference to each object.
+        // SAFETY: C has filled in every field, and a running task has all three objects.
+        unsafe { id.assume_init() }
+    }
+
+    /// Makes this the identity of the current task.
+    ///
+    /// Costs a comparison and no reference counting while the same thread sends again with the
+    /// same credentials. A change of credentials replaces the whole object, so comparing pointers
+    /// misses none; the references held keep the addresses from being used again.
+    #[inline]
+    pub(crate) fn recapture(&mut self) {
+        // SAFETY: The pointer is valid and the identity is initialised.
+        if !unsafe { ffi::alpc_shim_identity_is_current(self) } {
+            *self = Self::capture_current();
+        }
+    }
+
+    /// Translates the identity into the namespaces of the current task.
+    #[inline]
+    pub(crate) fn seen_by_current(&self) -> Seen {
+        let mut seen = MaybeUninit::<Seen>::uninit();
+        // SAFETY: By the invariants the objects are alive, and `seen` is valid for writing.
+        unsafe { ffi::alpc_shim_identity_seen(self, seen.as_mut_ptr()) };
+        // SAFETY: C has filled in every field.
+        unsafe { seen.assume_init() }
+    }
+
+    /// The effective user, as a kernel id.
+    #[inline]
+    pub(crate) fn euid(&self) -> u32 {
+        // SAFETY: By the invariants the credentials are alive; published ones never change.
+        unsafe { (*self.cred.as_ptr()).euid.val }
+    }
+
+    /// The effective group, as a kernel id.
+    #[inline]
+    pub(crate) fn egid(&self) -> u32 {
+        // SAFETY: As in `euid`.
+        unsafe { (*self.cred.as_ptr()).egid.val }
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants, a reference to each is ours to give up.
+        unsafe {
+            bindings::put_cred(self.cred.as_ptr());
+            bindings::put_pid(self.process.as_ptr());
+            bindings::put_pid(self.thread.as_ptr());
+        }
+    }
+}
+
+/// The current task as the subject of an access check, with the credentials of this moment.
+pub(crate) struct Caller {
+    /// What it says is true of one task only, so it does not travel to another.
+    _current: NotThreadSafe,
+}
+
+impl Caller {
+    /// The current task.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        Self {
+            _current: NotThreadSafe,
+        }
+    }
+
+    /// Whether this kernel id is the caller's effective user.
+    pub(crate) fn is_user(&self, kuid: u32) -> bool {
+        current_euid() == kuid
+    }
+
+    /// Whether this kernel id is the caller's effective group or one of the supplementary ones.
+    pub(crate) fn in_group(&self, kgid: u32) -> bool {
+        // SAFETY: There are no requirements: it looks at the current task's own credentials.
+        unsafe { bindings::in_egroup_p(bindings::kgid_t { val: kgid }) != 0 }
+    }
+}
+
+/// The current credentials' effective user, as a kernel id.
+pub(crate) fn current_euid() -> u32 {
+    // SAFETY: There are no requirements: it looks at the current task's own credentials.
+    unsafe { bindings::current_euid().val }
+}
+
+/// The id that no user and no group has, in every namespace.
+const INVALID_ID: u32 = u32::MAX;
+
+/// The kernel id of a user in the caller's user namespace, or nothing if there is no such user.
+pub(crate) fn kuid_from_user(id: u32) -> Option<u32> {
+    // SAFETY: The current credentials hold the namespace for the time of the call.
+    let kuid = unsafe { bindings::make_kuid(bindings::current_user_ns(), id) };
+    (kuid.val != INVALID_ID).then_some(kuid.val)
+}
+
+/// The kernel id of a group in the caller's user namespace, or nothing if there is no such group.
+pub(crate) fn kgid_from_user(id: u32) -> Option<u32> {
+    // SAFETY: As in `kuid_from_user`.
+    let kgid = unsafe { bindings::make_kgid(bindings::current_user_ns(), id) };
+    (kgid.val != INVALID_ID).then_some(kgid.val)
+}
+
+/// The number of the caller's IPC namespace. No other namespace ever has it.
+pub(crate) fn ipc_namespace_id() -> u64 {
+    // SAFETY: A task inside a system call has namespaces.
+    unsafe { ffi::alpc_shim_ipc_ns_id() }
+}
+
+/// Calls `f` with each user that answers for what the current task uses, as kernel ids.
+///
+/// They are the effective user, then the owner of its user namespace and of every ancestor but the
+/// first: a user who makes users of its own in a namespace still has only its own share of all.
+pub(crate) fn for_each_accountable(mut f: impl FnMut(u32) -> Result) -> Result {
+    f(current_euid())?;
+    // SAFETY: There are no requirements: it looks at the current task's own credentials.
+    let mut namespace: *const bindings::user_namespace = unsafe { bindings::current_user_ns() };
+    loop {
+        // SAFETY: The current credentials hold their namespace and each namespace its parent, and
+        // neither can change during the system call. Parent and owner are set once.
+        let (parent, owner) = unsafe { ((*namespace).parent, (*namespace).owner.val) };
+        if parent.is_null() {
+            return Ok(());
+        }
+        f(owner)?;
+        namespace = parent;
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The functions of `shim/shim.c`, which hold what C offers only as inline functions and macros.
+//!
+//! Nothing here has a policy of its own. Each function is wrapped by the one file that needs it.
+
+use crate::cred::{
+    Identity,
+    Seen, //
+};
+use kernel::{
+    bindings,
+    ffi::{
+        c_char,
+        c_int,
+        c_void, //
+    },
+};
+
+#[expect(
+    improper_ctypes,
+    reason = "the kernel's structures have empty members, by which C passes nothing"
+)]
+extern "C" {
+    /// Makes a file on the anonymous inode. Takes over `data` unless it returns an error pointer.
+    pub(crate) fn alpc_shim_anon_inode_getfile(
+        name: *const c_char,
+        fops: *const bindings::file_operations,
+        data: *mut c_void,
+        flags: c_int,
+    ) -> *mut bindings::file;
+
+    /// Allocates accounted memory that is not zeroed. Null when there is none.
+    pub(crate) fn alpc_shim_kvmalloc(size: usize) -> *mut c_void;
+
+    /// Copies 72 bytes from user space to the aligned `to`. 0 or a negative errno.
+    pub(crate) fn alpc_shim_copy_from_user_72(to: *mut u64, from: *const u64) -> c_int;
+
+    /// Copies 80 bytes from the aligned `from` to user space. 0 or a negative errno.
+    pub(crate) fn alpc_shim_copy_to_user_80(to: *mut u64, from: *const u64) -> c_int;
+
+    /// Fills in the current task's identity and takes the references that it holds.
+    pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
+
+    /// Whether an identity is what [`alpc_shim_identity_get`] would fill in now.
+    pub(crate) fn alpc_shim_identity_is_current(id: *const Identity) -> bool;
+
+    /// Translates an identity into the namespaces of the current task.
+    pub(crate) fn alpc_shim_identity_seen(id: *const Identity, seen: *mut Seen);
+
+    /// The number of the current task's IPC namespace, which is never used again.
+    pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
+}

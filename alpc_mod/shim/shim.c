@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inline functions and macros of the kernel, made callable from ffi.rs.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/cred.h>
+#include <linux/fault-inject-usercopy.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/ipc_namespace.h>
+#include <linux/nsproxy.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
+
+#include "shim.h"
+
+struct file *alpc_shim_anon_inode_getfile(const char *name,
+					  const struct file_operations *fops,
+					  void *priv, int flags)
+{
+	return anon_inode_getfile(name, fops, priv, flags);
+}
+
+/*
+ * Memory whose size a user chose. Both retry modes give up at the limit of the
+ * memory cgroup, where plain GFP_KERNEL would kill somebody. Above a page the
+ * weaker one keeps kvmalloc() from compacting memory before it falls back.
+ */
+void *alpc_shim_kvmalloc(size_t size)
+{
+	gfp_t retry = size <= PAGE_SIZE ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY;
+
+	return kvmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN | retry);
+}
+
+/* The part of struct alpc_transfer that the caller fills in. */
+int alpc_shim_copy_from_user_72(u64 *to, const u64 __user *from)
+{
+	might_fault();
+	if (should_fail_usercopy())
+		return -EFAULT;
+	scoped_user_read_access_size(from, 72, efault)
+#pragma GCC unroll 9
+		for (int i = 0; i < 9; i++)
+			unsafe_get_user(to[i], &from[i], efault);
+	return 0;
+efault:	return -EFAULT;
+}
+
+/* The part of struct alpc_transfer that the kernel fills in. */
+int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from)
+{
+	might_fault();
+	if (should_fail_usercopy())
+		return -EFAULT;
+	scoped_user_write_access_size(to, 80, efault)
+#pragma GCC unroll 10
+		for (int i = 0; i < 10; i++)
+			unsafe_put_user(from[i], &to[i], efault);
+	return 0;
+efault:	return -EFAULT;
+}
+
+void alpc_shim_identity_get(struct alpc_identity *id)
+{
+	id->cred = get_current_cred();
+	id->process = get_pid(task_tgid(current));
+	id->thread = get_pid(task_pid(current));
+}
+
+bool alpc_shim_identity_is_current(const struct alpc_identity *id)
+{
+	return id->cred == current_cred() && id->thread == task_pid(current) &&
+	       id->process == task_tgid(current);
+}
+
+/* pid_nr_ns(), without the call. */
+static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
+{
+	if (ns->level <= pid->level && pid->numbers[ns->level].ns == ns)
+		return pid->numbers[ns->level].nr;
+	return 0;
+}
+
+void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen)
+{
+	struct pid_namespace *pids = ns_of_pid(task_pid(current));
+	struct user_namespace *users = current_user_ns();
+	bool plain = users == &init_user_ns;
+	kuid_t uid = id->cred->euid;
+	kgid_t gid = id->cred->egid;
+
+	seen->pid = nr_in(id->process, pids);
+	seen->tid = nr_in(id->thread, pids);
+	seen->uid = plain ? __kuid_val(uid) : from_kuid_munged(users, uid);
+	seen->gid = plain ? __kgid_val(gid) : from_kgid_munged(users, gid);
+}
+
+u64 alpc_shim_ipc_ns_id(void)
+{
+	return current->nsproxy->ipc_ns->ns.ns_id;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The C side of ffi.rs: what the kernel offers only as inline functions and
+ * macros, and three steps of the hot path that would cost a call for each of
+ * their accessors if Rust made them.
+ */
+#ifndef ALPC_SHIM_H
+#define ALPC_SHIM_H
+
+#include <linux/types.h>
+
+struct cred;
+struct file;
+struct file_operations;
+struct pid;
+
+/* Who sent a message. Layout of Identity in cred.rs; holds three references. */
+struct alpc_identity {
+	const struct cred *cred;
+	struct pid *process;
+	struct pid *thread;
+};
+
+/* An identity as one task sees it. Layout of Seen in cred.rs. */
+struct alpc_seen {
+	u32 pid;
+	u32 tid;
+	u32 uid;
+	u32 gid;
+};
+
+struct file *alpc_shim_anon_inode_getfile(const char *name,
+					  const struct file_operations *fops,
+					  void *priv, int flags);
+void *alpc_shim_kvmalloc(size_t size);
+int alpc_shim_copy_from_user_72(u64 *to, const u64 __user *from);
+int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);
+void alpc_shim_identity_get(struct alpc_identity *id);
+bool alpc_shim_identity_is_current(const struct alpc_identity *id);
+void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
+u64 alpc_shim_ipc_ns_id(void);
+
+#endif /* ALPC_SHIM_H */
