@@ -8,6 +8,7 @@
 //! Waits have no upper bound of their own: a watchdog ends what hangs and says
 //! where it hung.
 
+pub mod bench;
 pub mod inspect;
 pub mod isolate;
 pub mod link;
