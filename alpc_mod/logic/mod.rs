@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The decisions of the module, as pure functions of plain values.
+//!
+//! Nothing here knows the kernel, allocates, or can panic. The files are built twice: into the
+//! module, and into a host crate that tests them. They refer to each other by `super::` only.
+
+pub mod acl;
+pub mod engine;
+pub mod name;
+pub mod quota;

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The names of ports: one table for all IPC namespaces, and each name in one of them.
+//!
+//! The table holds a reference to what it names, so an entry has to be taken out by the owner's
+//! release, not by its drop. The lock is a mutex: names are looked up once per connection, and
+//! memory is allocated and freed under it.
+#![deny(unsafe_code)]
+
+use crate::{
+    cred::ipc_namespace_id,
+    logic::name, //
+};
+use core::cmp::Ordering;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    rbtree::{
+        Entry,
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+/// A well-formed name and the IPC namespace it is in.
+///
+/// Immutable; clones share the bytes.
+#[derive(Clone)]
+pub(crate) struct PortName {
+    namespace: u64,
+    bytes: Arc<KVec<u8>>,
+}
+
+impl PortName {
+    /// Reads a name from user space. It is in the caller's IPC namespace.
+    ///
+    /// `EINVAL` if it is not well-formed; `EFAULT`, `ENOMEM`.
+    pub(crate) fn from_user(addr: u64, length: u32) -> Result<Self> {
+        let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+        let length = usize::try_from(length)?;
+        if length > name::MAX_LENGTH {
+            return Err(EINVAL);
+        }
+        let mut bytes = KVec::new();
+        UserSlice::new(UserPtr::from_addr(addr), length)
+            .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
+        name::check(&bytes).map_err(|_| EINVAL)?;
+        Ok(Self {
+            namespace: ipc_namespace_id(),
+            bytes: Arc::new(bytes, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+
+    /// The name as text.
+    pub(crate) fn as_str(&self) -> &str {
+        // A name was checked when it was made, so there is no error to speak of.
+        core::str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    /// Whether nobody may make a port of this name, see [`name::reserved`].
+    pub(crate) fn is_reserved(&self) -> bool {
+        name::reserved(self.as_str())
+    }
+
+    /// What names are told apart by.
+    fn key(&self) -> (u64, &[u8]) {
+        (self.namespace, &self.bytes)
+    }
+}
+
+impl PartialEq for PortName {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for PortName {}
+
+impl PartialOrd for PortName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PortName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// The table of names, and what each of them names.
+#[pin_data]
+pub(crate) struct Names<T: Send + Sync + 'static> {
+    #[pin]
+    table: Mutex<RBTree<PortName, Arc<T>>>,
+}
+
+impl<T: Send + Sync + 'static> Names<T> {
+    /// An empty table.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                table <- new_mutex!(RBTree::new(), "Names::table"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Gives an object a name. `EADDRINUSE` if the name is taken; `ENOMEM`.
+    pub(crate) fn insert(&self, name: PortName, object: Arc<T>) -> Result {
+        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        match self.table.lock().entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(object, node);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(EADDRINUSE),
+        }
+    }
+
+    /// What has this name now. It may be on its way out.
+    pub(crate) fn lookup(&self, name: &PortName) -> Option<Arc<T>> {
+        self.table.lock().get(name).cloned()
+    }
+
+    /// Takes a name from an object. Does nothing if the name is not, or no longer, this object's.
+    pub(crate) fn remove(&self, name: &PortName, object: &T) {
+        let mut table = self.table.lock();
+        let entry = table
+            .find_mut(name)
+            .filter(|entry| core::ptr::eq(&**entry.get(), object));
+        let node = entry.map(|entry| entry.remove_node());
+        drop(table);
+        // What the reference kept alive may need the table at its end.
+        drop(node);
+    }
+}

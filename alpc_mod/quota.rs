@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What each user has in the module, and the most that it may have.
+//!
+//! A user's [`Account`] exists while somebody can charge it. A [`Charger`] is the accounts of all
+//! who answer for one task, looked up once, when a port or a connection is made: charging is then
+//! a few atomic operations, without a lock. Memory is charged by its size, to the memory cgroup;
+//! these limits are about numbers, which a user could otherwise drive up cheaply.
+#![deny(unsafe_code)]
+
+use crate::{
+    cred::for_each_accountable,
+    logic::quota, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    rbtree::{
+        Entry,
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+};
+
+/// Ports one user may have. A service has one or a few, a runtime that makes one per thread has
+/// thousands; the table of names stays small enough to be walked by a person.
+pub(crate) const PORTS_PER_USER: u32 = 16384;
+
+/// Connections one user may have begun. Each needs a descriptor on either side, so this is well
+/// above what processes with the usual limits of descriptors reach together.
+pub(crate) const CONNECTIONS_PER_USER: u32 = 65536;
+
+/// Conversations one user may have open. An open one holds a few hundred bytes of bookkeeping, so
+/// a user can have some 20 MiB of it, which the memory cgroup sees as well.
+pub(crate) const CONVERSATIONS_PER_USER: u32 = 65536;
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// Connection ports, charged to who makes them.
+    Port,
+    /// Connections, charged to who connects.
+    Connection,
+    /// Open conversations, charged to who begins them.
+    Conversation,
+}
+
+impl Kind {
+    /// The most that one user may have.
+    const fn limit(self) -> u32 {
+        match self {
+            Self::Port => PORTS_PER_USER,
+            Self::Connection => CONNECTIONS_PER_USER,
+            Self::Conversation => CONVERSATIONS_PER_USER,
+        }
+    }
+}
+
+/// How many of one kind one user has.
+///
+/// It orders nothing but itself, so every access is relaxed.
+struct Counter(Atomic<u32>);
+
+impl Counter {
+    const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Replaces the value by what `change` makes of it, or leaves it and says so.
+    #[inline]
+    fn update(&self, change: impl Fn(u32) -> Option<u32>) -> bool {
+        let mut used = self.0.load(Relaxed);
+        while let Some(new) = change(used) {
+            match self.0.cmpxchg(used, new, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => used = now,
+            }
+        }
+        false
+    }
+}
+
+impl quota::Account for Counter {
+    #[inline]
+    fn try_take(&self, limit: u32) -> bool {
+        self.update(|used| quota::take(used, limit))
+    }
+
+    #[inline]
+    fn give_back(&self) {
+        self.update(quota::give_back);
+    }
+}
+
+/// What one user has. Counters are atomic, nothing else changes.
+struct Account {
+    /// The user, as a kernel id.
+    kuid: u32,
+    ports: Counter,
+    connections: Counter,
+    conversations: Counter,
+}
+
+impl Account {
+    fn new(kuid: u32) -> Self {
+        Self {
+            kuid,
+            ports: Counter::new(),
+            connections: Counter::new(),
+            conversations: Counter::new(),
+        }
+    }
+
+    #[inline]
+    fn counter(&self, kind: Kind) -> &Counter {
+        match kind {
+            Kind::Port => &self.ports,
+            Kind::Connection => &self.connections,
+            Kind::Conversation => &self.conversations,
+        }
+    }
+}
+
+/// An account in the table, and how many hold it open.
+struct Listed {
+    account: Arc<Account>,
+    holders: usize,
+}
+
+/// The accounts of all users that have anything.
+#[pin_data]
+pub(crate) struct Accounts {
+    /// By kernel id. Taken when a charger is made and when it goes, never to charge.
+    #[pin]
+    table: Mutex<RBTree<u32, Listed>>,
+}
+
+impl Accounts {
+    /// No accounts.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                table <- new_mutex!(RBTree::new(), "Accounts::table"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The account of a user, listed until the result is dropped.
+    fn open(this: &Arc<Self>, kuid: u32) -> Result<OpenAccount> {
+        let new = Arc::new(Account::new(kuid), GFP_KERNEL_ACCOUNT)?;
+        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let mut table = this.table.lock();
+        let account = match table.entry(kuid) {
+            Entry::Occupied(mut entry) => {
+                let listed = entry.get_mut();
+                listed.holders = listed.holders.checked_add(1).ok_or(EDQUOT)?;
+                listed.account.clone()
+            }
+            Entry::Vacant(entry) => {
+                let account = new.clone();
+                let listed = Listed {
+                    account: new,
+                    holders: 1,
+                };
+                entry.insert(listed, node);
+                account
+            }
+        };
+        drop(table);
+        Ok(OpenAccount {
+            accounts: this.clone(),
+            account,
+        })
+    }
+
+    /// Undoes one [`open`](Self::open).
+    fn close(&self, kuid: u32) {
+        let mut table = self.table.lock();
+        let Some(mut entry) = table.find_mut(&kuid) else {
+            return;
+        };
+        let listed = entry.get_mut();
+        listed.holders = listed.holders.saturating_sub(1);
+        if listed.holders == 0 {
+            entry.remove_node();
+        }
+    }
+}
+
+/// An account that stays in the table as long as this exists.
+struct OpenAccount {
+    accounts: Arc<Accounts>,
+    account: Arc<Account>,
+}
+
+impl Drop for OpenAccount {
+    fn drop(&mut self) {
+        self.accounts.close(self.account.kuid);
+    }
+}
+
+/// The accounts that something is charged to: one task's, at the time when this was made.
+///
+/// Dropping it takes a mutex, so it must not be dropped under a spinlock.
+pub(crate) struct Charger {
+    chain: KVec<OpenAccount>,
+}
+
+impl Charger {
+    /// The accounts of the current task. `ENOMEM` if there is no memory for them.
+    pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
+        let mut chain = KVec::<OpenAccount>::new();
+        for_each_accountable(|kuid| {
+            // A user that answers twice, as an owner of nested namespaces, still pays once.
+            if !chain.iter().any(|open| open.account.kuid == kuid) {
+                chain.push(Accounts::open(accounts, kuid)?, GFP_KERNEL_ACCOUNT)?;
+            }
+            Ok(())
+        })?;
+        Ok(Arc::new(Self { chain }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Charges one to every account, or `EDQUOT` and to none.
+    #[inline]
+    pub(crate) fn try_charge(&self, kind: Kind) -> Result {
+        if quota::take_all(self.counters(kind), kind.limit()) {
+            Ok(())
+        } else {
+            Err(EDQUOT)
+        }
+    }
+
+    /// Gives one back that [`try_charge`](Self::try_charge) charged.
+    #[inline]
+    pub(crate) fn uncharge(&self, kind: Kind) {
+        quota::give_back_all(self.counters(kind));
+    }
+
+    #[inline]
+    fn counters(&self, kind: Kind) -> impl Iterator<Item = &Counter> + Clone {
+        self.chain
+            .iter()
+            .map(move |open| open.account.counter(kind))
+    }
+}
+
+/// One of a kind, charged for as long as this exists.
+pub(crate) struct Charge {
+    charger: Arc<Charger>,
+    kind: Kind,
+}
+
+impl Charge {
+    /// Charges one to every account of the charger, or `EDQUOT` and to none.
+    pub(crate) fn new(charger: &Arc<Charger>, kind: Kind) -> Result<Self> {
+        charger.try_charge(kind)?;
+        Ok(Self {
+            charger: charger.clone(),
+            kind,
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.charger.uncharge(self.kind);
+    }
+}
