@@ -194,14 +194,8 @@ unsafe extern "C" fn object_poll<T: ObjectFile>(
     // Whatever is registered is taken off the head before the file is released, hence the lifetime
     // of both is that of the file; safe code can't see it end before this function does.
     let this = unsafe { &*(*file).private_data.cast::<T>() };
-    T::poll(
-        this,
-        PollTable {
-            file,
-            table,
-            _file: PhantomData,
-        },
-    )
+    let _file = PhantomData;
+    T::poll(this, PollTable { file, table, _file })
 }
 
 /// # Safety
@@ -388,15 +382,9 @@ impl PollHead {
 
     /// Wakes those who wait for one of the events in `mask`.
     pub(crate) fn wake(&self, mask: u32) {
+        let key = mask as usize as *mut c_void;
         // SAFETY: The head is initialised. The key of a poll wake-up is the mask itself.
-        unsafe {
-            bindings::__wake_up(
-                self.head.get(),
-                bindings::TASK_NORMAL,
-                1,
-                mask as usize as *mut c_void,
-            );
-        }
+        unsafe { bindings::__wake_up(self.head.get(), bindings::TASK_NORMAL, 1, key) };
     }
 }
 
