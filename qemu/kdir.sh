@@ -8,20 +8,39 @@
 . "$(dirname "$0")/lib.sh"
 
 root=$("$QEMU_DIR/root.sh")
-key=$({
-	echo "$KSERIES $FLAVOUR ${KRELEASE:-}"
+# What a tree is made from, beside the kernel's release.
+recipe() {
 	root_key
-	cat "$QEMU_DIR/kdir.sh" "$QEMU_DIR/kdir-inside.sh"
+	cat "$QEMU_DIR/kdir-inside.sh"
+}
+wish=$CACHE/release-$({
+	echo "$KSERIES $FLAVOUR"
+	recipe
 } | hash_of)
-dir=$CACHE/kernel-$key
+dir_of() {
+	echo "$CACHE/kernel-$({
+		echo "$1"
+		recipe
+	} | hash_of)"
+}
 
-if [ ! -e "$dir/versions.txt" ]; then
+# The tree wanted, if it is there. Which release a series stands for is settled
+# once: the archive moves on, and a tree must not change under its user.
+find_tree() {
+	local release=${KRELEASE:-}
+	[ -n "$release" ] || [ ! -e "$wish" ] || release=$(cat "$wish")
+	[ -n "$release" ] || return 1
+	dir=$(dir_of "$release")
+	[ -e "$dir/versions.txt" ]
+}
+
+if ! find_tree; then
 	lock_cache
 fi
-if [ ! -e "$dir/versions.txt" ]; then
+if ! find_tree; then
 	need_disk "$CACHE" 3500 "the kernel tree"
 	[ -n "$root" ] || die "there is no root"
-	tmp=$dir.tmp
+	tmp=$CACHE/kernel.tmp
 	as_root rm -rf "$tmp"
 	mkdir -p "$tmp/apt"
 	host_apt_options | sed 's/^\([^=]*\)=\(.*\)$/\1 "\2";/' >"$tmp/apt/host.conf"
@@ -47,8 +66,10 @@ if [ ! -e "$dir/versions.txt" ]; then
 	done <"$tmp/candidates"
 	[ -n "$built" ] || die "$SUITE-backports has no kernel of flavour $FLAVOUR that a Rust module can be built for"
 	as_root rm -rf "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates"
+	dir=$(dir_of "$built")
 	as_root rm -rf "$dir"
 	mv -T "$tmp" "$dir"
+	[ -n "${KRELEASE:-}" ] || echo "$built" >"$wish"
 	say "the tree of $built is at $dir"
 fi
 echo "$dir"

@@ -5,6 +5,7 @@
 # the one way into the Debian root.  Source it; it runs nothing by itself.
 
 set -euo pipefail
+export LC_ALL=C
 
 QEMU_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$QEMU_DIR/.." && pwd)

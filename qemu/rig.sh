@@ -64,8 +64,9 @@ guest_build() {
 
 build_guest() {
 	say "building the guest's programs"
-	qemu/cargo.sh guest build -q -p alpc-vm-init
-	qemu/cargo.sh host build -q -p alpc-vm
+	# The runner is static as well: the root's cargo makes programs that need
+	# a newer C library than this machine may have.
+	qemu/cargo.sh guest build -q -p alpc-vm-init -p alpc-vm
 	[ ! -d userlib/examples ] || guest_build examples build -p alpc --examples
 	case $1 in
 	tests) guest_build tests test -p alpc-tests --no-run ;;
@@ -74,13 +75,12 @@ build_guest() {
 	esac
 }
 
-host_dir() { [ -x target/debug/alpc-vm ] && echo target || echo target/root; }
-
 # vm NAME MODE ARGUMENT... - one boot
 vm() {
 	local name=$1 mode=$2 root word
 	shift 2
-	local args=(--init target/guest/x86_64-unknown-linux-gnu/debug/alpc-vm-init)
+	local built=target/guest/x86_64-unknown-linux-gnu/debug
+	local args=(--init "$built/alpc-vm-init")
 	root=$(root_dir)
 	for word in ${ENV:-}; do
 		args+=(--env "$word")
@@ -91,7 +91,7 @@ vm() {
 		say "waiting for another guest"
 		flock 7
 	}
-	ALPC_ACCEL_CACHE=$CACHE "$(host_dir)/debug/alpc-vm" boot --name "$name" --mode "$mode" "${args[@]}" \
+	ALPC_ACCEL_CACHE=$CACHE "$built/alpc-vm" boot --name "$name" --mode "$mode" "${args[@]}" \
 		--module "$MODULE" --busybox "$root/usr/bin/busybox" --env "ALPC_TIER=$name" "$@" 7>&-
 	local rc=$?
 	exec 7>&-
@@ -253,7 +253,7 @@ target_clippy() {
 
 target_doc() {
 	qemu/cargo.sh host doc --no-deps -p alpc
-	say "open $(host_dir)/doc/alpc/index.html"
+	say "open target/doc/alpc/index.html (target/root/doc if cargo was the root's)"
 }
 
 # The generator speaks of the root's paths; an editor wants this machine's.

@@ -95,6 +95,8 @@ pub fn run(command: &mut Command, timeout: Option<Duration>, terminal: bool) -> 
     let end = wait_for(pid, timeout.map(|t| Instant::now() + t));
     if end == End::TimedOut {
         println!("init: no end after {timeout:?}; the stacks of all tasks are in the kernel's log");
+        // Stacks are information to the kernel, which its console leaves out.
+        let _ = std::fs::write("/proc/sys/kernel/printk", "8");
         for key in ["w", "l", "t"] {
             let _ = std::fs::write("/proc/sysrq-trigger", key);
         }
