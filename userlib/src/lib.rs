@@ -1,7 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #![deny(missing_docs)]
+#![deny(unsafe_code)]
 #![warn(unsafe_op_in_unsafe_fn)]
 
 //! Asynchronous local procedure calls through `/dev/alpc`.
 
+mod accept;
+mod acl;
+mod buffer;
+mod cancel;
+mod connect;
+mod endpoint;
+mod error;
+mod handle;
+mod message;
+mod options;
+mod outcome;
+mod port;
+mod query;
+mod serve;
+mod server;
 pub mod sys;
+mod turn;
+
+pub use accept::{Accept, ConnectionRequest};
+pub use acl::{Acl, Who};
+pub use buffer::Buffer;
+pub use cancel::{CancelMode, Canceled, Canceller};
+pub use connect::{ConnectBuilder, Connected, Connector};
+pub use endpoint::{Client, Endpoint, ServerPort};
+pub use error::{Error, Result};
+pub use message::{ConversationId, Message, Notice, NoticeKind, Received, Reply, Request, Sender};
+pub use options::{Options, Timeout};
+pub use outcome::Outcome;
+pub use port::{Flush, Port};
+pub use query::{Device, Peer, PortInfo, Role, State};
+pub use serve::{Admission, Answer, ServerLoop, Service};
+pub use server::{PortBuilder, Server};
+pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnError, TurnId};

@@ -7,9 +7,10 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::transfer::length;
+use super::transfer::{address, address_mut, length};
 use super::{
-    alpc_accept, alpc_acl_entry, alpc_connect, alpc_create_port, ALPC_CONNECT_SENT, ALPC_PORT_ACL,
+    alpc_accept, alpc_acl_entry, alpc_connect, alpc_create_port, ALPC_CONNECT_SENT,
+    ALPC_MESSAGE_MAX, ALPC_PORT_ACL,
 };
 
 /// The argument of `CREATE_PORT`.
@@ -33,23 +34,15 @@ impl<'a> CreatePort<'a> {
     ) -> Self {
         let mut raw = raw;
         let name = name.unwrap_or_default();
-        raw.name = if name.is_empty() {
-            0
-        } else {
-            name.as_ptr() as u64
-        };
+        raw.name = address(name);
         raw.name_length = length(name);
         raw.flags &= !ALPC_PORT_ACL;
         raw.acl = 0;
         raw.acl_count = 0;
         if let Some(acl) = acl {
             raw.flags |= ALPC_PORT_ACL;
-            raw.acl = if acl.is_empty() {
-                0
-            } else {
-                acl.as_ptr() as u64
-            };
-            raw.acl_count = u32::try_from(acl.len()).unwrap_or(u32::MAX);
+            raw.acl = address(acl);
+            raw.acl_count = length(acl);
         }
         Self {
             raw,
@@ -85,33 +78,31 @@ pub struct Connect<'a> {
 }
 
 impl<'a> Connect<'a> {
-    /// Takes every field of `raw` but the pointers and the descriptor.
+    /// Takes every field of `raw` but the pointers and the descriptor. Without
+    /// memory for it, the server's answer is dropped.
     pub fn new(
         raw: alpc_connect,
         name: Option<&'a [u8]>,
         send: &'a [u8],
-        receive: &'a mut [u8],
+        receive: Option<&'a mut [u8]>,
     ) -> Self {
         let mut raw = raw;
         let name = name.unwrap_or_default();
-        raw.name = if name.is_empty() {
-            0
-        } else {
-            name.as_ptr() as u64
-        };
+        raw.name = address(name);
         raw.name_length = length(name);
-        raw.send_data = if send.is_empty() {
-            0
-        } else {
-            send.as_ptr() as u64
-        };
+        raw.send_data = address(send);
         raw.send_length = length(send);
-        raw.recv_data = if receive.is_empty() {
-            0
-        } else {
-            receive.as_mut_ptr() as u64
-        };
-        raw.recv_capacity = length(receive);
+        match receive {
+            Some(receive) => {
+                raw.recv_capacity = length(receive);
+                raw.recv_data = address_mut(receive);
+            }
+            // No memory but room in name: the kernel drops the answer.
+            None => {
+                raw.recv_data = 0;
+                raw.recv_capacity = ALPC_MESSAGE_MAX;
+            }
+        }
         raw.flags &= !ALPC_CONNECT_SENT;
         raw.fd = -1;
         Self {
@@ -168,11 +159,7 @@ impl<'a> Accept<'a> {
     /// Takes every field of `raw` but the payload.
     pub fn new(raw: alpc_accept, send: &'a [u8]) -> Self {
         let mut raw = raw;
-        raw.send_data = if send.is_empty() {
-            0
-        } else {
-            send.as_ptr() as u64
-        };
+        raw.send_data = address(send);
         raw.send_length = length(send);
         Self {
             raw,

@@ -11,6 +11,11 @@
 //! [`CreatePort`], [`Connect`] and [`Accept`] tie those pointers to borrows,
 //! and have a safe method for the same single ioctl.
 
+#![expect(
+    unsafe_code,
+    reason = "the only place that makes system calls: every other module is safe code"
+)]
+
 mod args;
 mod transfer;
 

@@ -68,7 +68,7 @@ impl<'a> Transfer<'a> {
 
     /// Sets the payload to send.
     pub fn send(&mut self, data: &'a [u8]) {
-        self.raw.send_data = data.as_ptr() as u64;
+        self.raw.send_data = address(data);
         self.raw.send_length = length(data);
     }
 
@@ -81,7 +81,7 @@ impl<'a> Transfer<'a> {
 
     /// Sets where the received payload goes.
     pub fn receive(&mut self, buffer: &'a mut [u8]) {
-        self.raw.recv_data = buffer.as_mut_ptr() as u64;
+        self.raw.recv_data = address_mut(buffer);
         self.raw.recv_capacity = length(buffer);
     }
 
@@ -135,8 +135,8 @@ impl<'a> Transfer<'a> {
 
     /// Makes the one ioctl.
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
-        self.raw.send_attributes = address(self.send_context.as_mut());
-        self.raw.recv_attributes = address(self.recv_context.as_mut());
+        self.raw.send_attributes = container(self.send_context.as_mut());
+        self.raw.recv_attributes = container(self.recv_context.as_mut());
         // SAFETY: By the type's invariants the buffers are borrowed for longer
         // than this call; the containers are fields of self, and each is as
         // long as its allocated bits say.
@@ -147,12 +147,30 @@ impl<'a> Transfer<'a> {
     }
 }
 
-fn address(container: Option<&mut ContextContainer>) -> u64 {
+fn container(container: Option<&mut ContextContainer>) -> u64 {
     container.map_or(0, |container| std::ptr::from_mut(container) as u64)
+}
+
+/// Where the elements are, 0 for none.
+pub(super) fn address<T>(elements: &[T]) -> u64 {
+    if elements.is_empty() {
+        0
+    } else {
+        elements.as_ptr() as u64
+    }
+}
+
+/// The same for memory that the kernel writes.
+pub(super) fn address_mut<T>(elements: &mut [T]) -> u64 {
+    if elements.is_empty() {
+        0
+    } else {
+        elements.as_mut_ptr() as u64
+    }
 }
 
 /// The length as the ABI has it. What doesn't fit is far above every limit
 /// for sends, and more than any message needs for receives.
-pub(super) fn length(data: &[u8]) -> u32 {
-    u32::try_from(data.len()).unwrap_or(u32::MAX)
+pub(super) fn length<T>(elements: &[T]) -> u32 {
+    u32::try_from(elements.len()).unwrap_or(u32::MAX)
 }

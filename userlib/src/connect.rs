@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Connecting to ports.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::endpoint::Client;
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::query::{Device, Peer};
+use crate::sys;
+
+/// Where a connect goes.
+#[derive(Debug, Clone, Copy)]
+enum To<'a> {
+    /// To a name, by way of `/dev/alpc`: this one, or one opened for it.
+    Name(&'a str, Option<BorrowedFd<'a>>),
+    /// To the port behind a connect descriptor.
+    Connector(BorrowedFd<'a>),
+}
+
+/// Connects to a port.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use alpc::ConnectBuilder;
+///
+/// let mut answer = [0; 256];
+/// let connected = ConnectBuilder::new("demo/echo")
+///     .payload(b"version 1")
+///     .require_uid(0)
+///     .options(Duration::from_secs(5))
+///     .connect_with(&mut answer)?;
+/// println!("process {} says {:?}", connected.server.pid, &answer[..connected.length]);
+/// # Ok::<(), alpc::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct ConnectBuilder<'a> {
+    to: To<'a>,
+    payload: &'a [u8],
+    options: Options,
+    raw: sys::alpc_connect,
+}
+
+/// A connection that was accepted, and the server's answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// The client's end.
+    pub client: Client,
+    /// How many bytes of answer are in the buffer.
+    pub length: usize,
+    /// Who accepted.
+    pub server: Peer,
+}
+
+impl<'a> ConnectBuilder<'a> {
+    /// Connects to the port of this name.
+    pub fn new(name: &'a str) -> Self {
+        Self::to(To::Name(name, None))
+    }
+
+    /// Connects to the port behind a connect descriptor.
+    pub fn through(connector: &'a Connector) -> Self {
+        Self::to(To::Connector(connector.as_fd()))
+    }
+
+    fn to(to: To<'a>) -> Self {
+        Self {
+            to,
+            payload: &[],
+            options: Options::new(),
+            raw: sys::alpc_connect::default(),
+        }
+    }
+
+    /// Looks the name up through this device instead of opening one.
+    pub fn device(mut self, device: &'a Device) -> Self {
+        if let To::Name(_, through) = &mut self.to {
+            *through = Some(device.as_fd());
+        }
+        self
+    }
+
+    /// Sets the payload of the connection request.
+    pub fn payload(self, payload: &'a [u8]) -> Self {
+        Self { payload, ..self }
+    }
+
+    /// Sets the value that comes with every message the client port receives.
+    pub fn context(mut self, context: u64) -> Self {
+        self.raw.context = context;
+        self
+    }
+
+    /// Demands that the port was created by this effective user id. Else
+    /// nothing is sent: whoever took the name first learns nothing.
+    pub fn require_uid(mut self, uid: u32) -> Self {
+        self.raw.required_uid = uid;
+        self.raw.flags |= sys::ALPC_CONNECT_REQUIRE_UID;
+        self
+    }
+
+    /// The same for the effective group id.
+    pub fn require_gid(mut self, gid: u32) -> Self {
+        self.raw.required_gid = gid;
+        self.raw.flags |= sys::ALPC_CONNECT_REQUIRE_GID;
+        self
+    }
+
+    /// Sets the largest payload this client takes.
+    pub fn max_message_length(mut self, length: u32) -> Self {
+        self.raw.max_message_length = length;
+        self
+    }
+
+    /// Sets how much the client port may have queued, in messages and bytes; 0
+    /// is the port's own.
+    pub fn queue(mut self, messages: u32, bytes: u32) -> Self {
+        self.raw.queue_messages = messages;
+        self.raw.queue_bytes = bytes;
+        self
+    }
+
+    /// Sets timeout and behaviour under signals. A connect that a signal ends
+    /// because it was asked to is given up.
+    pub fn options(self, options: impl Into<Options>) -> Self {
+        Self {
+            options: options.into(),
+            ..self
+        }
+    }
+
+    /// Connects, and waits to be accepted. The server's answer is dropped.
+    ///
+    /// One ioctl; by name without a [`device`](ConnectBuilder::device), it opens
+    /// and closes `/dev/alpc` too.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::NameNotFound`](crate::Outcome::NameNotFound),
+    /// [`AccessDenied`](crate::Outcome::AccessDenied),
+    /// [`ServerMismatch`](crate::Outcome::ServerMismatch) and
+    /// [`Refused`](crate::Outcome::Refused) above all.
+    pub fn connect(self) -> Result<Client> {
+        self.run(None, 0).map(|connected| connected.client)
+    }
+
+    /// The same, with a buffer for the server's answer.
+    ///
+    /// # Errors
+    ///
+    /// With [`Outcome::Refused`](crate::Outcome::Refused) too the buffer holds
+    /// the server's answer; [`Error::length`] says how much of it.
+    /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall) means that
+    /// the server accepted, and has lost the connection again.
+    pub fn connect_with(self, answer: &mut [u8]) -> Result<Connected> {
+        self.run(Some(answer), 0)
+    }
+
+    /// Begins to connect. The answer arrives in the client port's queue, as
+    /// [`Received::Accepted`](crate::Received::Accepted) or
+    /// [`Received::Refused`](crate::Received::Refused); until then nothing can be
+    /// sent.
+    pub fn start(self) -> Result<Client> {
+        self.run(None, sys::ALPC_CONNECT_ASYNC)
+            .map(|connected| connected.client)
+    }
+
+    fn run(self, answer: Option<&mut [u8]>, flags: u32) -> Result<Connected> {
+        let opened;
+        let (name, fd) = match self.to {
+            To::Name(name, Some(device)) => (Some(name.as_bytes()), device),
+            To::Name(name, None) => {
+                opened = Device::open()?;
+                (Some(name.as_bytes()), opened.as_fd())
+            }
+            To::Connector(fd) => (None, fd),
+        };
+        let (clock, time) = self.options.timeout.to_raw();
+        let raw = sys::alpc_connect {
+            flags: self.raw.flags | flags | clock,
+            timeout: time,
+            ..self.raw
+        };
+        let mut argument = sys::Connect::new(raw, name, self.payload, answer);
+        let client = loop {
+            match argument.call(fd) {
+                Ok(client) => break client,
+                Err(error)
+                    if error.kind() == io::ErrorKind::Interrupted
+                        && !self.options.interruptible => {}
+                Err(error) => {
+                    let raw = argument.raw();
+                    let error = Error::new("connect", &error, raw.outcome);
+                    return Err(error.with_length(raw.recv_length));
+                }
+            }
+        };
+        let raw = argument.raw();
+        Ok(Connected {
+            client: Client::new(client),
+            length: raw.recv_length as usize,
+            server: Peer {
+                pid: raw.server_pid,
+                uid: raw.server_uid,
+                gid: raw.server_gid,
+            },
+        })
+    }
+}
+
+/// A connect descriptor: the right to connect to one port, and nothing else.
+///
+/// Made by [`Server::connector`](crate::Server::connector). It can be passed to
+/// another process over an `AF_UNIX` socket or by inheritance, and is how ports
+/// without a name are reached. The port's access control list applies all the
+/// same.
+#[derive(Debug)]
+pub struct Connector(OwnedFd);
+
+impl Connector {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Connects. For more than that there is [`ConnectBuilder::through`].
+    pub fn connect(&self) -> Result<Client> {
+        ConnectBuilder::through(self).connect()
+    }
+
+    /// A second descriptor with the same right.
+    ///
+    /// # Errors
+    ///
+    /// Fails for want of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
+impl From<OwnedFd> for Connector {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<Connector> for OwnedFd {
+    fn from(connector: Connector) -> Self {
+        connector.0
+    }
+}
+
+impl AsFd for Connector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Connector {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The two ends of a connection.
+
+use std::os::fd::OwnedFd;
+
+use crate::buffer::Buffer;
+use crate::connect::ConnectBuilder;
+use crate::error::Result;
+use crate::message::{ConversationId, Message, Received, Reply};
+use crate::options::Options;
+use crate::port::{port_traits, Port, Start};
+use crate::query::Peer;
+use crate::sys;
+use crate::turn::{converse, Callback, Exchange, Handler};
+
+/// One end of a connection: what clients and servers both can begin.
+///
+/// [`Client`] and [`ServerPort`] deref to it, and it derefs to [`Port`].
+///
+/// | need | method | comes back |
+/// | --- | --- | --- |
+/// | an answer, now | [`call`](Endpoint::call) | returned |
+/// | an answer, later | [`send_request`](Endpoint::send_request) | by [`Port::receive`] |
+/// | no answer | [`send`](Endpoint::send) | nothing |
+#[derive(Debug, Clone)]
+pub struct Endpoint(Port);
+
+port_traits!(Endpoint, Port);
+
+const SYNC: u32 = sys::ALPC_SEND | sys::ALPC_SYNC | sys::ALPC_RECEIVE;
+
+impl Endpoint {
+    /// Sends a request and waits for its reply. One ioctl, no allocation when
+    /// the buffer is a slice or an array.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall) keeps the
+    /// reply: [`resume`](Endpoint::resume) it with a larger buffer.
+    ///
+    /// A server that calls back is refused, and the call is given up. Use
+    /// [`call_with_callbacks`](Endpoint::call_with_callbacks) for those.
+    pub fn call<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        reply: &'b mut B,
+    ) -> Result<Reply<'p, 'b>> {
+        self.call_with(request, reply, Options::new())
+    }
+
+    /// The same, with options. The timeout bounds the whole call, and its end
+    /// cancels the request.
+    pub fn call_with<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        reply: &'b mut B,
+        options: impl Into<Options>,
+    ) -> Result<Reply<'p, 'b>> {
+        self.converse(request, reply, options.into(), &mut None)
+    }
+
+    /// The same for a peer that may call back before it replies: `handler` gets
+    /// the callback, and what it leaves in the vector is the answer. One ioctl,
+    /// and one more for each callback; the timeout bounds each of them.
+    pub fn call_with_callbacks<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        reply: &'b mut B,
+        options: impl Into<Options>,
+        mut handler: impl FnMut(&mut Callback<'_, '_>, &mut Vec<u8>),
+    ) -> Result<Reply<'p, 'b>> {
+        let mut handler: Option<Handler<'_>> = Some(&mut handler);
+        self.converse(request, reply, options.into(), &mut handler)
+    }
+
+    fn converse<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        reply: &'b mut B,
+        options: Options,
+        handler: &mut Option<Handler<'_>>,
+    ) -> Result<Reply<'p, 'b>> {
+        let start = Start::new("call", SYNC, request);
+        let raw = converse(&self.0, start, reply, options, handler)?;
+        let message = Message::new(&raw, reply.filled(raw.length()));
+        Ok(Reply::new(&self.0, message))
+    }
+
+    /// Sends a request and waits for its reply or its first callback, whichever
+    /// comes. One ioctl.
+    pub fn exchange<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        buffer: &'b mut B,
+        options: impl Into<Options>,
+    ) -> Result<Exchange<'p, 'b>> {
+        let start = Start::new("call", SYNC, request);
+        let raw = self.0.transfer(start, buffer, options.into())?;
+        Ok(Exchange::new(&self.0, &raw, buffer.filled(raw.length())))
+    }
+
+    /// Goes on waiting for a call that a signal or a buffer too small has
+    /// ended. The error knows its [`conversation`](crate::Error::conversation).
+    pub fn resume<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        id: ConversationId,
+        buffer: &'b mut B,
+        options: impl Into<Options>,
+    ) -> Result<Exchange<'p, 'b>> {
+        let start = Start {
+            id: id.to_raw(),
+            ..Start::new("resume", SYNC | sys::ALPC_SENT, &[])
+        };
+        let raw = self.0.transfer(start, buffer, options.into())?;
+        Ok(Exchange::new(&self.0, &raw, buffer.filled(raw.length())))
+    }
+
+    /// Sends a request without waiting. The reply arrives in this port's queue,
+    /// with this conversation's id. One ioctl.
+    pub fn send_request(&self, request: &[u8]) -> Result<ConversationId> {
+        self.send_request_with(request, Options::new())
+    }
+
+    /// The same, with options: they bound the wait for room in the queue.
+    pub fn send_request_with(
+        &self,
+        request: &[u8],
+        options: impl Into<Options>,
+    ) -> Result<ConversationId> {
+        let start = Start::new("send request", sys::ALPC_SEND, request);
+        let raw = self.0.transfer_out(start, options.into())?;
+        Ok(ConversationId::from_raw(raw.transfer.send_id))
+    }
+
+    /// Sends a request without waiting for its reply, and receives this port's
+    /// next message, which may be the reply to an earlier one. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// An error with [`was_sent`](crate::Error::was_sent) says that only the
+    /// receive failed, and knows the conversation.
+    pub fn send_request_and_receive<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        buffer: &'b mut B,
+        options: impl Into<Options>,
+    ) -> Result<(ConversationId, Received<'p, 'b>)> {
+        let flags = sys::ALPC_SEND | sys::ALPC_RECEIVE;
+        let start = Start::new("send request and receive", flags, request);
+        let raw = self.0.transfer(start, buffer, options.into())?;
+        let id = ConversationId::from_raw(raw.transfer.send_id);
+        let message = Message::new(&raw, buffer.filled(raw.length()));
+        Ok((id, Received::new(&self.0, message)))
+    }
+
+    /// Sends a one-way message. One ioctl.
+    pub fn send(&self, data: &[u8]) -> Result<()> {
+        self.send_with(data, Options::new())
+    }
+
+    /// The same, with options: they bound the wait for room in the queue.
+    pub fn send_with(&self, data: &[u8], options: impl Into<Options>) -> Result<()> {
+        let start = Start::new("send", sys::ALPC_SEND | sys::ALPC_RELEASE, data);
+        self.0.transfer_out(start, options.into()).map(drop)
+    }
+
+    /// Who is at the other end, as of connect or accept. One ioctl.
+    pub fn peer(&self) -> Result<Peer> {
+        Ok(self.query()?.peer)
+    }
+}
+
+/// The client's end of a connection.
+///
+/// Derefs to [`Endpoint`], which says what it can do.
+///
+/// ```no_run
+/// use alpc::Client;
+///
+/// let client = Client::connect("demo/echo")?;
+/// let mut reply = [0; 64];
+/// let reply = client.call(b"hello", &mut reply)?;
+/// assert_eq!(reply.data(), b"hello");
+/// # Ok::<(), alpc::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client(Endpoint);
+
+port_traits!(Client, Endpoint);
+
+impl Client {
+    /// Connects to a port by name. For more than that there is
+    /// [`ConnectBuilder`].
+    pub fn connect(name: &str) -> Result<Self> {
+        ConnectBuilder::new(name).connect()
+    }
+
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self(Endpoint(Port::new(fd)))
+    }
+}
+
+/// The server's end of one connection: one client.
+///
+/// For messages that the server begins, for that client's identity, and to
+/// disconnect it. The replies to what it began arrive here; the client's
+/// requests arrive on the [`Server`](crate::Server). Dropping the last clone
+/// disconnects the client.
+///
+/// Derefs to [`Endpoint`], which says what it can do.
+#[derive(Debug, Clone)]
+pub struct ServerPort(Endpoint);
+
+port_traits!(ServerPort, Endpoint);
+
+impl ServerPort {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self(Endpoint(Port::new(fd)))
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! How long a call waits, and what it does when a signal comes.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::sys;
+
+/// How long a call waits.
+///
+/// An absolute time that has passed and a relative zero never block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Timeout {
+    /// Until it is done.
+    #[default]
+    Infinite,
+    /// So long from now.
+    Relative(Duration),
+    /// Until `CLOCK_MONOTONIC` reads this.
+    Monotonic(Duration),
+    /// Until `CLOCK_BOOTTIME` reads this: counts on while the machine sleeps.
+    Boottime(Duration),
+    /// Until this time of day. Follows when the clock is set.
+    Realtime(SystemTime),
+}
+
+impl Timeout {
+    /// Never wait.
+    pub const ZERO: Self = Self::Relative(Duration::ZERO);
+
+    /// Clock and nanoseconds as the ABI has them.
+    pub(crate) fn to_raw(self) -> (u32, u64) {
+        match self {
+            Self::Infinite => (sys::ALPC_TIMEOUT_INFINITE, 0),
+            Self::Relative(time) => (sys::ALPC_TIMEOUT_RELATIVE, nanoseconds(time)),
+            Self::Monotonic(time) => (sys::ALPC_TIMEOUT_MONOTONIC, nanoseconds(time)),
+            Self::Boottime(time) => (sys::ALPC_TIMEOUT_BOOTTIME, nanoseconds(time)),
+            Self::Realtime(time) => {
+                // A time before 1970 has passed, as 1970 itself has.
+                let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                (sys::ALPC_TIMEOUT_REALTIME, nanoseconds(time))
+            }
+        }
+    }
+}
+
+/// The kernel's times are signed: 292 years are as good as for ever.
+fn nanoseconds(time: Duration) -> u64 {
+    let max = i64::MAX as u64;
+    u64::try_from(time.as_nanos()).map_or(max, |time| time.min(max))
+}
+
+impl From<Duration> for Timeout {
+    fn from(time: Duration) -> Self {
+        Self::Relative(time)
+    }
+}
+
+/// How a call waits, for the methods whose names end in `_with`.
+///
+/// A [`Timeout`] or a [`Duration`] converts into it.
+///
+/// # Signals
+///
+/// By default a call that a signal interrupts goes on by itself: what was sent
+/// stays sent, and the deadline stays where it was. After
+/// [`interruptible`](Options::interruptible) it returns an error instead, whose
+/// outcome says whether the request lives on; such a wait is taken up again by
+/// [`Endpoint::resume`](crate::Endpoint::resume). Handlers installed with
+/// `SA_RESTART` are restarted by the kernel, and neither case is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Options {
+    pub(crate) timeout: Timeout,
+    pub(crate) interruptible: bool,
+    pub(crate) nonblocking: bool,
+    pub(crate) message_context: Option<u64>,
+    pub(crate) ask_context: bool,
+}
+
+impl Options {
+    /// Wait for ever, go on after signals, wait for room in a full queue.
+    pub const fn new() -> Self {
+        Self {
+            timeout: Timeout::Infinite,
+            interruptible: false,
+            nonblocking: false,
+            message_context: None,
+            ask_context: false,
+        }
+    }
+
+    /// Wait no longer than this.
+    pub const fn timeout(self, timeout: Timeout) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Return an error when a signal comes.
+    pub const fn interruptible(self) -> Self {
+        Self {
+            interruptible: true,
+            ..self
+        }
+    }
+
+    /// Never wait for room in a full queue: [`Outcome::QueueFull`] instead.
+    ///
+    /// [`Outcome::QueueFull`]: crate::Outcome::QueueFull
+    pub const fn nonblocking(self) -> Self {
+        Self {
+            nonblocking: true,
+            ..self
+        }
+    }
+
+    /// Give the conversation sent into a value of this side's own, which comes
+    /// back with every later message of it.
+    pub const fn message_context(self, value: u64) -> Self {
+        Self {
+            message_context: Some(value),
+            ..self
+        }
+    }
+
+    /// Ask for that value with the received message, see
+    /// [`Message::message_context`](crate::Message::message_context).
+    pub const fn ask_message_context(self) -> Self {
+        Self {
+            ask_context: true,
+            ..self
+        }
+    }
+}
+
+impl From<Timeout> for Options {
+    fn from(timeout: Timeout) -> Self {
+        Self::new().timeout(timeout)
+    }
+}
+
+impl From<Duration> for Options {
+    fn from(timeout: Duration) -> Self {
+        Self::new().timeout(timeout.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_convert_without_overflow() {
+        let max = i64::MAX as u64;
+        assert_eq!(Timeout::Infinite.to_raw(), (0, 0));
+        assert_eq!(Timeout::ZERO.to_raw(), (1, 0));
+        assert_eq!(Timeout::Monotonic(Duration::MAX).to_raw(), (2, max));
+        assert_eq!(
+            Timeout::Boottime(Duration::from_micros(5)).to_raw(),
+            (3, 5000)
+        );
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Timeout::Realtime(before).to_raw(), (4, 0));
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The outcomes of the ABI as an enumeration.
+
+use std::fmt;
+
+use crate::sys;
+
+/// One table: variant, constant, documentation, what to do.
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $value:ident, $advice:literal;)*) => {
+        /// What happened, finer than errno. `Display` says what to do.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Outcome {
+            $($(#[$doc])* $name,)*
+            /// One that this version of the crate doesn't know.
+            Other(u32),
+        }
+
+        impl Outcome {
+            /// From the number in an ioctl's `outcome` field.
+            pub const fn from_raw(value: u32) -> Self {
+                match value {
+                    $(sys::$value => Self::$name,)*
+                    other => Self::Other(other),
+                }
+            }
+
+            /// The number in the ABI.
+            pub const fn to_raw(self) -> u32 {
+                match self {
+                    $(Self::$name => sys::$value,)*
+                    Self::Other(other) => other,
+                }
+            }
+
+            /// Every outcome this version of the crate knows.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+
+        impl fmt::Display for Outcome {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$name => f.write_str($advice),)*
+                    Self::Other(value) => write!(f, "unknown outcome {value}"),
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// Nothing particular. In an error: errno alone tells.
+    Ok = ALPC_OUTCOME_OK,
+        "nothing particular";
+    /// The server refused the connection (`ECONNREFUSED`).
+    Refused = ALPC_OUTCOME_REFUSED,
+        "the server refused the connection: ask it why, its answer may say";
+    /// The connection isn't accepted yet (`ENOTCONN`).
+    NotConnected = ALPC_OUTCOME_NOT_CONNECTED,
+        "the connection isn't accepted yet: receive the server's answer first";
+    /// The peer ended the connection (`EPIPE`).
+    Disconnected = ALPC_OUTCOME_DISCONNECTED,
+        "the peer ended the connection: connect anew";
+    /// This port was disconnected (`ESHUTDOWN`).
+    Closed = ALPC_OUTCOME_CLOSED,
+        "this port was disconnected on this side: stop using it";
+    /// The request was received, but no reply will come (`ECONNRESET`).
+    Lost = ALPC_OUTCOME_LOST,
+        "the request was received but won't be answered: it may have had its effect";
+    /// The request was cancelled (`ECANCELED`).
+    Canceled = ALPC_OUTCOME_CANCELED,
+        "the request was cancelled: drop what was done for it";
+    /// A cancel came after receipt (`EALREADY`, or success of a plain cancel).
+    AlreadyReceived = ALPC_OUTCOME_ALREADY_RECEIVED,
+        "the other side has received it already: cancel without try to void it anyway";
+    /// The time was up; nothing was sent, nothing received (`ETIMEDOUT`).
+    TimedOut = ALPC_OUTCOME_TIMED_OUT,
+        "the time was up, and nothing was sent";
+    /// The time was up after the send (`ETIMEDOUT`).
+    TimedOutSent = ALPC_OUTCOME_TIMED_OUT_SENT,
+        "the time was up after the message was sent: it may have had its effect";
+    /// A signal came; nothing was sent, nothing received (`EINTR`).
+    Interrupted = ALPC_OUTCOME_INTERRUPTED,
+        "a signal came, and nothing was sent: call again";
+    /// A signal came after the send; the request lives on (`EINTR`).
+    InterruptedSent = ALPC_OUTCOME_INTERRUPTED_SENT,
+        "a signal came after the message was sent: resume the wait, or cancel";
+    /// There is no such conversation (`ENOENT`).
+    NotFound = ALPC_OUTCOME_NOT_FOUND,
+        "there is no such conversation: it is over";
+    /// The other side has the turn (`EPERM`).
+    NotOwner = ALPC_OUTCOME_NOT_OWNER,
+        "the other side has the turn: receive its message first";
+    /// The header isn't the one received last (`ESTALE`).
+    StaleTurn = ALPC_OUTCOME_STALE_TURN,
+        "this isn't the conversation's current turn: use the header received last";
+    /// That can't be done with a conversation of this kind (`EPROTO`).
+    WrongKind = ALPC_OUTCOME_WRONG_KIND,
+        "that can't be done with a conversation of this kind";
+    /// The message doesn't fit; it is kept (`ENOBUFS`).
+    BufferTooSmall = ALPC_OUTCOME_BUFFER_TOO_SMALL,
+        "the buffer is too small: the message is kept, receive it with a larger one";
+    /// The payload is above the port's maximum (`EMSGSIZE`).
+    TooLong = ALPC_OUTCOME_TOO_LONG,
+        "the payload is above the port's maximum: split it, or raise the maximum";
+    /// The connection's share of the queue is full (`EAGAIN`).
+    QueueFull = ALPC_OUTCOME_QUEUE_FULL,
+        "the connection's share of the queue is full: wait for the receiver";
+    /// A per-user or per-port limit is reached (`EDQUOT`).
+    Limit = ALPC_OUTCOME_LIMIT,
+        "a limit per user or port is reached: release something first";
+    /// Another port has that name (`EADDRINUSE`).
+    NameInUse = ALPC_OUTCOME_NAME_IN_USE,
+        "another port has that name: is the service running already?";
+    /// No port has that name (`ENOENT`).
+    NameNotFound = ALPC_OUTCOME_NAME_NOT_FOUND,
+        "no port has that name here: is the service running, in this IPC namespace?";
+    /// The port's access control list says no (`EACCES`).
+    AccessDenied = ALPC_OUTCOME_ACCESS_DENIED,
+        "the port's access control list doesn't admit this user or group";
+    /// The port's creator isn't the required one (`EACCES`).
+    ServerMismatch = ALPC_OUTCOME_SERVER_MISMATCH,
+        "the port belongs to somebody else than the required server: don't trust it";
+    /// Too many nested calls (`ELOOP`).
+    TooDeep = ALPC_OUTCOME_TOO_DEEP,
+        "callbacks are nested too deep: answer some of them";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_survives_the_way_to_the_abi_and_back() {
+        for (value, outcome) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(outcome.to_raw() as usize, value, "{outcome:?}");
+            assert_eq!(Outcome::from_raw(outcome.to_raw()), *outcome);
+            assert!(!matches!(outcome, Outcome::Other(_)));
+        }
+        let unknown = Outcome::ALL.len() as u32;
+        assert_eq!(Outcome::from_raw(unknown), Outcome::Other(unknown));
+        assert_eq!(Outcome::from_raw(unknown).to_raw(), unknown);
+    }
+}

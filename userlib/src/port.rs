@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What every port can do.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use crate::buffer::Buffer;
+use crate::cancel::{self, CancelMode, Canceled, Canceller};
+use crate::error::{Error, Result};
+use crate::handle::Handle;
+use crate::message::{ConversationId, Message, Raw, Received};
+use crate::options::{Options, Timeout};
+use crate::query::PortInfo;
+use crate::sys;
+use crate::turn::{Turn, TurnId};
+
+/// What every port can do: receive, cancel, disconnect, tell about itself.
+///
+/// [`Server`](crate::Server), [`ServerPort`](crate::ServerPort) and
+/// [`Client`](crate::Client) deref to it.
+///
+/// # Ownership
+///
+/// `Clone` shares the descriptor. When the last clone is dropped, the port is
+/// disconnected and closed; messages that are queued and need no answer can
+/// still be received by the peer. [`into_fd`](Port::into_fd) takes the
+/// descriptor out instead and disconnects nothing, so that it can be passed on.
+///
+/// # fork
+///
+/// A forked child has the descriptors too, and who holds a descriptor holds its
+/// rights. A handle disconnects only in the process that made it; dropped
+/// elsewhere, it closes that process's copy. A child that is to own a port
+/// makes a handle of its own from [`into_fd`](Port::into_fd) and
+/// `From<OwnedFd>`, and the parent uses `into_fd` too.
+///
+/// # poll
+///
+/// A port is readable while a message waits to be received, level-triggered.
+/// It implements [`AsFd`], which is all that `poll`, `epoll` and an event loop's
+/// wrapper for descriptors need; pair it with [`try_receive`](Port::try_receive).
+#[derive(Debug, Clone)]
+pub struct Port {
+    handle: Arc<Handle>,
+}
+
+/// One `SEND_WAIT_RECEIVE`, before options and buffers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) flags: u32,
+    pub(crate) data: &'a [u8],
+    pub(crate) id: u64,
+    pub(crate) callback_id: u32,
+}
+
+impl<'a> Start<'a> {
+    /// A message that begins a conversation, or none.
+    pub(crate) fn new(operation: &'static str, flags: u32, data: &'a [u8]) -> Self {
+        Self {
+            operation,
+            flags,
+            data,
+            id: 0,
+            callback_id: 0,
+        }
+    }
+}
+
+impl Port {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self {
+            handle: Arc::new(Handle::new(fd)),
+        }
+    }
+
+    /// Makes the ioctl. Again, with the same progress, only after a signal and
+    /// for a buffer that has grown.
+    pub(crate) fn transfer<B: Buffer + ?Sized>(
+        &self,
+        start: Start<'_>,
+        buffer: &mut B,
+        options: Options,
+    ) -> Result<Raw> {
+        let (clock, time) = options.timeout.to_raw();
+        let mut previous = sys::alpc_transfer {
+            flags: start.flags | clock,
+            timeout: time,
+            send_id: start.id,
+            send_callback_id: start.callback_id,
+            ..Default::default()
+        };
+        let sends = start.flags & sys::ALPC_SEND != 0;
+        let receives = start.flags & sys::ALPC_RECEIVE != 0;
+        if options.nonblocking && sends {
+            previous.flags |= sys::ALPC_NONBLOCK;
+        }
+        loop {
+            let mut transfer = sys::Transfer::resume(&previous);
+            if sends {
+                transfer.send(start.data);
+                if let Some(value) = options.message_context {
+                    transfer.set_message_context(value);
+                }
+            }
+            if receives {
+                transfer.receive(buffer.room());
+                if options.ask_context {
+                    transfer.ask_context();
+                }
+            }
+            let error = loop {
+                match transfer.call(self.as_fd()) {
+                    Ok(()) => {
+                        return Ok(Raw {
+                            transfer: *transfer.raw(),
+                            message_context: transfer.context().map(|c| c.message_context),
+                        });
+                    }
+                    Err(error)
+                        if error.kind() == io::ErrorKind::Interrupted && !options.interruptible => {
+                    }
+                    Err(error) => break error,
+                }
+            };
+            previous = *transfer.raw();
+            let too_small = previous.outcome == sys::ALPC_OUTCOME_BUFFER_TOO_SMALL && receives;
+            if !(too_small && buffer.grow(previous.recv_length as usize)) {
+                return Err(Error::transfer(start.operation, &error, &previous));
+            }
+        }
+    }
+
+    /// The same for a call that receives nothing.
+    pub(crate) fn transfer_out(&self, start: Start<'_>, options: Options) -> Result<Raw> {
+        self.transfer(start, &mut [0_u8; 0], options)
+    }
+
+    /// The same for a call that receives whatever message comes next.
+    pub(crate) fn transfer_next<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        start: Start<'_>,
+        buffer: &'b mut B,
+        options: Options,
+    ) -> Result<Received<'p, 'b>> {
+        let raw = self.transfer(start, buffer, options)?;
+        let message = Message::new(&raw, buffer.filled(raw.length()));
+        Ok(Received::new(self, message))
+    }
+
+    /// Receives the next message, and waits for it. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall) keeps the
+    /// message: receive it with a larger buffer, or use a vector.
+    pub fn receive<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        buffer: &'b mut B,
+    ) -> Result<Received<'p, 'b>> {
+        self.receive_with(buffer, Options::new())
+    }
+
+    /// The same, with options.
+    pub fn receive_with<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        buffer: &'b mut B,
+        options: impl Into<Options>,
+    ) -> Result<Received<'p, 'b>> {
+        let start = Start::new("receive", sys::ALPC_RECEIVE, &[]);
+        self.transfer_next(start, buffer, options.into())
+    }
+
+    /// Receives the next message if there is one. One ioctl.
+    pub fn try_receive<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        buffer: &'b mut B,
+    ) -> Result<Option<Received<'p, 'b>>> {
+        match self.receive_with(buffer, Timeout::ZERO) {
+            Ok(received) => Ok(Some(received)),
+            Err(error) if error.is_timeout() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The turn of a conversation, from [`TurnId`]s kept elsewhere: a request
+    /// received on the connection port may be answered from the server
+    /// communication port too, and a turn may cross threads without a borrow.
+    ///
+    /// The kernel checks the id at its use. Making two turns of one id is no
+    /// danger to anybody else: the second answer fails.
+    pub fn turn(&self, id: TurnId) -> Turn<'_> {
+        Turn::new(self, id.conversation.to_raw(), id.callback_id)
+    }
+
+    /// Cancels a conversation, as its requester or as its holder. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::AlreadyReceived`](crate::Outcome::AlreadyReceived) with
+    /// [`CancelMode::Try`] after receipt: it goes on.
+    pub fn cancel(&self, id: ConversationId, mode: CancelMode) -> Result<Canceled> {
+        cancel::cancel(self.as_fd(), id, mode)
+    }
+
+    /// A handle to cancel conversations of this port from another thread. It
+    /// doesn't keep the port from being disconnected.
+    pub fn canceller(&self) -> Canceller {
+        Canceller::new(&self.handle)
+    }
+
+    /// Ends the connection, or on a connection port all connections. One
+    /// ioctl. Every wait on the port ends at once, in all clones and processes.
+    pub fn disconnect(&self, flush: Flush) -> Result<()> {
+        let flags = match flush {
+            Flush::Everything => 0,
+            Flush::Nothing => sys::ALPC_DISCONNECT_NO_FLUSH,
+        };
+        let mut argument = sys::alpc_disconnect { flags, reserved: 0 };
+        sys::disconnect(self.as_fd(), &mut argument)
+            .map_err(|error| Error::plain("disconnect", &error))
+    }
+
+    /// Disconnects, whether or not there are clones, and drops this handle. What
+    /// is queued and needs no answer can still be received by the peer.
+    pub fn close(self) -> Result<()> {
+        self.disconnect(Flush::Nothing)
+    }
+
+    /// What this port is, its state and its limits. One ioctl.
+    pub fn query(&self) -> Result<PortInfo> {
+        PortInfo::of(self.as_fd())
+    }
+
+    /// Takes the descriptor out without disconnecting, to be passed on.
+    ///
+    /// With clones left it is a duplicate; the last of them disconnects.
+    ///
+    /// # Errors
+    ///
+    /// Duplicating may fail for want of descriptors.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        Handle::into_fd(self.handle)
+    }
+}
+
+/// What a disconnect does with messages that are queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// They are dropped.
+    Everything,
+    /// Those that need no answer can still be received.
+    Nothing,
+}
+
+/// The role of the port behind it isn't looked at: what it can't do fails with
+/// errno `ENOTTY` or `EINVAL`.
+impl From<OwnedFd> for Port {
+    fn from(fd: OwnedFd) -> Self {
+        Self::new(fd)
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl AsRawFd for Port {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// What the three kinds of port have in common beside `Deref`.
+macro_rules! port_traits {
+    ($name:ident, $inner:ty) => {
+        impl $name {
+            /// Disconnects, whether or not there are clones, and drops this
+            /// handle. See [`Port::close`](crate::Port::close).
+            pub fn close(self) -> $crate::error::Result<()> {
+                self.0.close()
+            }
+
+            /// Takes the descriptor out without disconnecting. See
+            /// [`Port::into_fd`](crate::Port::into_fd).
+            pub fn into_fd(self) -> std::io::Result<std::os::fd::OwnedFd> {
+                self.0.into_fd()
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = $inner;
+
+            fn deref(&self) -> &$inner {
+                &self.0
+            }
+        }
+
+        /// The role of the port behind it isn't looked at.
+        impl From<std::os::fd::OwnedFd> for $name {
+            fn from(fd: std::os::fd::OwnedFd) -> Self {
+                Self(fd.into())
+            }
+        }
+
+        impl std::os::fd::AsFd for $name {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.0.as_fd()
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $name {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                self.0.as_raw_fd()
+            }
+        }
+    };
+}
+
+pub(crate) use port_traits;

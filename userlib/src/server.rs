@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Connection ports.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::acl::Acl;
+use crate::connect::Connector;
+use crate::error::{Error, Result};
+use crate::message::Request;
+use crate::port::{port_traits, Port};
+use crate::query::Device;
+use crate::serve::{Answer, ServerLoop, Service};
+use crate::sys;
+
+/// Makes connection ports.
+///
+/// ```no_run
+/// use alpc::{Acl, PortBuilder, Who};
+///
+/// let server = PortBuilder::new("demo/echo")
+///     .acl(&Acl::new().allow(Who::Group(100)))
+///     .max_message_length(16 * 1024)
+///     .create()?;
+/// # Ok::<(), alpc::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct PortBuilder<'a> {
+    name: Option<&'a str>,
+    acl: Option<&'a Acl>,
+    device: Option<BorrowedFd<'a>>,
+    raw: sys::alpc_create_port,
+}
+
+impl<'a> PortBuilder<'a> {
+    /// A port of this name, which no other port of the IPC namespace has.
+    pub fn new(name: &'a str) -> Self {
+        Self {
+            name: Some(name),
+            ..Self::anonymous()
+        }
+    }
+
+    /// A port without a name, reached through [`Server::connector`] only.
+    pub fn anonymous() -> Self {
+        Self {
+            name: None,
+            acl: None,
+            device: None,
+            raw: sys::alpc_create_port::default(),
+        }
+    }
+
+    /// Uses this device instead of opening one.
+    pub fn device(self, device: &'a Device) -> Self {
+        Self {
+            device: Some(device.as_fd()),
+            ..self
+        }
+    }
+
+    /// Sets who may connect. Without a list that is the owner's user id only.
+    pub fn acl(self, acl: &'a Acl) -> Self {
+        Self {
+            acl: Some(acl),
+            ..self
+        }
+    }
+
+    /// Sets the value that comes with connection requests.
+    pub fn context(mut self, context: u64) -> Self {
+        self.raw.context = context;
+        self
+    }
+
+    /// Sets the largest payload in bytes, at most 65,536. The default is 4,096.
+    pub fn max_message_length(mut self, length: u32) -> Self {
+        self.raw.max_message_length = length;
+        self
+    }
+
+    /// Sets how much a connection may have queued in one direction, in messages
+    /// and bytes; 0 is the default, which is also the most.
+    pub fn queue(mut self, messages: u32, bytes: u32) -> Self {
+        self.raw.queue_messages = messages;
+        self.raw.queue_bytes = bytes;
+        self
+    }
+
+    /// Sets how many connections the port may have.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.raw.max_connections = connections;
+        self
+    }
+
+    /// Serves messages in strict order of arrival. Otherwise connections take
+    /// turns, so that one client's flood delays others by a message each.
+    pub fn arrival_order(mut self) -> Self {
+        self.raw.flags |= sys::ALPC_PORT_ARRIVAL_ORDER;
+        self
+    }
+
+    /// Makes an LPC-mode port: synchronous requests and one-way messages of at
+    /// most 256 bytes, and nothing else.
+    pub fn lpc_mode(mut self) -> Self {
+        self.raw.flags |= sys::ALPC_PORT_LPC_MODE;
+        self
+    }
+
+    /// Makes the port. One ioctl; without a [`device`](PortBuilder::device) it
+    /// opens and closes `/dev/alpc` too.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::NameInUse`](crate::Outcome::NameInUse) and
+    /// [`Outcome::Limit`](crate::Outcome::Limit) above all. Names under
+    /// `system/` and `user/` are reserved.
+    pub fn create(self) -> Result<Server> {
+        let opened;
+        let device = match self.device {
+            Some(device) => device,
+            None => {
+                opened = Device::open()?;
+                opened.as_fd()
+            }
+        };
+        let name = self.name.map(str::as_bytes);
+        let mut argument = sys::CreatePort::new(self.raw, name, self.acl.map(Acl::entries));
+        match argument.call(device) {
+            Ok(fd) => Ok(Server(fd.into())),
+            Err(error) => Err(Error::new("create port", &error, argument.raw().outcome)),
+        }
+    }
+}
+
+/// A connection port: where a server receives everything.
+///
+/// Connection requests, all clients' messages, and the notices about them.
+/// Derefs to [`Port`], which says how to receive. Any number of threads may
+/// receive at once, each with a buffer of its own.
+///
+/// [`serve`](Server::serve) is the short way to a server; a [`ServerLoop`] has
+/// more to say.
+#[derive(Debug, Clone)]
+pub struct Server(Port);
+
+port_traits!(Server, Port);
+
+impl Server {
+    /// Makes a port of this name for the owner's user id. For more than that
+    /// there is [`PortBuilder`].
+    pub fn create(name: &str) -> Result<Self> {
+        PortBuilder::new(name).create()
+    }
+
+    /// Makes a connect descriptor: the right to connect to this port, to be
+    /// passed on. One ioctl.
+    pub fn connector(&self) -> Result<Connector> {
+        match sys::create_connect(self.as_fd()) {
+            Ok(fd) => Ok(Connector::new(fd)),
+            Err(error) => Err(Error::plain("create connect descriptor", &error)),
+        }
+    }
+
+    /// Accepts everyone the access control list admits, and has `handler` fill
+    /// in the reply to each request: one ioctl per request. Returns when the
+    /// handler says [`Answer::Stop`] or the port is disconnected.
+    ///
+    /// ```no_run
+    /// # let server = alpc::Server::create("demo/echo")?;
+    /// server.serve(|request, reply| {
+    ///     println!("{:?}", request.sender());
+    ///     reply.extend_from_slice(request.data());
+    /// })?;
+    /// # Ok::<(), alpc::Error>(())
+    /// ```
+    pub fn serve<A: Into<Answer>>(
+        &self,
+        handler: impl FnMut(&mut Request<'_, '_>, &mut Vec<u8>) -> A,
+    ) -> Result<()> {
+        struct Requests<F>(F);
+
+        impl<F, A> Service for Requests<F>
+        where
+            F: FnMut(&mut Request<'_, '_>, &mut Vec<u8>) -> A,
+            A: Into<Answer>,
+        {
+            fn request(&mut self, request: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
+                (self.0)(request, reply).into()
+            }
+        }
+
+        ServerLoop::new(self).run(&mut Requests(handler))
+    }
+}
