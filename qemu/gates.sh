@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # gates.sh [NAME]... - the checks that need no test: all, or those named. Each
-# says in one line what is wrong and where.
+# says in one line what is wrong and where. The exit status is how many failed.
 . "$(dirname "$0")/lib.sh"
 cd "$REPO"
 
@@ -15,7 +15,7 @@ names_in() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$1"; }
 
 gate_fmt() {
 	files '*.rs' | grep -v '^uapi/bindings.rs$' |
-		xargs "$QEMU_DIR/in-root.sh" rustfmt --check -l --config-path /repo/rustfmt.toml
+		xargs "$QEMU_DIR/in-root.sh" rustfmt --check -l --config-path /repo/rustfmt.toml | sort -u
 }
 
 gate_spdx() {
@@ -99,7 +99,7 @@ for gate in "$@"; do
 	else
 		printf '%s\n' "$output" >&2
 		say "gate $gate: FAILED"
-		bad=1
+		bad=$((bad + 1))
 	fi
 done
 exit $bad

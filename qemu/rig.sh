@@ -115,6 +115,13 @@ tier() {
 	[ $ok = 0 ] || [ "$FAILED" != 0 ] || FAILED=1
 }
 
+# gates [NAME]... - a failed gate counts like a failed test
+gates() {
+	local bad=0
+	"$QEMU_DIR/gates.sh" "$@" || bad=$?
+	FAILED=$((FAILED + bad))
+}
+
 host_tests() {
 	local start log=target/qemu/host.log rc=0 passed failed
 	start=$(date +%s)
@@ -148,7 +155,7 @@ target_demo() {
 
 target_check() {
 	prepare
-	"$QEMU_DIR/gates.sh" spdx unsafe fmt
+	gates spdx unsafe fmt
 	host_tests
 	build_module
 	build_guest tests
@@ -158,7 +165,7 @@ target_check() {
 
 target_test() {
 	prepare
-	"$QEMU_DIR/gates.sh"
+	gates
 	host_tests
 	build_module
 	build_guest tests
