@@ -165,7 +165,7 @@ impl<'a> ConnectBuilder<'a> {
     /// [`Received::Refused`](crate::Received::Refused); until then nothing can be
     /// sent.
     pub fn start(self) -> Result<Client> {
-        self.run(None, sys::ALPC_CONNECT_ASYNC)
+        self.run(Some(&mut []), sys::ALPC_CONNECT_ASYNC)
             .map(|connected| connected.client)
     }
 

@@ -123,20 +123,24 @@ impl<'a> Connect<'a> {
         // SAFETY: By the type's invariants all pointers are borrowed for
         // longer than this call.
         let result = unsafe { super::connect(fd, &mut self.raw) };
+        let before = self.pending.take();
+        let kept = before.as_ref().map(AsRawFd::as_raw_fd);
         match result {
             Ok(client) => {
-                // The same descriptor has two owners now; one lets go.
-                let pending = self.pending.take();
-                if let Some(pending) = pending.filter(|p| p.as_raw_fd() == client.as_raw_fd()) {
-                    std::mem::forget(pending);
-                }
                 self.raw.fd = -1;
+                if kept == Some(client.as_raw_fd()) {
+                    // One descriptor, two owners: this one lets go.
+                    std::mem::forget(before);
+                }
                 Ok(client)
             }
             Err(error) => {
-                let sent = self.raw.flags & ALPC_CONNECT_SENT != 0;
-                if sent && self.pending.is_none() && self.raw.fd >= 0 {
-                    self.pending = Some(super::made(self.raw.fd));
+                if self.raw.flags & ALPC_CONNECT_SENT != 0 && self.raw.fd >= 0 {
+                    let fd = self.raw.fd;
+                    self.pending = before.or_else(|| Some(super::made(fd)));
+                } else {
+                    // A pending port that the kernel took back is closed.
+                    std::mem::forget(before);
                 }
                 Err(error)
             }
