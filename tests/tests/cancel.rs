@@ -2,7 +2,9 @@
 
 //! Cancelling: by requester or holder, before and after receipt.
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use alpc_tests::pair::SERVER_CONTEXT;
 use alpc_tests::raw::*;
@@ -81,20 +83,29 @@ fn a_waiting_requester_is_told_whether_the_request_was_received() {
             let notice = pair.port.receive().expect("receive");
             assert_eq!((notice.kind, notice.id), (ALPC_TYPE_CANCELED, request.id));
         });
+        nothing_left(&pair);
+        // Before receipt: an interruption tells the id, then the wait goes on.
+        signals::catch(libc::SIGUSR1, 0);
+        let (tid, id) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
-            let probe = pair.client.post(b"first").expect("post");
-            let client = scope.spawn(|| pair.client.request(b"x").map(|_| ()));
-            eventually(|| pair.port.query_port().expect("query").queued_messages == 2);
-            // Ids aren't secret, only useless to others: look at the next ones.
-            let canceled = (1..4096_u64)
-                .flat_map(|step| [probe + step, probe ^ step])
-                .find(|id| *id != probe && pair.client.cancel(*id, 0) == REMOVED);
-            if canceled.is_some() {
-                assert_eq!(client.join().expect("join"), Err(fail::CANCELED));
-            } else {
-                pair.client.disconnect().expect("disconnect");
+            let client = scope.spawn(|| {
+                tid.store(signals::tid() as u64, SeqCst);
+                let mut call = Transfer::new().send(b"x").receive().flags(ALPC_SYNC);
+                let first = call.run(&pair.client).unwrap_err();
+                assert_eq!(first, fail::INTERRUPTED_SENT);
+                id.store(call.arg.send_id, SeqCst);
+                call.run(&pair.client).unwrap_err()
+            });
+            eventually(|| pair.port.query_port().expect("query").queued_messages == 1);
+            while id.load(SeqCst) == 0 {
+                signals::to_thread(tid.load(SeqCst) as i32, libc::SIGUSR1);
+                thread::sleep(Duration::from_millis(10));
             }
+            eventually(|| inspect::thread_sleeps(tid.load(SeqCst) as i32));
+            assert_eq!(pair.client.cancel(id.load(SeqCst), 0), REMOVED);
+            assert_eq!(client.join().expect("join"), fail::CANCELED);
         });
+        nothing_left(&pair);
     });
 }
 
