@@ -53,6 +53,11 @@ if ! find_tree; then
 		"$KSERIES".*) ;;
 		*) say "NOTE: no Linux $KSERIES.x for $FLAVOUR is left in $SUITE-backports; trying $release" ;;
 		esac
+		dir=$(dir_of "$release")
+		if [ -e "$dir/versions.txt" ]; then
+			built=$release
+			break
+		fi
 		say "fetching linux $version: source, headers, image (170 MiB)"
 		with_progress "$CACHE/kernel-fetch.log" 20 in_root -b "$tmp:/kernel" \
 			/repo/qemu/kdir-inside.sh fetch "$release" "$version" "$source"
@@ -65,10 +70,11 @@ if ! find_tree; then
 		say "NOTE: $release does not build here"
 	done <"$tmp/candidates"
 	[ -n "$built" ] || die "$SUITE-backports has no kernel of flavour $FLAVOUR that a Rust module can be built for"
-	as_root rm -rf "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates"
-	dir=$(dir_of "$built")
-	as_root rm -rf "$dir"
-	mv -T "$tmp" "$dir"
+	if [ -e "$tmp/versions.txt" ]; then
+		as_root rm -rf "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates" "$dir"
+		mv -T "$tmp" "$dir"
+	fi
+	as_root rm -rf "$tmp"
 	[ -n "${KRELEASE:-}" ] || echo "$built" >"$wish"
 	say "the tree of $built is at $dir"
 fi

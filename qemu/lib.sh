@@ -93,11 +93,18 @@ unlock_cache() { exec 9>&-; }
 # The Debian archive to use: MIRROR, else one the host's apt uses, else
 # nothing, which leaves mmdebstrap its own default.
 find_mirror() {
+	local uri
 	if [ -n "${MIRROR:-}" ]; then
 		echo "$MIRROR"
 	elif command -v apt-get >/dev/null; then
-		apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-			awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+		uri=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+			awk -F'|' '$1 == "Debian" && $2 == "Debian" && !done { print $3; done = 1 }')
+		case $uri in
+		# A list of mirrors in a file, which the root does not have.
+		mirror+file:*) awk '/^[a-z]+:/ && !done { print $1; done = 1 }' "${uri#mirror+file:}" 2>/dev/null || true ;;
+		mirror+*) ;;
+		*) echo "$uri" ;;
+		esac
 	fi
 }
 

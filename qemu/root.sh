@@ -23,7 +23,7 @@ need_disk "$CACHE" 6000 "the Debian root with the kernel tree"
 mirror=$(find_mirror)
 say "making a Debian $SUITE root (2.5 GiB) from ${mirror:-the default mirror}"
 
-args=(--mode=root --variant=apt --components=main)
+args=(--verbose --mode=root --variant=apt --components=main)
 args+=(--include="$(echo $ROOT_PACKAGES | tr ' ' ,)")
 # apt drops its rights to a user whose files a plain user could not delete.
 args+=(--aptopt='APT::Sandbox::User "root"')

@@ -120,7 +120,7 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
     let stdout = child.stdout.take().ok_or("no output")?;
     let stderr = child.stderr.take().ok_or("no output")?;
     let guest = listen(stdout, &dir.join("guest.log"), true)?;
-    let kernel = listen(stderr, &dir.join("kernel.log"), true)?;
+    let kernel = listen(stderr, &dir.join("kernel.log"), options.mode == "test")?;
     let (status, timed_out) = wait(&mut child, options.timeout);
     let guest = guest.join().map_err(|_| "a reader died")?;
     let kernel = kernel.join().map_err(|_| "a reader died")?;
