@@ -7,7 +7,7 @@
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
-export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED ENV CRATE RUN KDIR DESTDIR
+export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED ENV BOOT_TIMEOUT CRATE RUN KDIR DESTDIR
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 
@@ -27,7 +27,9 @@ help: ## this list
 	@echo '  ALPC_CACHE=DIR   where the Debian root and the kernel tree are kept'
 	@echo '  ALPC_ACCEL=...   kvm, tcg or auto'
 	@echo '  CPUS=N           processors of the guest (vm-test, shell, run)'
-	@echo '  ENV="A=1 B=2"    environment of what runs in the guest'
+	@echo '  ENV="A=1 B=2"    environment of what runs in the guest; ALPC_TEST_TIMEOUT=S is the limit of'
+	@echo '                   one test binary (600)'
+	@echo '  BOOT_TIMEOUT=S   limit of one boot (1800)'
 
 demo: ## processes of several users talk through alpc.ko in a guest
 test: ## all gates and all tests; closes with "N passed, N failed"

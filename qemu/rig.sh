@@ -50,16 +50,17 @@ build_module() {
 	) 8>"target/kbuild-$FLAVOUR.lock" || die "alpc.ko does not build"
 	MODULE=target/kbuild/$FLAVOUR/alpc_mod/alpc.ko
 	# The debug information is most of the file, and of no use in a guest.
-	in_root strip -g -o "/repo/target/qemu/alpc.ko" "/repo/$MODULE"
-	MODULE=target/qemu/alpc.ko
+	in_root strip -g -o "/repo/target/qemu/alpc.ko.$$" "/repo/$MODULE"
+	MODULE=target/qemu/alpc-$FLAVOUR.ko
+	mv "target/qemu/alpc.ko.$$" "$MODULE"
 }
 
 # guest_build NAME ARGUMENT... - cargo for the guest, its messages in NAME.json
 guest_build() {
 	local name=$1
 	shift
-	qemu/cargo.sh guest "$@" --message-format=json-render-diagnostics >"target/qemu/$name.json.new"
-	mv "target/qemu/$name.json.new" "target/qemu/$name.json"
+	qemu/cargo.sh guest "$@" --message-format=json-render-diagnostics >"target/qemu/$name.json.$$"
+	mv "target/qemu/$name.json.$$" "target/qemu/$name.json"
 }
 
 build_guest() {
@@ -85,6 +86,7 @@ vm() {
 	for word in ${ENV:-}; do
 		args+=(--env "$word")
 	done
+	[ -z "${BOOT_TIMEOUT:-}" ] || args+=(--timeout "$BOOT_TIMEOUT")
 	# One guest at a time: two would take each other's processor, and time out.
 	exec 7>target/qemu.lock
 	flock -n 7 || {

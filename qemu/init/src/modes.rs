@@ -10,7 +10,23 @@ use std::time::{Duration, Instant};
 /// Where what is run here speaks; the first port is the kernel's.
 pub const CONSOLE: &str = "/dev/ttyS1";
 
+/// What a module that is neither the kernel's nor signed leaves behind; any
+/// other mark says that something went wrong.
+const TAINT_OF_OURS: u64 = 1 << 12 | 1 << 13;
+
 pub fn run(config: &Config) -> bool {
+    let ok = dispatch(config);
+    let taint = std::fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    match taint.trim().parse::<u64>() {
+        Ok(marks) if marks & !TAINT_OF_OURS == 0 => ok,
+        _ => {
+            println!("init: the kernel is tainted: {}", taint.trim());
+            false
+        }
+    }
+}
+
+fn dispatch(config: &Config) -> bool {
     match config.mode.as_str() {
         "test" => tests(config),
         "demo" => program(Command::new("/bin/alpc-demo"), config),

@@ -8,6 +8,7 @@ use crate::accel::Accel;
 use crate::options::Options;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -33,6 +34,14 @@ fn qemu(accel: Accel, cpus: u32, memory: &str, command_line: &str) -> Command {
     command.args(["-smp", &cpus.to_string(), "-m", memory]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
     command.args(["-append", command_line]);
+    // A machine without its runner would run on for nobody.
+    // SAFETY: prctl() is async-signal-safe and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
     command
 }
 
