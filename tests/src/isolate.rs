@@ -33,6 +33,14 @@ pub fn isolated(body: impl FnOnce()) {
     }
 }
 
+/// The same for a test that is known to take long: `times` the usual patience.
+#[track_caller]
+pub fn isolated_long(times: u32, body: impl FnOnce()) {
+    if let Err(message) = run(body, scale::patience() * times) {
+        panic!("{message}");
+    }
+}
+
 /// What [`isolated`] does, with a patience of its own and the failure as a value.
 pub fn run(body: impl FnOnce(), patience: Duration) -> Result<(), String> {
     let before = inspect::module_references();

@@ -21,7 +21,7 @@ pub mod scale;
 pub mod signals;
 pub mod wait;
 
-pub use isolate::isolated;
+pub use isolate::{isolated, isolated_long};
 pub use link::Link;
 pub use pair::Pair;
 pub use peer::{Peer, User, ALICE, BOB, CAROL, MALLORY, ROOT};

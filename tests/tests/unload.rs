@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Loading and unloading the module.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+const NAME: &CStr = c"alpc";
+const NODE: &str = "/dev/alpc";
+
+fn unload() -> Result<(), i32> {
+    // SAFETY: A name and flags; the kernel checks whether it may.
+    let result = unsafe { libc::syscall(libc::SYS_delete_module, NAME.as_ptr(), libc::O_NONBLOCK) };
+    outcome(result)
+}
+
+fn load() -> Result<(), i32> {
+    let file = File::open("/alpc.ko").expect("/alpc.ko");
+    // SAFETY: An open file and an empty parameter string.
+    let result =
+        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    outcome(result)
+}
+
+fn outcome(result: i64) -> Result<(), i32> {
+    match result {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+    }
+}
+
+/// The last reference may be on its way out: that is all that may be waited for.
+fn unload_soon() {
+    eventually(|| match unload() {
+        Ok(()) => true,
+        Err(errno) => {
+            assert_eq!(errno, libc::EWOULDBLOCK);
+            false
+        }
+    });
+}
+
+#[test]
+fn the_module_is_held_by_every_kind_of_descriptor() {
+    isolated(|| {
+        let pair = Pair::new();
+        let through = pair.port.connect_descriptor().expect("connect descriptor");
+        let open = device();
+        let Pair {
+            port,
+            server,
+            client,
+        } = pair;
+        for descriptor in [open, client, server, through, port] {
+            assert_eq!(unload(), Err(libc::EWOULDBLOCK));
+            drop(descriptor);
+        }
+        unload_soon();
+        assert!(!Path::new(NODE).exists(), "the node outlived the module");
+        load().expect("load");
+        Pair::new();
+    });
+}
+
+#[test]
+fn a_message_under_way_holds_nothing_once_its_descriptors_are_closed() {
+    isolated(|| {
+        let pair = Pair::new();
+        for _ in 0..10 {
+            pair.client.post(&[1; 1000]).expect("post");
+            pair.client.one_way(&[1; 1000]).expect("send");
+            pair.server.post(&[1; 1000]).expect("post");
+        }
+        pair.port.receive().expect("receive");
+        pair.client.receive().expect("receive");
+        drop(pair);
+        unload_soon();
+        load().expect("load");
+    });
+}
+
+#[test]
+fn everybody_may_open_the_node_straight_after_loading() {
+    isolated(|| {
+        unload_soon();
+        let alice = Peer::spawn(ALICE, |link| {
+            link.sync();
+            device();
+            Create::anonymous().run().expect("create");
+        });
+        load().expect("load");
+        alice.sync();
+        alice.wait();
+        let mode = std::fs::metadata(NODE).expect("stat").permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+    });
+}
+
+#[test]
+fn unloading_and_loading_can_be_repeated() {
+    isolated_long(2, || {
+        for _ in 0..rounds(20) {
+            unload_soon();
+            load().expect("load");
+            let pair = Pair::with(Create::named("unload/again"));
+            pair.client.one_way(b"x").expect("send");
+            assert_eq!(pair.port.receive().expect("receive").data, b"x");
+        }
+    });
+}
+
+#[test]
+fn unloading_races_with_opening_cleanly() {
+    isolated_long(2, || {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(SeqCst) {
+                        // Whoever opens it in time holds it.
+                        let file = File::options().read(true).write(true).open(NODE);
+                        if let Ok(file) = file {
+                            let mut arg = alpc_query::default();
+                            let fd = std::os::fd::OwnedFd::from(file);
+                            ioctl(&fd, ALPC_IOCTL_QUERY, &mut arg).expect("QUERY");
+                        }
+                    }
+                });
+            }
+            for _ in 0..rounds(20) {
+                unload_soon();
+                load().expect("load");
+            }
+            done.store(true, SeqCst);
+        });
+    });
+}
+
+#[test]
+fn a_process_that_dies_lets_the_module_go() {
+    isolated(|| {
+        let victim = Peer::spawn(ROOT, |link| {
+            let pair = Pair::new();
+            thread::scope(|scope| {
+                scope.spawn(|| pair.client.request(b"x"));
+                scope.spawn(|| pair.client.receive());
+                pair.port.receive().expect("receive");
+                link.sync();
+                let _ = pair.port.receive();
+            });
+        });
+        victim.sync();
+        victim.until_asleep();
+        assert_eq!(unload(), Err(libc::EWOULDBLOCK));
+        victim.kill();
+        unload_soon();
+        load().expect("load");
+    });
+}
