@@ -2,8 +2,15 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 #![warn(unsafe_op_in_unsafe_fn)]
-
-//! Asynchronous local procedure calls through `/dev/alpc`.
+#![doc = include_str!("../../README.md")]
+//!
+//! # Where to start
+//!
+//! * Clients: [`Client`], [`ConnectBuilder`], and [`Endpoint`] for what a connection can do.
+//! * Servers: [`Server`], [`PortBuilder`], [`Acl`]; then [`ServerLoop`] and [`Service`].
+//! * What comes in: [`Received`], [`Message`], [`Sender`]; what goes back: [`Turn`].
+//! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
+//! * The ioctls themselves: [`sys`].
 
 mod accept;
 mod acl;
