@@ -64,25 +64,10 @@ impl Buffer {
         self.len
     }
 
-    /// Whether there is no payload.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Forgets the payload and keeps the memory.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.len = 0;
-    }
-
-    /// Forgets the payload, and gives the memory back when it is too much to be kept idle.
-    #[inline]
-    pub(crate) fn trim(&mut self) {
-        self.clear();
-        if self.capacity > KEEP_CAPACITY {
-            self.free();
-        }
     }
 
     /// Replaces the payload by `len` bytes read from user space.

@@ -50,4 +50,10 @@ extern "C" {
 
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
+
+    /// Sleeps until `*done`, a signal or the deadline: 0, `-EINTR` or `-ETIME`.
+    pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> c_int;
+
+    /// Whether the current task is being killed.
+    pub(crate) fn alpc_shim_fatal_signal_pending() -> bool;
 }

@@ -97,6 +97,8 @@ macro_rules! kinds {
 // Every kind of object there is.
 kinds! {
     crate::port::Port,
+    crate::port::ConnectPort,
+    crate::comm::CommPort,
 }
 
 impl FileOperations {

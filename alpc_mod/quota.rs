@@ -212,6 +212,7 @@ impl Drop for OpenAccount {
 ///
 /// Dropping it takes a mutex, so it must not be dropped under a spinlock.
 pub(crate) struct Charger {
+    accounts: Arc<Accounts>,
     chain: KVec<OpenAccount>,
 }
 
@@ -226,7 +227,16 @@ impl Charger {
             }
             Ok(())
         })?;
-        Ok(Arc::new(Self { chain }, GFP_KERNEL_ACCOUNT)?)
+        let charger = Self {
+            accounts: accounts.clone(),
+            chain,
+        };
+        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// The table that the accounts are in.
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// Charges one to every account, or `EDQUOT` and to none.

@@ -84,7 +84,7 @@ struct alpc_acl_entry {
 
 /* ---------------------------------------------------------- message types */
 
-#define ALPC_TYPE_REQUEST		1u	/* a request, one-way message or callback */
+#define ALPC_TYPE_REQUEST		1u	/* a request or callback: an answer is owed */
 #define ALPC_TYPE_REPLY			2u	/* answer to a request or callback */
 #define ALPC_TYPE_DATAGRAM		3u	/* one-way: nothing can be replied */
 #define ALPC_TYPE_LOST_REPLY		4u	/* notice: no reply will come */

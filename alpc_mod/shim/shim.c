@@ -7,6 +7,7 @@
 #include <linux/fault-inject-usercopy.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hrtimer.h>
 #include <linux/ipc_namespace.h>
 #include <linux/nsproxy.h>
 #include <linux/pid.h>
@@ -105,4 +106,36 @@ void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *s
 u64 alpc_shim_ipc_ns_id(void)
 {
 	return current->nsproxy->ipc_ns->ns.ns_id;
+}
+
+/*
+ * Sleeps until *done is set, a signal is pending (-EINTR) or the time has come
+ * (-ETIME). The state is set before *done is read: a waker sets it first and
+ * wakes then, so one of both is seen.
+ */
+int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock)
+{
+	int ret = 0;
+
+	for (;;) {
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (smp_load_acquire(done))
+			break;
+		if (signal_pending(current))
+			ret = -EINTR;
+		else if (!deadline)
+			schedule();
+		else if (!schedule_hrtimeout_range_clock(deadline, current->timer_slack_ns,
+							 HRTIMER_MODE_ABS, clock))
+			ret = -ETIME;
+		if (ret)
+			break;
+	}
+	__set_current_state(TASK_RUNNING);
+	return ret;
+}
+
+bool alpc_shim_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }

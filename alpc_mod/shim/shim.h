@@ -7,6 +7,7 @@
 #ifndef ALPC_SHIM_H
 #define ALPC_SHIM_H
 
+#include <linux/ktime.h>
 #include <linux/types.h>
 
 struct cred;
@@ -39,5 +40,7 @@ void alpc_shim_identity_get(struct alpc_identity *id);
 bool alpc_shim_identity_is_current(const struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);
+int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock);
+bool alpc_shim_fatal_signal_pending(void);
 
 #endif /* ALPC_SHIM_H */

@@ -1,0 +1,697 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ALPC_IOC_SEND_WAIT_RECEIVE`: the call.
+//!
+//! One pass through the engine's lock sends and either takes what is there or
+//! makes this thread wait. Whoever was waiting for what was sent is woken after
+//! the lock is released, when this thread is about to sleep.
+#![deny(unsafe_code)]
+
+use crate::{
+    attributes::{
+        Incoming,
+        Outgoing, //
+    },
+    buffer::{
+        copy_range_out,
+        transfer_in,
+        transfer_out, //
+    },
+    comm::CommPort,
+    control,
+    ioctl,
+    logic::engine::{
+        Delivery,
+        Effects,
+        Hand,
+        How,
+        New,
+        Received,
+        Refusal,
+        Sent,
+        Side,
+        Source,
+        Wait,
+        What, //
+    },
+    message::{
+        keep_slot,
+        take_kept,
+        Draft,
+        Message, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
+    },
+    port::{
+        Kernel,
+        Locked,
+        Port, //
+    },
+    quota::{
+        Charge,
+        Kind, //
+    },
+    time::Deadline,
+    uapi,
+    wait::{
+        is_dying,
+        wait,
+        Gone,
+        Waited, //
+    }, //
+};
+use core::mem::{
+    offset_of,
+    MaybeUninit, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+/// Where a request was made: on a connection port, or on an end of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) port: &'a Port,
+    pub(crate) end: Option<&'a CommPort>,
+    pub(crate) nonblock: bool,
+}
+
+impl Scope<'_> {
+    /// The connection that conversations must belong to.
+    pub(crate) fn conn(&self) -> Option<u32> {
+        self.end.map(CommPort::index)
+    }
+
+    /// The side that acts.
+    pub(crate) fn side(&self) -> Side {
+        self.end.map_or(Side::Server, |end| end.side)
+    }
+
+    fn source(&self) -> Source {
+        match self.end {
+            Some(end) => Source::Side(end.index(), end.side),
+            None => Source::Port,
+        }
+    }
+}
+
+/// A request on a connection port.
+pub(crate) fn port_ioctl(
+    port: ArcBorrow<'_, Port>,
+    nonblock: bool,
+    cmd: u32,
+    addr: u64,
+) -> Result<isize> {
+    let scope = Scope {
+        port: &port,
+        end: None,
+        nonblock,
+    };
+    match ioctl::base(cmd) {
+        ioctl::SEND_WAIT_RECEIVE => transfer(scope, ioctl::size(cmd), addr),
+        _ => control::port_request(port, scope, cmd, addr),
+    }
+}
+
+/// A request on a communication port.
+pub(crate) fn comm_ioctl(
+    end: ArcBorrow<'_, CommPort>,
+    nonblock: bool,
+    cmd: u32,
+    addr: u64,
+) -> Result<isize> {
+    let scope = Scope {
+        port: end.port(),
+        end: Some(&end),
+        nonblock,
+    };
+    match ioctl::base(cmd) {
+        ioctl::SEND_WAIT_RECEIVE => transfer(scope, ioctl::size(cmd), addr),
+        _ => control::comm_request(end, scope, cmd, addr),
+    }
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Send {
+    Nothing,
+    New(New),
+    Into(How),
+    Discard,
+}
+
+/// What is to be received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receive {
+    Nothing,
+    /// The next message of the port.
+    Next,
+    /// The next message of the conversation.
+    Answer,
+}
+
+/// A call whose arguments make sense.
+struct Plan {
+    send: Send,
+    receive: Receive,
+    deadline: Deadline,
+    outgoing: Outgoing,
+    incoming: Incoming,
+}
+
+const FLAGS: u32 = uapi::ALPC_TIMEOUT_MASK
+    | uapi::ALPC_SEND
+    | uapi::ALPC_RECEIVE
+    | uapi::ALPC_SYNC
+    | uapi::ALPC_RELEASE
+    | uapi::ALPC_ANSWER
+    | uapi::ALPC_DISCARD
+    | uapi::ALPC_NONBLOCK
+    | uapi::ALPC_SENT;
+
+impl Plan {
+    fn new(scope: Scope<'_>, t: &uapi::alpc_transfer) -> Result<Self, Failure> {
+        let has = |flag: u32| t.flags & flag != 0;
+        let (sends, sync) = (has(uapi::ALPC_SEND), has(uapi::ALPC_SYNC));
+        let (release, answer) = (has(uapi::ALPC_RELEASE), has(uapi::ALPC_ANSWER));
+        let (discard, is_new) = (has(uapi::ALPC_DISCARD), t.send_id == 0);
+        let resumed = has(uapi::ALPC_SENT);
+        // A one-way message has no id to be resumed with.
+        let nameless = is_new && !resumed;
+        if t.flags & !FLAGS != 0
+            || t.reserved != 0
+            || !(sends || has(uapi::ALPC_RECEIVE))
+            || (sync && !(sends && has(uapi::ALPC_RECEIVE)))
+            || (sync && (release || discard))
+            || (answer && !sync)
+            || (discard && !(release && t.send_length == 0))
+            || (nameless && (answer || discard || t.send_callback_id != 0))
+            || (sync && resumed && is_new)
+            || (!sends && (release || has(uapi::ALPC_NONBLOCK) || resumed))
+        {
+            return Err(EINVAL.into());
+        }
+        let deadline = Deadline::new(t.flags, t.timeout)?;
+        let send = match (sends && !resumed, is_new) {
+            (false, _) => Send::Nothing,
+            // Which client would it go to?
+            (true, true) if scope.end.is_none() => return Err(EINVAL.into()),
+            (true, true) if release => Send::New(New::OneWay),
+            (true, true) if !sync && scope.port.is_lpc() => return Err(Outcome::WrongKind.into()),
+            (true, true) => Send::New(New::Request),
+            (true, false) if discard => Send::Discard,
+            (true, false) if answer => Send::Into(How::Answer),
+            (true, false) if sync => Send::Into(How::Callback),
+            (true, false) if release => Send::Into(How::FinalReply),
+            (true, false) => Send::Into(How::Reply),
+        };
+        // The connection may allow less, which the engine sees.
+        if t.send_length > scope.port.share.max_length && send != Send::Nothing {
+            return Err(Outcome::TooLong.into());
+        }
+        Ok(Self {
+            send,
+            receive: match (sync, has(uapi::ALPC_RECEIVE)) {
+                (true, _) => Receive::Answer,
+                (false, true) => Receive::Next,
+                (false, false) => Receive::Nothing,
+            },
+            deadline,
+            outgoing: Outgoing::read(t.send_attributes)?,
+            incoming: Incoming::check(t.recv_attributes)?,
+        })
+    }
+}
+
+fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
+    let mut slot = MaybeUninit::uninit();
+    let t = transfer_in(size, addr, &mut slot)?;
+    let plan = match Plan::new(scope, t) {
+        Ok(plan) => plan,
+        Err(failure) => return Err(ioctl::report(failure, |o| write_outcome(size, addr, t, o))),
+    };
+    let result = exchange(scope, &plan, t);
+    match result {
+        Ok(None) => {
+            t.outcome = uapi::ALPC_OUTCOME_OK;
+            transfer_out(size, addr, t)?;
+            Ok(0)
+        }
+        Ok(Some(delivery)) => match give(&plan, size, addr, t, &delivery) {
+            Ok(()) => {
+                settle(scope, delivery);
+                Ok(0)
+            }
+            Err(error) => {
+                scope.port.undeliver(delivery);
+                Err(fail(scope, &plan, size, addr, t, error.into()))
+            }
+        },
+        Err(failure) => Err(fail(scope, &plan, size, addr, t, failure)),
+    }
+}
+
+fn write_outcome(size: usize, addr: u64, t: &mut uapi::alpc_transfer, outcome: u32) -> Result {
+    t.outcome = outcome;
+    let at = offset_of!(uapi::alpc_transfer, outcome);
+    copy_range_out(size, addr, t, ioctl::field(at))
+}
+
+/// Reports a failure, and with it how far the call has got.
+fn fail(
+    scope: Scope<'_>,
+    plan: &Plan,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    failure: Failure,
+) -> Error {
+    let sent = t.flags & uapi::ALPC_SENT != 0;
+    let interrupted = failure.errno() == ERESTARTSYS;
+    if interrupted {
+        // The call may be made again, by the kernel or the caller: the time does not begin anew.
+        let (flag, time) = plan.deadline.absolute();
+        t.flags = (t.flags & !uapi::ALPC_TIMEOUT_MASK) | flag;
+        t.timeout = time;
+    }
+    if let Failure::TooSmall(needed) = failure {
+        t.recv_length = needed;
+        let at = offset_of!(uapi::alpc_transfer, recv_length);
+        let _ = copy_range_out(size, addr, t, ioctl::field(at));
+    }
+    let Some(outcome) = failure.outcome().or(sent.then_some(uapi::ALPC_OUTCOME_OK)) else {
+        return failure.errno();
+    };
+    t.outcome = outcome;
+    let from = match sent || interrupted {
+        true => offset_of!(uapi::alpc_transfer, timeout),
+        false => offset_of!(uapi::alpc_transfer, outcome),
+    };
+    let to = match sent || interrupted {
+        true => offset_of!(uapi::alpc_transfer, id),
+        false => offset_of!(uapi::alpc_transfer, send_id),
+    };
+    if copy_range_out(size, addr, t, from..to).is_err() && interrupted {
+        // A restart would send once more what has been sent.
+        if plan.receive == Receive::Answer {
+            cancel(scope, scope.port.lock(), t.send_id);
+        }
+        return EFAULT;
+    }
+    failure.errno()
+}
+
+/// Ends a conversation whose answer nobody waits for any more.
+fn cancel(scope: Scope<'_>, mut engine: Locked<'_>, id: u64) {
+    let mut fx = Effects::default();
+    // It may have ended by itself.
+    let _ = engine.cancel(scope.conn(), scope.side(), id, false, &mut fx);
+    drop(engine);
+    scope.port.act(&mut fx);
+}
+
+/// Sends, and receives. Notes in `t` what has been sent.
+fn exchange(
+    scope: Scope<'_>,
+    plan: &Plan,
+    t: &mut uapi::alpc_transfer,
+) -> Result<Option<Delivery<Kernel>>, Failure> {
+    let port = scope.port;
+    let mut fx = Effects::default();
+    let (mut engine, sent) = match plan.send {
+        Send::Nothing => (port.lock(), None),
+        Send::Discard => {
+            let mut engine = port.lock();
+            let done = engine.discard(
+                scope.conn(),
+                scope.side(),
+                t.send_id,
+                t.send_callback_id,
+                &mut fx,
+            );
+            if let Err(refusal) = done {
+                return Err(refusal.into());
+            }
+            t.flags |= uapi::ALPC_SENT;
+            (engine, None)
+        }
+        Send::New(_) | Send::Into(_) => {
+            let (engine, sent) = send(scope, plan, t, &mut fx)?;
+            t.flags |= uapi::ALPC_SENT;
+            t.send_id = match plan.send {
+                Send::New(New::OneWay) => 0,
+                _ => sent.id,
+            };
+            (engine, Some(sent))
+        }
+    };
+    let side = scope.side();
+    let (received, at) = match (plan.receive, sent) {
+        (Receive::Nothing, _) => {
+            drop(engine);
+            port.act(&mut fx);
+            return Ok(None);
+        }
+        (Receive::Answer, Some(Sent { id, slot })) => {
+            (Received::Empty, Wait::Conversation { slot, id, side })
+        }
+        (Receive::Answer, None) => {
+            let id = t.send_id;
+            let (received, slot) =
+                engine.collect(scope.conn(), side, id, t.recv_capacity, &mut fx);
+            (received, Wait::Conversation { slot, id, side })
+        }
+        (Receive::Next, _) => (
+            engine.receive(scope.source(), t.recv_capacity, &mut fx),
+            Wait::Next(scope.source()),
+        ),
+    };
+    let failure = match received {
+        Received::Empty => {
+            return wait_for(scope, plan, t, engine, at, &mut fx);
+        }
+        Received::Message(delivery) => {
+            drop(engine);
+            port.act(&mut fx);
+            return Ok(Some(delivery));
+        }
+        Received::TooSmall(needed) => Failure::TooSmall(needed),
+        Received::Ended(end) => end.into(),
+        Received::Refused(refusal) => refusal.into(),
+    };
+    drop(engine);
+    port.act(&mut fx);
+    Err(failure)
+}
+
+/// Waits for what is not there yet.
+fn wait_for(
+    scope: Scope<'_>,
+    plan: &Plan,
+    t: &uapi::alpc_transfer,
+    engine: Locked<'_>,
+    at: Wait,
+    fx: &mut Effects<Kernel>,
+) -> Result<Option<Delivery<Kernel>>, Failure> {
+    let port = scope.port;
+    let sent = t.flags & uapi::ALPC_SENT != 0;
+    let timed_out = match sent {
+        true => Outcome::TimedOutSent,
+        false => Outcome::TimedOut,
+    };
+    let interrupted = match sent {
+        true => Outcome::InterruptedSent,
+        false => Outcome::Interrupted,
+    };
+    if plan.receive == Receive::Next && scope.nonblock {
+        drop(engine);
+        port.act(fx);
+        return Err(Failure::Special(timed_out, EAGAIN));
+    }
+    match wait(port, engine, at, t.recv_capacity, plan.deadline, || port.act(fx)) {
+        Waited::Handed(Hand::Message(delivery)) => {
+            // Somebody else may still be able to take it.
+            if plan.receive == Receive::Next && is_dying() {
+                port.undeliver(delivery);
+                return Err(interrupted.into());
+            }
+            Ok(Some(delivery))
+        }
+        Waited::Handed(Hand::TooSmall(needed)) => Err(Failure::TooSmall(needed)),
+        Waited::Handed(Hand::Ended(end)) => Err(end.into()),
+        Waited::Handed(Hand::Room) => Err(interrupted.into()),
+        Waited::Nothing(gone, engine) => {
+            let over = gone == Gone::TimedOut || is_dying();
+            if over && plan.receive == Receive::Answer {
+                cancel(scope, engine, t.send_id);
+            }
+            Err(match gone {
+                Gone::TimedOut => timed_out.into(),
+                Gone::Signal => interrupted.into(),
+            })
+        }
+    }
+}
+
+/// Sends, and leaves the lock taken.
+fn send<'a>(
+    scope: Scope<'a>,
+    plan: &Plan,
+    t: &uapi::alpc_transfer,
+    fx: &mut Effects<Kernel>,
+) -> Result<(Locked<'a>, Sent), Failure> {
+    let body = message(scope, t.send_data, t.send_length)?;
+    let kept = take_kept(&body);
+    let result = match (plan.send, scope.end) {
+        (Send::New(new), Some(end)) => send_new(scope, end, plan, t, new, kept, body, fx),
+        (Send::Into(how), _) => {
+            let mut engine = scope.port.lock();
+            match engine.send_into(
+                scope.conn(),
+                scope.side(),
+                t.send_id,
+                t.send_callback_id,
+                how,
+                body,
+                fx,
+            ) {
+                Ok(sent) => {
+                    // The message is part of another conversation now.
+                    if let (Some(slot), Some(conn)) = (kept, scope.conn()) {
+                        engine.release(conn, slot, fx);
+                    }
+                    Ok((engine, sent))
+                }
+                Err((refusal, body)) => {
+                    drop(engine);
+                    Err((refusal.into(), body))
+                }
+            }
+        }
+        _ => Err((EINVAL.into(), body)),
+    };
+    match result {
+        Ok((mut engine, sent)) => {
+            if let Some(context) = plan.outgoing.message_context {
+                engine.set_message_context(sent, scope.side(), context);
+            }
+            Ok((engine, sent))
+        }
+        Err((failure, body)) => {
+            if let Some(slot) = kept {
+                keep_slot(&body, slot);
+            }
+            put_back(scope, body);
+            Err(failure)
+        }
+    }
+}
+
+/// Sends a new message, and waits for room if it must and may.
+#[expect(clippy::too_many_arguments)]
+fn send_new<'a>(
+    scope: Scope<'a>,
+    end: &CommPort,
+    plan: &Plan,
+    t: &uapi::alpc_transfer,
+    new: New,
+    kept: Option<u32>,
+    mut body: Arc<Message>,
+    fx: &mut Effects<Kernel>,
+) -> Result<(Locked<'a>, Sent), (Failure, Arc<Message>)> {
+    let port = scope.port;
+    let (conn, side) = (end.index(), end.side);
+    let may_wait = !scope.nonblock
+        && t.flags & uapi::ALPC_NONBLOCK == 0
+        && !matches!(plan.deadline, Deadline::Now);
+    let mut engine = port.lock();
+    loop {
+        let refusal;
+        (refusal, body) = match engine.send_new(conn, side, new, kept, body, fx) {
+            Ok(sent) => return Ok((engine, sent)),
+            Err(refused) => refused,
+        };
+        match refusal {
+            Refusal::Grow => {
+                drop(engine);
+                if let Err(error) = port.grow() {
+                    return Err((error.into(), body));
+                }
+            }
+            Refusal::QueueFull if may_wait => {
+                let at = Wait::Room { conn, side };
+                match wait(port, engine, at, 0, plan.deadline, || {}) {
+                    Waited::Handed(Hand::Ended(end)) => return Err((end.into(), body)),
+                    Waited::Handed(_) => {}
+                    Waited::Nothing(Gone::TimedOut, engine) => {
+                        drop(engine);
+                        return Err((Outcome::TimedOut.into(), body));
+                    }
+                    Waited::Nothing(Gone::Signal, engine) => {
+                        drop(engine);
+                        return Err((Outcome::Interrupted.into(), body));
+                    }
+                }
+            }
+            refusal => {
+                drop(engine);
+                return Err((refusal.into(), body));
+            }
+        }
+        engine = port.lock();
+    }
+}
+
+/// A message from the current thread, with its payload.
+///
+/// What is sent on a communication port is charged to who owns that end. What is
+/// sent on the connection port goes into a conversation that is charged already.
+pub(crate) fn message(scope: Scope<'_>, addr: u64, len: u32) -> Result<Arc<Message>, Failure> {
+    let spare = match scope.end {
+        Some(end) => end.connection.spare(end.side),
+        None => &scope.port.spare,
+    };
+    let mut draft = match spare.draft() {
+        Some(Ok(draft)) => draft,
+        // Somebody still reads it: that one drops it.
+        Some(Err(kept)) => {
+            if let Some(end) = scope.end {
+                end.release_slot(kept);
+            }
+            Draft::new()?
+        }
+        None => Draft::new()?,
+    };
+    let mut ready = Ok(());
+    if let Some(end) = scope.end.filter(|_| !draft.is_charged()) {
+        ready = Charge::new(end.connection.charger(end.side), Kind::Conversation)
+            .map(|charge| draft.charge(charge))
+            .map_err(|_| Failure::from(Outcome::Limit));
+    }
+    if ready.is_ok() {
+        ready = draft.fill(addr, len).map_err(Failure::from);
+    }
+    let message = draft.finish();
+    match ready {
+        Ok(()) => Ok(message),
+        Err(failure) => {
+            put_back(scope, message);
+            Err(failure)
+        }
+    }
+}
+
+/// Makes a message the spare one again.
+pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
+    let Some(end) = scope.end else {
+        scope.port.recycle(message);
+        return;
+    };
+    if let Some(message) = end.connection.spare(end.side).put(message) {
+        if let Some(slot) = take_kept(&message) {
+            end.release_slot(slot);
+        }
+    }
+}
+
+/// Copies a message to the caller.
+fn give(
+    plan: &Plan,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    delivery: &Delivery<Kernel>,
+) -> Result {
+    let seen = match &delivery.body {
+        Some(body) => {
+            body.buffer.write_user(t.recv_data)?;
+            t.recv_length = u32::try_from(body.buffer.len())?;
+            Some(body.sender.seen_by_current())
+        }
+        // A notice comes from the other end.
+        None => {
+            t.recv_length = 0;
+            let peer = delivery.peer.as_ref();
+            match delivery.to {
+                Side::Server => peer.map(|peer| &peer.client),
+                Side::Client => peer.and_then(|peer| peer.server.as_ref()),
+            }
+            .map(|sender| sender.seen_by_current())
+        }
+    };
+    plan.incoming.write(delivery)?;
+    if let Some(seen) = seen {
+        t.pid = seen.pid;
+        t.tid = seen.tid;
+        t.uid = seen.uid;
+        t.gid = seen.gid;
+    }
+    t.id = delivery.id;
+    t.callback_id = delivery.turn;
+    t.type_ = type_of(delivery.what);
+    t.type_flags = match delivery.open {
+        // CAST: The flags are 16 bits.
+        true => uapi::ALPC_TYPE_FLAG_CONTINUATION as u16,
+        false => 0,
+    };
+    t.port_context = delivery.port_context;
+    t.sequence = delivery.sequence;
+    t.outcome = uapi::ALPC_OUTCOME_OK;
+    transfer_out(size, addr, t)
+}
+
+/// The number of a type of message in the ABI.
+fn type_of(what: What) -> u16 {
+    let number = match what {
+        What::Request => uapi::ALPC_TYPE_REQUEST,
+        What::Reply => uapi::ALPC_TYPE_REPLY,
+        What::Datagram => uapi::ALPC_TYPE_DATAGRAM,
+        What::ConnectionRequest => uapi::ALPC_TYPE_CONNECTION_REQUEST,
+        What::ConnectionReply => uapi::ALPC_TYPE_CONNECTION_REPLY,
+        What::ConnectionRefused => uapi::ALPC_TYPE_CONNECTION_REFUSED,
+        What::Canceled => uapi::ALPC_TYPE_CANCELED,
+        What::LostReply => uapi::ALPC_TYPE_LOST_REPLY,
+        What::PortClosed => uapi::ALPC_TYPE_PORT_CLOSED,
+    };
+    // CAST: Types are 16 bits.
+    number as u16
+}
+
+/// The caller has the message: what it used can be used again.
+pub(crate) fn settle(scope: Scope<'_>, mut delivery: Delivery<Kernel>) {
+    let body = delivery.body.take();
+    let own = delivery.own.take();
+    if delivery.idle {
+        let kept = match (own, scope.end) {
+            (Some(own), Some(end)) if own.charge.is_some() => {
+                keep_slot(&own, delivery.slot);
+                match end.connection.spare(end.side).put(own) {
+                    None => true,
+                    Some(own) => {
+                        take_kept(&own);
+                        false
+                    }
+                }
+            }
+            (Some(own), _) => {
+                scope.port.recycle(own);
+                false
+            }
+            (None, _) => false,
+        };
+        if !kept {
+            let mut fx = Effects::default();
+            scope.port.lock().finish(&delivery, false, &mut fx);
+            scope.port.act(&mut fx);
+        }
+    }
+    if let (Some(body), Side::Client) = (body, delivery.to) {
+        scope.port.recycle(body);
+    }
+}

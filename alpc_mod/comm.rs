@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Communication ports: the two ends of a connection.
+#![deny(unsafe_code)]
+
+use crate::{
+    call,
+    cred::Identity,
+    file::{
+        ObjectFile,
+        PollHead,
+        PollTable, //
+    },
+    logic::engine::{
+        Effects,
+        Phase,
+        Progress,
+        Side,
+        Source,
+        NONE, //
+    },
+    message::{
+        take_kept,
+        Spare, //
+    },
+    port::{
+        Port,
+        READABLE,
+        WRITABLE, //
+    },
+    quota::{
+        Charge,
+        Charger, //
+    },
+    uapi, //
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    seq_file::SeqFile,
+    sync::{
+        Arc,
+        ArcBorrow,
+        SetOnce, //
+    }, //
+};
+
+/// What both ends of a connection share. Its state is in the port's engine.
+#[pin_data]
+pub(crate) struct Connection {
+    pub(crate) port: Arc<Port>,
+    #[pin]
+    client_poll: PollHead,
+    #[pin]
+    server_poll: PollHead,
+    client_spare: Spare,
+    server_spare: Spare,
+    /// Who connected.
+    pub(crate) client: Identity,
+    /// Who accepted.
+    pub(crate) server: SetOnce<Identity>,
+    /// What the client's conversations are charged to.
+    charger: Arc<Charger>,
+    _charge: Charge,
+}
+
+impl Connection {
+    /// A connection that the current task asks for.
+    pub(crate) fn new(port: Arc<Port>, charger: Arc<Charger>, charge: Charge) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                port,
+                client_poll <- PollHead::new(),
+                server_poll <- PollHead::new(),
+                client_spare: Spare::new(),
+                server_spare: Spare::new(),
+                client: Identity::capture_current(),
+                server: SetOnce::new(),
+                charger,
+                _charge: charge,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Where those wait who poll a side's port.
+    pub(crate) fn poll(&self, side: Side) -> &PollHead {
+        match side {
+            Side::Client => &self.client_poll,
+            Side::Server => &self.server_poll,
+        }
+    }
+
+    /// The message that a side's sends use in turn.
+    pub(crate) fn spare(&self, side: Side) -> &Spare {
+        match side {
+            Side::Client => &self.client_spare,
+            Side::Server => &self.server_spare,
+        }
+    }
+
+    /// What a side's conversations are charged to.
+    pub(crate) fn charger(&self, side: Side) -> &Arc<Charger> {
+        match side {
+            Side::Client => &self.charger,
+            Side::Server => &self.port.charger,
+        }
+    }
+
+    /// Wakes everybody who polls either end.
+    pub(crate) fn wake_pollers(&self) {
+        for side in [Side::Client, Side::Server] {
+            if self.poll(side).is_active() {
+                self.poll(side)
+                    .wake(READABLE | WRITABLE | bindings::POLLHUP);
+            }
+        }
+    }
+}
+
+/// One end of a connection: the object of its descriptor.
+pub(crate) struct CommPort {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) side: Side,
+    /// The connection's number in the engine; [`NONE`] until there is one. Set
+    /// before the descriptor exists, hence read without order.
+    index: AtomicU32,
+    /// The id of the connection request, for a wait for the answer that goes on.
+    request: SetOnce<u64>,
+}
+
+impl CommPort {
+    /// An end of a connection that the engine does not know yet.
+    pub(crate) fn new(connection: Arc<Connection>, side: Side) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                connection,
+                side,
+                index: AtomicU32::new(NONE),
+                request: SetOnce::new(),
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?)
+    }
+
+    /// Says which connection of the engine it is. From now on its release ends it.
+    pub(crate) fn bind(&self, index: u32, request: u64) {
+        self.request.populate(request);
+        self.index.store(index, Ordering::Relaxed);
+    }
+
+    /// The connection's number in the engine.
+    #[inline]
+    pub(crate) fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// The id of the connection request.
+    pub(crate) fn request(&self) -> u64 {
+        self.request.copy().unwrap_or(0)
+    }
+
+    /// The port.
+    #[inline]
+    pub(crate) fn port(&self) -> &Arc<Port> {
+        &self.connection.port
+    }
+
+    fn source(&self) -> Source {
+        Source::Side(self.index(), self.side)
+    }
+
+    /// Ends the connection.
+    pub(crate) fn disconnect(&self, flush: bool) {
+        let mut progress = Progress::default();
+        self.port().run(|engine, fx| {
+            engine.disconnect(self.index(), self.side, flush, &mut progress, fx)
+        });
+    }
+
+    /// Answers `ALPC_IOC_QUERY_PORT`.
+    pub(crate) fn info(&self) -> uapi::alpc_query_port {
+        let (role, peer) = match self.side {
+            Side::Client => (uapi::ALPC_ROLE_CLIENT, self.connection.server.as_ref()),
+            Side::Server => (uapi::ALPC_ROLE_SERVER, Some(&self.connection.client)),
+        };
+        let peer = peer.map(Identity::seen_by_current);
+        let engine = self.port().lock();
+        let phase = engine.phase(self.index());
+        let context = engine.context(self.index(), self.side);
+        let share = engine.share(self.index());
+        drop(engine);
+        uapi::alpc_query_port {
+            state: match phase {
+                Phase::Pending => uapi::ALPC_STATE_PENDING,
+                Phase::Open => uapi::ALPC_STATE_OPEN,
+                Phase::Refused => uapi::ALPC_STATE_REFUSED,
+                Phase::Ended(_) | Phase::Free => uapi::ALPC_STATE_DISCONNECTED,
+            },
+            max_message_length: share.map_or(0, |share| share.max_length),
+            queue_messages: share.map_or(0, |share| share.messages),
+            queue_bytes: share.map_or(0, |share| share.bytes),
+            context,
+            peer_pid: peer.as_ref().map_or(0, |seen| seen.pid),
+            peer_uid: peer.as_ref().map_or(0, |seen| seen.uid),
+            peer_gid: peer.as_ref().map_or(0, |seen| seen.gid),
+            ..self.port().describe(self.source(), role)
+        }
+    }
+
+    /// Frees the slot that a message kept, which is not going to be used again.
+    pub(crate) fn release_slot(&self, slot: u32) {
+        let mut fx = Effects::default();
+        self.port().lock().release(self.index(), slot, &mut fx);
+        self.port().act(&mut fx);
+    }
+}
+
+impl ObjectFile for CommPort {
+    const NAME: &'static CStr = c"[alpc-comm]";
+
+    fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+        call::comm_ioctl(this, nonblock, cmd, arg as u64)
+    }
+
+    fn poll<'file>(&'file self, table: PollTable<'file>) -> u32 {
+        table.register(self.connection.poll(self.side));
+        self.port().events(self.source())
+    }
+
+    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
+        this.port().print(m, &this.info());
+    }
+
+    fn release(this: Arc<Self>) {
+        if this.index() == NONE {
+            return;
+        }
+        this.disconnect(false);
+        if let Some(message) = this.connection.spare(this.side).take() {
+            if let Some(slot) = take_kept(&message) {
+                this.release_slot(slot);
+            }
+        }
+        let mut progress = Progress::default();
+        this.port()
+            .run(|engine, fx| engine.close_side(this.index(), this.side, &mut progress, fx));
+    }
+}

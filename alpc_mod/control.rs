@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests on ports beside the call itself: accept and refuse, cancel,
+//! disconnect, connect descriptors, queries.
+#![deny(unsafe_code)]
+
+use crate::{
+    buffer::{
+        copy_range_out,
+        copy_struct_in,
+        copy_struct_out, //
+    },
+    call::{
+        message,
+        put_back,
+        Scope, //
+    },
+    comm::CommPort,
+    cred::Identity,
+    file::new_file,
+    ioctl,
+    logic::engine::{
+        Effects,
+        Share,
+        Side, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
+    },
+    port::{
+        ConnectPort,
+        Port, //
+    },
+    uapi, //
+};
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+/// A request on a connection port.
+pub(crate) fn port_request(
+    port: ArcBorrow<'_, Port>,
+    scope: Scope<'_>,
+    cmd: u32,
+    addr: u64,
+) -> Result<isize> {
+    let size = ioctl::size(cmd);
+    match ioctl::base(cmd) {
+        ioctl::CREATE_CONNECT => {
+            let connect = Arc::new(ConnectPort { port: port.into() }, GFP_KERNEL_ACCOUNT)?;
+            Ok(new_file(connect)?.install())
+        }
+        ioctl::ACCEPT => accept(scope, size, addr),
+        ioctl::CANCEL => cancel(scope, size, addr),
+        ioctl::DISCONNECT => {
+            port.shut(flush(size, addr)?);
+            Ok(0)
+        }
+        ioctl::QUERY_PORT => query(size, addr, || port.info()),
+        _ => Err(ENOTTY),
+    }
+}
+
+/// A request on a communication port.
+pub(crate) fn comm_request(
+    end: ArcBorrow<'_, CommPort>,
+    scope: Scope<'_>,
+    cmd: u32,
+    addr: u64,
+) -> Result<isize> {
+    let size = ioctl::size(cmd);
+    match ioctl::base(cmd) {
+        ioctl::CANCEL => cancel(scope, size, addr),
+        ioctl::DISCONNECT => {
+            end.disconnect(flush(size, addr)?);
+            Ok(0)
+        }
+        ioctl::QUERY_PORT => query(size, addr, || end.info()),
+        _ => Err(ENOTTY),
+    }
+}
+
+/// Answers `ALPC_IOC_QUERY_PORT`.
+pub(crate) fn query(
+    size: usize,
+    addr: u64,
+    info: impl FnOnce() -> uapi::alpc_query_port,
+) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_query_port>();
+    // A caller of the future is told what is known now, the rest is zero to it.
+    let _: uapi::alpc_query_port = copy_struct_in(size, addr, FIRST)?;
+    copy_struct_out(size, addr, &info())?;
+    Ok(0)
+}
+
+/// Reads `struct alpc_disconnect`: whether to flush.
+fn flush(size: usize, addr: u64) -> Result<bool> {
+    const FIRST: usize = size_of::<uapi::alpc_disconnect>();
+    let arg: uapi::alpc_disconnect = copy_struct_in(size, addr, FIRST)?;
+    if arg.flags & !uapi::ALPC_DISCONNECT_NO_FLUSH != 0 || arg.reserved != 0 {
+        return Err(EINVAL);
+    }
+    Ok(arg.flags & uapi::ALPC_DISCONNECT_NO_FLUSH == 0)
+}
+
+fn cancel(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_cancel>();
+    let arg: uapi::alpc_cancel = copy_struct_in(size, addr, FIRST)?;
+    if arg.flags & !uapi::ALPC_CANCEL_TRY != 0 {
+        return Err(EINVAL);
+    }
+    let write = |outcome: u32| {
+        let answer = uapi::alpc_cancel { outcome, ..arg };
+        let at = offset_of!(uapi::alpc_cancel, outcome);
+        copy_range_out(size, addr, &answer, ioctl::field(at))
+    };
+    // A caller that can't be told is found out before anything has happened.
+    write(uapi::ALPC_OUTCOME_OK)?;
+    let mut fx = Effects::default();
+    let result = scope.port.lock().cancel(
+        scope.conn(),
+        scope.side(),
+        arg.id,
+        arg.flags & uapi::ALPC_CANCEL_TRY != 0,
+        &mut fx,
+    );
+    scope.port.act(&mut fx);
+    match result {
+        Ok(true) => write(uapi::ALPC_OUTCOME_ALREADY_RECEIVED).map(|()| 0),
+        Ok(false) => Ok(0),
+        Err(refusal) => Err(ioctl::report(refusal.into(), write)),
+    }
+}
+
+fn accept(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_accept>();
+    let arg: uapi::alpc_accept = copy_struct_in(size, addr, FIRST)?;
+    let write = |outcome: u32| {
+        let answer = uapi::alpc_accept { outcome, ..arg };
+        let at = offset_of!(uapi::alpc_accept, outcome);
+        copy_range_out(size, addr, &answer, ioctl::field(at))
+    };
+    try_accept(scope, &arg, write).map_err(|failure| ioctl::report(failure, write))
+}
+
+fn try_accept(
+    scope: Scope<'_>,
+    arg: &uapi::alpc_accept,
+    write: impl FnOnce(u32) -> Result,
+) -> Result<isize, Failure> {
+    let port = scope.port;
+    if arg.flags & !uapi::ALPC_REFUSE != 0 || arg.reserved != 0 {
+        return Err(EINVAL.into());
+    }
+    ioctl::check_takes(arg.accept)?;
+    let share = Share {
+        max_length: at_most(arg.max_message_length, port.share.max_length)?,
+        messages: at_most(arg.queue_messages, port.share.messages)?,
+        bytes: at_most(arg.queue_bytes, port.share.bytes)?,
+    };
+    if share.bytes < share.max_length {
+        return Err(EINVAL.into());
+    }
+    if arg.send_length > share.max_length {
+        return Err(Outcome::TooLong.into());
+    }
+    // A caller that can't be told is found out before anything has happened.
+    write(uapi::ALPC_OUTCOME_OK)?;
+    let mut fx = Effects::default();
+    if arg.flags & uapi::ALPC_REFUSE != 0 {
+        let body = message(scope, arg.send_data, arg.send_length)?;
+        let refused = port.lock().refuse(arg.id, body, &mut fx);
+        port.act(&mut fx);
+        return match refused {
+            Ok(()) => Ok(0),
+            Err((refusal, body)) => {
+                put_back(scope, body);
+                Err(refusal.into())
+            }
+        };
+    }
+    let found = port.lock().peer_of_request(arg.id);
+    let (_, connection) = found?;
+    let end = CommPort::new(connection, Side::Server)?;
+    let file = new_file(end.clone())?;
+    let server = Identity::capture_current();
+    let body = message(scope, arg.send_data, arg.send_length)?;
+    let mut engine = port.lock();
+    match engine.accept(arg.id, share, arg.context, body, &mut fx) {
+        Ok(index) => {
+            // The id was this connection's only request, so nobody else gets here.
+            end.connection.server.populate(server);
+            end.bind(index, arg.id);
+            drop(engine);
+            port.act(&mut fx);
+            Ok(file.install())
+        }
+        Err((refusal, body)) => {
+            drop(engine);
+            put_back(scope, body);
+            Err(refusal.into())
+        }
+    }
+}
+
+/// The value asked for, or the limit if that is 0. `EINVAL` above the limit.
+pub(crate) fn at_most(asked: u32, limit: u32) -> Result<u32> {
+    match asked {
+        0 => Ok(limit),
+        asked if asked > limit => Err(EINVAL),
+        asked => Ok(asked),
+    }
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/alpc`: making connection ports, and finding them by name.
+#![deny(unsafe_code)]
+
+use crate::{
+    acl::Acl,
+    buffer::{
+        copy_range_out,
+        copy_struct_in,
+        copy_struct_out, //
+    },
+    connect::connect,
+    control::{
+        at_most,
+        query, //
+    },
+    file::{
+        new_file,
+        DeviceFile, //
+    },
+    ioctl,
+    logic::engine::{
+        Share,
+        CONVERSATIONS_PER_CONNECTION,
+        PENDING_MAX, //
+    },
+    names::{
+        Names,
+        PortName, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
+    },
+    port::{
+        Config,
+        ConnectPort,
+        Port, //
+    },
+    quota::{
+        Accounts,
+        Charge,
+        Charger,
+        Kind,
+        CONNECTIONS_PER_USER,
+        CONVERSATIONS_PER_USER,
+        PORTS_PER_USER, //
+    },
+    uapi, //
+};
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Messages a connection may have queued in one direction: a burst of a few
+/// hundred goes through without a switch, a flood is stopped soon after.
+const QUEUE_MESSAGES: u32 = 256;
+/// Their bytes: sixteen of the largest messages.
+const QUEUE_BYTES: u32 = 16 * uapi::ALPC_MESSAGE_MAX;
+/// Connections of one port: above what a process has descriptors for by default.
+const CONNECTIONS_PER_PORT: u32 = 16384;
+
+/// What all ports share.
+pub(crate) struct Factory {
+    accounts: Arc<Accounts>,
+    names: Arc<Names<Port>>,
+}
+
+impl Factory {
+    /// No ports, no accounts.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            accounts: Accounts::new()?,
+            names: Names::new()?,
+        })
+    }
+
+    fn create_port(
+        &self,
+        arg: &uapi::alpc_create_port,
+        write: impl FnOnce(u32) -> Result,
+    ) -> Result<isize, Failure> {
+        const FLAGS: u32 =
+            uapi::ALPC_PORT_LPC_MODE | uapi::ALPC_PORT_ARRIVAL_ORDER | uapi::ALPC_PORT_ACL;
+        let has_acl = arg.flags & uapi::ALPC_PORT_ACL != 0;
+        if arg.flags & !FLAGS != 0
+            || arg.reserved != 0
+            || (arg.name == 0) != (arg.name_length == 0)
+            || (!has_acl && (arg.acl != 0 || arg.acl_count != 0))
+        {
+            return Err(EINVAL.into());
+        }
+        ioctl::check_takes(arg.accept)?;
+        let (default_length, max_length) = match arg.flags & uapi::ALPC_PORT_LPC_MODE {
+            0 => (uapi::ALPC_MESSAGE_DEFAULT, uapi::ALPC_MESSAGE_MAX),
+            _ => (uapi::ALPC_LPC_MESSAGE_MAX, uapi::ALPC_LPC_MESSAGE_MAX),
+        };
+        let share = Share {
+            max_length: match arg.max_message_length {
+                0 => default_length,
+                asked => at_most(asked, max_length)?,
+            },
+            messages: at_most(arg.queue_messages, QUEUE_MESSAGES)?,
+            bytes: at_most(arg.queue_bytes, QUEUE_BYTES)?,
+        };
+        if share.bytes < share.max_length {
+            return Err(EINVAL.into());
+        }
+        let max_connections = at_most(arg.max_connections, CONNECTIONS_PER_PORT)?;
+        let name = match arg.name {
+            0 => None,
+            name => Some(PortName::from_user(name, arg.name_length)?),
+        };
+        // Until there is a policy for them, nobody may squat on these.
+        if name.as_ref().is_some_and(PortName::is_reserved) {
+            return Err(Outcome::AccessDenied.into());
+        }
+        let acl = match has_acl {
+            true => Acl::from_user(arg.acl, arg.acl_count)?,
+            false => Acl::owned_by_current(),
+        };
+        let charger = Charger::for_current(&self.accounts)?;
+        let charge = Charge::new(&charger, Kind::Port).map_err(|_| Outcome::Limit)?;
+        let config = Config {
+            name: name.clone(),
+            acl,
+            flags: arg.flags,
+            context: arg.context,
+            share,
+            max_connections,
+            charger,
+            charge,
+        };
+        let port = Port::new(config, self.names.clone())?;
+        let file = new_file(port.clone())?;
+        write(uapi::ALPC_OUTCOME_OK)?;
+        if let Some(name) = name {
+            // From here on clients find it; should that fail, the file's end undoes the rest.
+            self.names
+                .insert(name, port)
+                .map_err(|error| match error == EADDRINUSE {
+                    true => Outcome::NameInUse.into(),
+                    false => Failure::Plain(error),
+                })?;
+        }
+        Ok(file.install())
+    }
+
+    /// The port of the name in a connect request.
+    fn find(&self, arg: &uapi::alpc_connect) -> Result<Arc<Port>, Failure> {
+        if arg.name == 0 || arg.name_length == 0 {
+            return Err(EINVAL.into());
+        }
+        let name = PortName::from_user(arg.name, arg.name_length)?;
+        let port = self.names.lookup(&name).ok_or(Outcome::NameNotFound)?;
+        Ok(port)
+    }
+}
+
+impl DeviceFile for Factory {
+    fn ioctl(&self, _nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+        let (size, addr) = (ioctl::size(cmd), arg as u64);
+        match ioctl::base(cmd) {
+            ioctl::QUERY => query_limits(size, addr),
+            ioctl::CREATE_PORT => {
+                const FIRST: usize = size_of::<uapi::alpc_create_port>();
+                let arg: uapi::alpc_create_port = copy_struct_in(size, addr, FIRST)?;
+                let write = |outcome: u32| {
+                    let answer = uapi::alpc_create_port { outcome, ..arg };
+                    let at = offset_of!(uapi::alpc_create_port, outcome);
+                    copy_range_out(size, addr, &answer, ioctl::field(at))
+                };
+                self.create_port(&arg, write)
+                    .map_err(|failure| ioctl::report(failure, write))
+            }
+            ioctl::CONNECT => connect(&self.accounts, size, addr, |arg| self.find(arg)),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+/// A request on a connect descriptor.
+pub(crate) fn connect_ioctl(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
+    let size = ioctl::size(cmd);
+    match ioctl::base(cmd) {
+        ioctl::CONNECT => connect(this.port.charger.accounts(), size, addr, |arg| {
+            match (arg.name, arg.name_length) {
+                (0, 0) => Ok(this.port.clone()),
+                _ => Err(EINVAL.into()),
+            }
+        }),
+        ioctl::QUERY_PORT => query(size, addr, || this.info()),
+        _ => Err(ENOTTY),
+    }
+}
+
+fn query_limits(size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_query>();
+    let arg: uapi::alpc_query = copy_struct_in(size, addr, FIRST)?;
+    if arg.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let answer = uapi::alpc_query {
+        abi_version: uapi::ALPC_ABI_VERSION,
+        reserved: 0,
+        features: u64::from(uapi::ALPC_FEATURE_PORTS | uapi::ALPC_FEATURE_IPC_NAMESPACES),
+        ports_per_user: PORTS_PER_USER,
+        connections_per_user: CONNECTIONS_PER_USER,
+        conversations_per_user: CONVERSATIONS_PER_USER,
+        conversations_per_connection: CONVERSATIONS_PER_CONNECTION,
+        queue_messages: QUEUE_MESSAGES,
+        queue_bytes: QUEUE_BYTES,
+        pending_connections: PENDING_MAX,
+        connections_per_port: CONNECTIONS_PER_PORT,
+    };
+    copy_struct_out(size, addr, &answer)?;
+    Ok(0)
+}

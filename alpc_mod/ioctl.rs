@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What all requests have in common: their numbers, checks, and answers.
+#![deny(unsafe_code)]
+
+use crate::{
+    outcome::Failure,
+    uapi, //
+};
+use core::{
+    mem::size_of,
+    ops::Range, //
+};
+use kernel::prelude::*;
+
+/// Where the size of the argument stands in a request's number.
+const SIZE_SHIFT: u32 = 16;
+const SIZE_MASK: u32 = 0x3fff << SIZE_SHIFT;
+
+/// A request's number without the size of its argument: that may grow.
+pub(crate) const fn base(cmd: u32) -> u32 {
+    cmd & !SIZE_MASK
+}
+
+/// The size of a request's argument, as the caller knows it.
+pub(crate) const fn size(cmd: u32) -> usize {
+    ((cmd & SIZE_MASK) >> SIZE_SHIFT) as usize
+}
+
+pub(crate) const QUERY: u32 = base(uapi::ALPC_IOCTL_QUERY);
+pub(crate) const CREATE_PORT: u32 = base(uapi::ALPC_IOCTL_CREATE_PORT);
+pub(crate) const CONNECT: u32 = base(uapi::ALPC_IOCTL_CONNECT);
+pub(crate) const CREATE_CONNECT: u32 = base(uapi::ALPC_IOCTL_CREATE_CONNECT);
+pub(crate) const ACCEPT: u32 = base(uapi::ALPC_IOCTL_ACCEPT);
+pub(crate) const SEND_WAIT_RECEIVE: u32 = base(uapi::ALPC_IOCTL_SEND_WAIT_RECEIVE);
+pub(crate) const CANCEL: u32 = base(uapi::ALPC_IOCTL_CANCEL);
+pub(crate) const DISCONNECT: u32 = base(uapi::ALPC_IOCTL_DISCONNECT);
+pub(crate) const QUERY_PORT: u32 = base(uapi::ALPC_IOCTL_QUERY_PORT);
+
+/// What peers may push at a port can't be chosen yet.
+pub(crate) fn check_takes(takes: u32) -> Result {
+    const KNOWN: u32 = uapi::ALPC_TAKE_VIEWS
+        | uapi::ALPC_TAKE_HANDLES
+        | uapi::ALPC_TAKE_MEMORY
+        | uapi::ALPC_TAKE_SECURITY
+        | uapi::ALPC_TAKE_DIRECT;
+    match takes {
+        0 => Ok(()),
+        takes if takes & !KNOWN != 0 => Err(EINVAL),
+        _ => Err(EOPNOTSUPP),
+    }
+}
+
+/// The bytes of a 32-bit field of an argument.
+pub(crate) fn field(at: usize) -> Range<usize> {
+    at..at.saturating_add(size_of::<u32>())
+}
+
+/// Reports a failure: its outcome where there is one, and its errno.
+///
+/// An outcome that can't be written changes nothing: the errno says that the
+/// call failed, as it would for a caller that does not look at the outcome.
+pub(crate) fn report(failure: Failure, write: impl FnOnce(u32) -> Result) -> Error {
+    if let Some(outcome) = failure.outcome() {
+        let _ = write(outcome);
+    }
+    failure.errno()
+}

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of one connection port: its connections, their conversations, and
+//! every decision about them.
+//!
+//! A *conversation* is one message that goes back and forth between the two
+//! sides of a connection. It is always either *queued* towards a side or *held*
+//! by one, which then has the turn. A new message begins one, a final reply, a
+//! release, a cancel or the connection's end ends it.
+//!
+//! ```text
+//!            send            receive            final reply, release
+//!   Idle ───────────► Queued ───────► Held ─────────────────► Idle
+//!                       ▲               │
+//!                       └───────────────┘
+//!              reply, callback, answer: the other side's turn
+//!
+//!   Queued, Held ── cancel, end of the connection ──► Idle, or Queued as a notice
+//! ```
+//!
+//! A message goes straight to a thread that waits for it; else it is queued.
+//! The conversation's own waiter comes first, then those that receive on the
+//! port it goes to. At most one thread waits for a conversation, and only while
+//! the other side has the turn.
+//!
+//! The engine never allocates, blocks or drops a message: what is to be woken
+//! or dropped goes into [`Effects`]. It is called under the port's lock.
+
+mod end;
+mod list;
+mod receive;
+mod send;
+mod types;
+
+pub use end::Progress;
+pub use list::{Store, NONE};
+pub use receive::{Received, Source};
+pub use send::{How, New, Sent};
+pub use types::{
+    Body, Conn, Delivery, Effects, End, Hand, Host, Kind, Peer, Phase, Refusal, Share, Side, Slot,
+    Waiters, What,
+};
+
+use list::{List, Via};
+use types::{Queue, State};
+
+/// Nested calls in one conversation.
+pub const DEPTH_MAX: u32 = 64;
+/// Open conversations of one connection: as many as a thousand threads that
+/// call at once, and few enough that one client can't fill a port.
+pub const CONVERSATIONS_PER_CONNECTION: u32 = 1024;
+/// Connection requests that wait to be received or answered at one port.
+pub const PENDING_MAX: u32 = 1024;
+
+/// Low bits of an id that hold the slot's index.
+const INDEX_BITS: u32 = 24;
+/// Conversations of one port that ids can tell apart.
+pub const SLOTS_MAX: u32 = 1 << INDEX_BITS;
+
+/// Which table must grow before the refused call can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The conversations.
+    Slots,
+    /// The connections.
+    Conns,
+}
+
+/// Where threads wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For the next message of a port.
+    Next(Source),
+    /// For the next message of a conversation.
+    Conversation {
+        /// Its slot.
+        slot: u32,
+        /// Its id.
+        id: u64,
+        /// The side that waits.
+        side: Side,
+    },
+    /// For room to send.
+    Room {
+        /// The connection.
+        conn: u32,
+        /// The side that wants to send.
+        side: Side,
+    },
+}
+
+/// The state of one connection port.
+pub struct Engine<H: Host> {
+    slots: H::Slots,
+    conns: H::Conns,
+    free_slots: List,
+    free_conns: List,
+    /// Connections that have something for the connection port.
+    ready: List,
+    /// With strict arrival order, all messages for the connection port.
+    arrivals: List,
+    arrival_order: bool,
+    receivers: H::Waiters,
+    sequence: u64,
+    messages: u32,
+    bytes: u32,
+    pending: u32,
+    connections: u32,
+    max_connections: u32,
+    closed: bool,
+}
+
+/// What can be asked about a port.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauges {
+    /// Messages that wait to be received.
+    pub messages: u32,
+    /// Their bytes.
+    pub bytes: u32,
+    /// Connections.
+    pub connections: u32,
+    /// Conversations and slots kept for them.
+    pub conversations: u32,
+    /// Messages that have arrived.
+    pub sequence: u64,
+}
+
+impl<H: Host> Engine<H> {
+    /// An engine with the given, empty or unused, tables.
+    pub fn new(slots: H::Slots, conns: H::Conns, arrival_order: bool, max_connections: u32) -> Self {
+        Self {
+            slots,
+            conns,
+            free_slots: List::default(),
+            free_conns: List::default(),
+            ready: List::default(),
+            arrivals: List::default(),
+            arrival_order,
+            receivers: H::Waiters::default(),
+            sequence: 0,
+            messages: 0,
+            bytes: 0,
+            pending: 0,
+            connections: 0,
+            max_connections,
+            closed: false,
+        }
+    }
+
+    /// The table of conversations, to make it grow. Call [`Self::grown`] after.
+    pub fn slots_mut(&mut self) -> &mut H::Slots {
+        &mut self.slots
+    }
+
+    /// The table of connections, to make it grow. Call [`Self::grown`] after.
+    pub fn conns_mut(&mut self) -> &mut H::Conns {
+        &mut self.conns
+    }
+
+    /// How long a table is.
+    pub fn table_len(&self, table: Table) -> u32 {
+        match table {
+            Table::Slots => self.slots.len(),
+            Table::Conns => self.conns.len(),
+        }
+    }
+
+    /// Whether a table has no entry to give away.
+    pub fn is_full(&self, table: Table) -> bool {
+        match table {
+            Table::Slots => self.free_slots.is_empty(),
+            Table::Conns => self.free_conns.is_empty(),
+        }
+    }
+
+    /// Takes over the entries from `old_len` on, which are new.
+    pub fn grown(&mut self, table: Table, old_len: u32) {
+        match table {
+            Table::Slots => {
+                for index in old_len..self.slots.len() {
+                    self.free_slots
+                        .push_back(&mut self.slots, Via::Queue, index);
+                }
+            }
+            Table::Conns => {
+                for index in old_len..self.conns.len() {
+                    self.free_conns
+                        .push_back(&mut self.conns, Via::Queue, index);
+                }
+            }
+        }
+    }
+
+    /// Whether the connection port is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Where a connection stands.
+    pub fn phase(&self, conn: u32) -> Phase {
+        self.conns.get(conn).map_or(Phase::Free, |c| c.phase)
+    }
+
+    /// The largest payload of a connection.
+    pub fn max_length(&self, conn: u32) -> u32 {
+        self.conns.get(conn).map_or(0, |c| c.share.max_length)
+    }
+
+    /// The share of a connection.
+    pub fn share(&self, conn: u32) -> Option<Share> {
+        self.conns.get(conn).map(|c| c.share)
+    }
+
+    /// A side's context value of a connection.
+    pub fn context(&self, conn: u32, side: Side) -> u64 {
+        self.conns.get(conn).map_or(0, |c| *c.context.get(side))
+    }
+
+    /// Sets the value that `side` gets back with every message.
+    pub fn set_context(&mut self, conn: u32, side: Side, value: u64) {
+        if let Some(c) = self.conns.get_mut(conn) {
+            *c.context.get_mut(side) = value;
+        }
+    }
+
+    /// The threads that wait for something, if it still can happen.
+    ///
+    /// A thread may be added only right after the engine said that there is
+    /// nothing yet, under the same lock.
+    pub fn waiters(&mut self, wait: Wait) -> Option<&mut H::Waiters> {
+        match wait {
+            Wait::Next(Source::Port) => Some(&mut self.receivers),
+            Wait::Next(Source::Side(conn, side)) => {
+                Some(self.conns.get_mut(conn)?.receivers.get_mut(side))
+            }
+            Wait::Room { conn, side } => Some(self.conns.get_mut(conn)?.room.get_mut(side)),
+            Wait::Conversation { slot, id, side } => {
+                let s = self.slots.get_mut(slot)?;
+                (s.id == id).then_some(s.waiters.get_mut(side))
+            }
+        }
+    }
+
+    /// Counts of what a port holds now.
+    pub fn gauges(&self, source: Source) -> Gauges {
+        match source {
+            Source::Port => Gauges {
+                messages: self.messages,
+                bytes: self.bytes,
+                connections: self.connections,
+                conversations: self.slots.len().saturating_sub(self.free_slots.len()),
+                sequence: self.sequence,
+            },
+            Source::Side(conn, side) => {
+                let Some(c) = self.conns.get(conn) else {
+                    return Gauges {
+                        messages: 0,
+                        bytes: 0,
+                        connections: 0,
+                        conversations: 0,
+                        sequence: 0,
+                    };
+                };
+                let queue = c.queues.get(side);
+                Gauges {
+                    messages: queue.messages,
+                    bytes: queue.bytes,
+                    connections: 1,
+                    conversations: c.all.len(),
+                    sequence: *c.sequence.get(side),
+                }
+            }
+        }
+    }
+
+    /// Whether a receive would return at once, and whether the end is reached.
+    pub fn readiness(&self, source: Source) -> (bool, bool) {
+        match source {
+            Source::Port => (
+                !self.ready.is_empty() || !self.arrivals.is_empty(),
+                self.closed,
+            ),
+            Source::Side(conn, side) => match self.conns.get(conn) {
+                Some(c) => (
+                    !c.queues.get(side).list.is_empty(),
+                    !matches!(c.phase, Phase::Pending | Phase::Open),
+                ),
+                None => (false, true),
+            },
+        }
+    }
+
+    /// Whether a side may send a new message without waiting.
+    pub fn has_room(&self, conn: u32, side: Side) -> bool {
+        self.conns.get(conn).is_some_and(|c| {
+            c.phase == Phase::Open
+                && Self::outgoing(c, side).messages < c.share.messages
+                && Self::outgoing(c, side).bytes < c.share.bytes
+        })
+    }
+
+    /// The queue that new messages of `side` go into.
+    fn outgoing(c: &Conn<H>, side: Side) -> &Queue {
+        match side {
+            Side::Client => &c.port,
+            Side::Server => c.queues.get(Side::Client),
+        }
+    }
+
+    /// The conversation `id` of connection `conn`, or of any.
+    fn find(&self, conn: Option<u32>, id: u64) -> Result<u32, Refusal> {
+        let index = (id & u64::from(SLOTS_MAX - 1)) as u32;
+        let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
+        if slot.id != id
+            || matches!(slot.state, State::Free | State::Idle)
+            || conn.is_some_and(|conn| conn != slot.conn)
+        {
+            return Err(Refusal::NotFound);
+        }
+        Ok(index)
+    }
+
+    /// Gives a slot to a connection: the one it kept, or a free one.
+    fn take_slot(&mut self, conn: u32, kept: Option<u32>) -> Result<u32, Refusal> {
+        let index = match kept {
+            Some(index)
+                if self
+                    .slots
+                    .get(index)
+                    .is_some_and(|slot| slot.state == State::Idle && slot.conn == conn) =>
+            {
+                index
+            }
+            _ => {
+                let c = self.conns.get_mut(conn).ok_or(Refusal::NotFound)?;
+                if c.all.len() >= CONVERSATIONS_PER_CONNECTION {
+                    return Err(Refusal::Limit);
+                }
+                let index = match self.free_slots.pop_front(&mut self.slots, Via::Queue) {
+                    Some(index) => index,
+                    None if self.slots.len() >= SLOTS_MAX => return Err(Refusal::Limit),
+                    None => return Err(Refusal::Grow),
+                };
+                c.all.push_back(&mut self.slots, Via::Owner, index);
+                index
+            }
+        };
+        let slot = self.slots.get_mut(index).ok_or(Refusal::NotFound)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.id = (slot.generation << INDEX_BITS) | u64::from(index);
+        slot.conn = conn;
+        slot.state = State::Idle;
+        slot.open = false;
+        slot.seen = Default::default();
+        slot.turn = 0;
+        slot.depth = 0;
+        slot.context = Default::default();
+        Ok(index)
+    }
+
+    /// Puts a slot back on the free list; its messages go to `fx`.
+    fn free_slot(&mut self, index: u32, fx: &mut Effects<H>) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let conn = slot.conn;
+        slot.state = State::Free;
+        slot.conn = NONE;
+        for side in [Side::Client, Side::Server] {
+            if let Some(body) = slot.bodies.get_mut(side).take() {
+                *fx.bodies.get_mut(side) = Some(body);
+            }
+        }
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.all.remove(&mut self.slots, Via::Owner, index);
+        }
+        self.free_slots
+            .push_front(&mut self.slots, Via::Queue, index);
+        self.free_conn_if_done(conn, fx);
+    }
+
+    /// Frees a connection that neither a descriptor nor a message needs.
+    fn free_conn_if_done(&mut self, conn: u32, fx: &mut Effects<H>) {
+        let Some(c) = self.conns.get_mut(conn) else {
+            return;
+        };
+        if *c.open.get(Side::Client)
+            || *c.open.get(Side::Server)
+            || !c.all.is_empty()
+            || c.closed_notice
+            || c.notice_in_hand
+            || c.phase == Phase::Free
+        {
+            return;
+        }
+        fx.peer = c.peer.take();
+        c.phase = Phase::Free;
+        self.connections = self.connections.saturating_sub(1);
+        self.free_conns.push_front(&mut self.conns, Via::Queue, conn);
+    }
+}

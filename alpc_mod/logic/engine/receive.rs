@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Everything that takes a message out: receiving the next one of a port,
+//! collecting the next one of a conversation, and putting one back that could
+//! not be copied to its receiver.
+
+use super::list::{Store, Via, NONE};
+use super::types::{
+    Delivery, Effects, End, Hand, Host, Phase, Place, Refusal, Side, State, Waiters, What,
+};
+use super::Engine;
+
+/// What is received from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The connection port.
+    Port,
+    /// One side's communication port of a connection.
+    Side(u32, Side),
+}
+
+/// What a receive found.
+pub enum Received<H: Host> {
+    /// A message.
+    Message(Delivery<H>),
+    /// A message that needs this many bytes of room. It stays.
+    TooSmall(u32),
+    /// Nothing yet.
+    Empty,
+    /// Nothing, and nothing will come.
+    Ended(End),
+    /// Nothing that this caller may wait for.
+    Refused(Refusal),
+}
+
+/// What is first in line.
+enum Head {
+    Message(u32),
+    PortClosed(u32),
+}
+
+impl<H: Host> Engine<H> {
+    /// Takes the next message, if it fits into `capacity` bytes.
+    pub fn receive(
+        &mut self,
+        source: Source,
+        capacity: u32,
+        fx: &mut Effects<H>,
+    ) -> Received<H> {
+        if let Some(len) = self.head_len(source) {
+            if len > capacity {
+                return Received::TooSmall(len);
+            }
+            if let Some(delivery) = self.take_head(source, fx) {
+                let (conn, target) = match source {
+                    Source::Port => (NONE, Place::Port),
+                    Source::Side(conn, side) => (conn, Place::Side(side)),
+                };
+                self.dispatch(conn, target, fx);
+                return Received::Message(delivery);
+            }
+        }
+        match source {
+            Source::Port if self.closed => Received::Ended(End::Closed),
+            Source::Port => Received::Empty,
+            Source::Side(conn, side) => match self.phase(conn) {
+                Phase::Pending | Phase::Open => Received::Empty,
+                Phase::Refused => Received::Ended(End::Refused),
+                Phase::Ended(by) if by == side => Received::Ended(End::Closed),
+                Phase::Ended(_) => Received::Ended(End::Disconnected),
+                Phase::Free => Received::Refused(Refusal::NotFound),
+            },
+        }
+    }
+
+    /// Takes the next message of conversation `id`, which `side` has begun or
+    /// sent into and whose turn it is not.
+    pub fn collect(
+        &mut self,
+        conn: Option<u32>,
+        side: Side,
+        id: u64,
+        capacity: u32,
+        fx: &mut Effects<H>,
+    ) -> (Received<H>, u32) {
+        let index = match self.find(conn, id) {
+            Ok(index) => index,
+            Err(refusal) => return (Received::Refused(refusal), NONE),
+        };
+        let Some(slot) = self.slots.get(index) else {
+            return (Received::Refused(Refusal::NotFound), NONE);
+        };
+        let received = match slot.state {
+            State::Queued(to) if to == side && slot.what.is_notice() => {
+                let end = match slot.what {
+                    What::Canceled => End::Canceled,
+                    _ => End::Lost,
+                };
+                self.unqueue(index, fx);
+                self.free_slot(index, fx);
+                Received::Ended(end)
+            }
+            State::Queued(to) if to == side => {
+                let len = slot.len(to);
+                if len > capacity {
+                    Received::TooSmall(len)
+                } else {
+                    self.unqueue(index, fx);
+                    Received::Message(self.take_out(index, side))
+                }
+            }
+            // Somebody of this side has it already.
+            State::Held(by) if by == side => Received::Refused(Refusal::AlreadyReceived),
+            // One thread at a time waits for a conversation.
+            _ if !slot.waiters.get(side).is_empty() => Received::Refused(Refusal::NotOwner),
+            _ if !*slot.seen.get(side) => Received::Refused(Refusal::NotFound),
+            _ => Received::Empty,
+        };
+        (received, index)
+    }
+
+    /// Ends a delivery whose slot is in the receiver's hands: the message has
+    /// been copied out. With `keep`, the slot stays with its connection, idle,
+    /// for the receiver's next new message; true says that it did.
+    pub fn finish(&mut self, delivery: &Delivery<H>, keep: bool, fx: &mut Effects<H>) -> bool {
+        if delivery.slot == NONE {
+            if let Some(c) = self.conns.get_mut(delivery.conn) {
+                c.notice_in_hand = false;
+            }
+            self.free_conn_if_done(delivery.conn, fx);
+            return false;
+        }
+        if delivery.idle && !keep {
+            self.release(delivery.conn, delivery.slot, fx);
+        }
+        delivery.idle && keep
+    }
+
+    /// Frees a slot that was kept idle.
+    pub fn release(&mut self, conn: u32, index: u32, fx: &mut Effects<H>) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        if slot.state == State::Idle && slot.conn == conn {
+            self.free_slot(index, fx);
+        }
+    }
+
+    /// Puts a message back that could not be given to its receiver: it is first
+    /// in line again.
+    pub fn undeliver(&mut self, delivery: Delivery<H>, fx: &mut Effects<H>) {
+        let Delivery {
+            conn,
+            slot: index,
+            to,
+            id,
+            turn,
+            idle,
+            body,
+            own,
+            ..
+        } = delivery;
+        if index == NONE {
+            if let Some(c) = self.conns.get_mut(conn) {
+                c.notice_in_hand = false;
+                c.closed_notice = true;
+            }
+            self.make_ready(conn, true);
+            fx.poll_port = true;
+            self.dispatch(conn, Place::Port, fx);
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if idle {
+            *slot.bodies.get_mut(to.other()) = body;
+            *slot.bodies.get_mut(to) = own;
+        } else if slot.id != id || slot.state != State::Held(to) || slot.turn != turn {
+            // It has been cancelled or answered meanwhile.
+            *fx.bodies.get_mut(to.other()) = body;
+            return;
+        } else {
+            *fx.bodies.get_mut(to.other()) = body;
+        }
+        slot.state = State::Queued(to);
+        let target = super::send::place(slot, to);
+        self.enqueue(index, target, true, fx);
+    }
+
+    fn head(&self, source: Source) -> Option<Head> {
+        match source {
+            Source::Side(conn, side) => {
+                let index = self.conns.get(conn)?.queues.get(side).list.head();
+                self.slots.get(index).map(|_| Head::Message(index))
+            }
+            Source::Port => {
+                let Some(c) = self.conns.get(self.ready.head()) else {
+                    let index = self.arrivals.head();
+                    return self.slots.get(index).map(|_| Head::Message(index));
+                };
+                let index = c.port.list.head();
+                match self.slots.get(index) {
+                    Some(_) => Some(Head::Message(index)),
+                    None => Some(Head::PortClosed(self.ready.head())),
+                }
+            }
+        }
+    }
+
+    /// Bytes of the message that is first in line.
+    pub(super) fn head_len(&self, source: Source) -> Option<u32> {
+        match self.head(source)? {
+            Head::PortClosed(_) => Some(0),
+            Head::Message(index) => {
+                let slot = self.slots.get(index)?;
+                match slot.state {
+                    State::Queued(to) => Some(slot.len(to)),
+                    _ => Some(0),
+                }
+            }
+        }
+    }
+
+    /// Takes what is first in line.
+    pub(super) fn take_head(
+        &mut self,
+        source: Source,
+        fx: &mut Effects<H>,
+    ) -> Option<Delivery<H>> {
+        match self.head(source)? {
+            Head::Message(index) => {
+                let State::Queued(to) = self.slots.get(index)?.state else {
+                    return None;
+                };
+                self.unqueue(index, fx);
+                Some(self.take_out(index, to))
+            }
+            Head::PortClosed(conn) => {
+                self.ready.remove(&mut self.conns, Via::Owner, conn);
+                let sequence = self.sequence.wrapping_add(1);
+                self.sequence = sequence;
+                let c = self.conns.get_mut(conn)?;
+                c.ready = false;
+                c.closed_notice = false;
+                c.notice_in_hand = true;
+                Some(Delivery {
+                    conn,
+                    slot: NONE,
+                    to: Side::Server,
+                    id: 0,
+                    turn: 0,
+                    what: What::PortClosed,
+                    open: false,
+                    idle: true,
+                    body: None,
+                    own: None,
+                    peer: c.peer.clone(),
+                    port_context: *c.context.get(Side::Server),
+                    message_context: 0,
+                    sequence,
+                })
+            }
+        }
+    }
+
+    /// Takes a queued message off its queue.
+    pub(super) fn unqueue(&mut self, index: u32, fx: &mut Effects<H>) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let State::Queued(to) = slot.state else {
+            return;
+        };
+        let target = core::mem::replace(&mut slot.place, Place::Nowhere);
+        let len = slot.len(to);
+        let conn = slot.conn;
+        let Some(c) = self.conns.get_mut(conn) else {
+            return;
+        };
+        let queue = match target {
+            Place::Side(side) => c.queues.get_mut(side),
+            Place::Port => &mut c.port,
+            Place::Nowhere => return,
+        };
+        queue.messages = queue.messages.saturating_sub(1);
+        queue.bytes = queue.bytes.saturating_sub(len);
+        match target {
+            Place::Port if self.arrival_order => {
+                self.arrivals.remove(&mut self.slots, Via::Queue, index);
+            }
+            _ => queue.list.remove(&mut self.slots, Via::Queue, index),
+        }
+        let sender = to.other();
+        if !c.room.get(sender).is_empty() {
+            fx.room = c.room.get_mut(sender).hand(0, Hand::Room).ok();
+        }
+        if target != Place::Port {
+            return;
+        }
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(len);
+        let more = c.closed_notice || (!self.arrival_order && !c.port.list.is_empty());
+        // To the end of the line: every connection has its turn.
+        if c.ready {
+            c.ready = false;
+            self.ready.remove(&mut self.conns, Via::Owner, conn);
+        }
+        let waits_for_messages = self.arrival_order
+            && self.conns.get(conn).is_some_and(|c| c.port.messages > 0);
+        if more && !waits_for_messages {
+            self.make_ready(conn, false);
+        }
+    }
+
+    /// Makes a delivery of the message in slot `index`, which is in no queue.
+    pub(super) fn take_out(&mut self, index: u32, to: Side) -> Delivery<H> {
+        let mut delivery = Delivery {
+            conn: NONE,
+            slot: index,
+            to,
+            id: 0,
+            turn: 0,
+            what: What::LostReply,
+            open: false,
+            idle: false,
+            body: None,
+            own: None,
+            peer: None,
+            port_context: 0,
+            message_context: 0,
+            sequence: 0,
+        };
+        let Some(slot) = self.slots.get_mut(index) else {
+            return delivery;
+        };
+        delivery.conn = slot.conn;
+        // What is one-way has no name to answer to.
+        if slot.what != What::Datagram {
+            delivery.id = slot.id;
+        }
+        delivery.turn = slot.turn;
+        delivery.what = slot.what;
+        delivery.open = slot.open;
+        delivery.idle = !slot.open;
+        delivery.message_context = *slot.context.get(to);
+        delivery.sequence = slot.sequence;
+        *slot.seen.get_mut(to) = true;
+        let from = to.other();
+        if slot.open {
+            slot.state = State::Held(to);
+            delivery.body = slot.bodies.get(from).clone();
+        } else {
+            slot.state = State::Idle;
+            delivery.body = slot.bodies.get_mut(from).take();
+            delivery.own = slot.bodies.get_mut(to).take();
+        }
+        if let Some(c) = self.conns.get(delivery.conn) {
+            delivery.port_context = *c.context.get(to);
+            if delivery.body.is_none() {
+                delivery.peer = c.peer.clone();
+            }
+        }
+        delivery
+    }
+}

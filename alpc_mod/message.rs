@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A message as the kernel holds it, and the spare one each sender keeps.
+//!
+//! Each side of a conversation has a message of its own, which goes back to that
+//! side when the conversation ends. So a thread that calls again finds memory of
+//! the right size, its own identity already captured, and a slot in the port's
+//! table: a call in the steady state allocates nothing and counts no reference.
+
+use crate::{
+    buffer::Buffer,
+    cred::Identity,
+    logic::engine::{
+        Body,
+        NONE, //
+    },
+    quota::Charge, //
+};
+use core::{
+    ptr::null_mut,
+    sync::atomic::{
+        AtomicPtr,
+        AtomicU32,
+        Ordering, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        UniqueArc, //
+    }, //
+};
+
+/// Payload and sender.
+///
+/// Written only while it has one owner. From the moment the engine has it, it is
+/// shared and does not change, but for `kept`.
+pub(crate) struct Message {
+    /// The payload.
+    pub(crate) buffer: Buffer,
+    /// The thread that sent it.
+    pub(crate) sender: Identity,
+    /// What a conversation begun with it is charged to.
+    pub(crate) charge: Option<Charge>,
+    /// The idle slot that goes with it while it is a spare.
+    kept: AtomicU32,
+}
+
+impl Body for Arc<Message> {
+    fn len(&self) -> u32 {
+        // No payload is above `ALPC_MESSAGE_MAX`.
+        u32::try_from(self.buffer.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// A message that nobody else has yet, to be filled and sent.
+pub(crate) struct Draft(Pin<UniqueArc<Message>>);
+
+impl Draft {
+    /// A new one without payload, from the current thread.
+    pub(crate) fn new() -> Result<Self> {
+        let message = UniqueArc::new(
+            Message {
+                buffer: Buffer::new(),
+                sender: Identity::capture_current(),
+                charge: None,
+                kept: AtomicU32::new(NONE),
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        Ok(Self(Pin::from(message)))
+    }
+
+    /// Reads the payload, and makes the current thread the sender.
+    pub(crate) fn fill(&mut self, addr: u64, len: u32) -> Result {
+        self.0.buffer.read_user(addr, len as usize)?;
+        self.0.sender.recapture();
+        Ok(())
+    }
+
+    /// Whether it is charged.
+    pub(crate) fn is_charged(&self) -> bool {
+        self.0.charge.is_some()
+    }
+
+    /// Charges it.
+    pub(crate) fn charge(&mut self, charge: Charge) {
+        self.0.charge = Some(charge);
+    }
+
+    /// Ready to be sent.
+    pub(crate) fn finish(self) -> Arc<Message> {
+        Arc::from(self.0)
+    }
+}
+
+/// Notes which idle slot goes with a message that is about to become a spare.
+pub(crate) fn keep_slot(message: &Arc<Message>, slot: u32) {
+    message.kept.store(slot, Ordering::Relaxed);
+}
+
+/// The idle slot that goes with a message, taken from it.
+pub(crate) fn take_kept(message: &Arc<Message>) -> Option<u32> {
+    let kept = message.kept.swap(NONE, Ordering::Relaxed);
+    (kept != NONE).then_some(kept)
+}
+
+/// Room for one message that is not in use.
+///
+/// # Invariants
+///
+/// The pointer is null, or comes from `Arc::into_raw` and owns that reference.
+pub(crate) struct Spare(AtomicPtr<Message>);
+
+impl Spare {
+    /// Empty.
+    pub(crate) fn new() -> Self {
+        // INVARIANT: Null.
+        Self(AtomicPtr::new(null_mut()))
+    }
+
+    /// Takes the message out.
+    pub(crate) fn take(&self) -> Option<Arc<Message>> {
+        // INVARIANT: Null. SYNC: pairs with the exchange in `put`.
+        let message = self.0.swap(null_mut(), Ordering::Acquire);
+        if message.is_null() {
+            return None;
+        }
+        // SAFETY: By the invariants. The exchange made the reference ours alone.
+        Some(unsafe { Arc::from_raw(message) })
+    }
+
+    /// Takes the message out for writing, or gives back what is still shared.
+    pub(crate) fn draft(&self) -> Option<Result<Draft, u32>> {
+        let message = self.take()?;
+        let kept = message.kept.load(Ordering::Relaxed);
+        Some(match Arc::into_unique_or_drop(message) {
+            Some(unique) => Ok(Draft(unique)),
+            None => Err(kept),
+        })
+    }
+
+    /// Puts a message in, or gives it back when there is one already.
+    pub(crate) fn put(&self, message: Arc<Message>) -> Option<Arc<Message>> {
+        let raw = Arc::into_raw(message).cast_mut();
+        // INVARIANT: The reference is the pointer's now. SYNC: pairs with the exchange in `take`.
+        match self
+            .0
+            .compare_exchange(null_mut(), raw, Ordering::Release, Ordering::Relaxed)
+        {
+            Ok(_) => None,
+            // SAFETY: It was not stored, so the reference is still ours.
+            Err(_) => Some(unsafe { Arc::from_raw(raw) }),
+        }
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}

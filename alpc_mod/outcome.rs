@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How things end for the caller: the one table of outcomes and their errnos.
+#![deny(unsafe_code)]
+
+use crate::{
+    logic::engine::{
+        End,
+        Refusal, //
+    },
+    uapi, //
+};
+use kernel::{
+    error::Error,
+    prelude::*, //
+};
+
+/// Why a call failed, as finely as the ABI tells it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Refused,
+    NotConnected,
+    Disconnected,
+    Closed,
+    Lost,
+    Canceled,
+    AlreadyReceived,
+    TimedOut,
+    TimedOutSent,
+    Interrupted,
+    InterruptedSent,
+    NotFound,
+    NotOwner,
+    StaleTurn,
+    WrongKind,
+    BufferTooSmall,
+    TooLong,
+    QueueFull,
+    Limit,
+    NameInUse,
+    NameNotFound,
+    AccessDenied,
+    ServerMismatch,
+    TooDeep,
+}
+
+impl Outcome {
+    /// The number in the ABI, and the errno that goes with it.
+    fn row(self) -> (u32, Error) {
+        match self {
+            Self::Refused => (uapi::ALPC_OUTCOME_REFUSED, ECONNREFUSED),
+            Self::NotConnected => (uapi::ALPC_OUTCOME_NOT_CONNECTED, ENOTCONN),
+            Self::Disconnected => (uapi::ALPC_OUTCOME_DISCONNECTED, EPIPE),
+            Self::Closed => (uapi::ALPC_OUTCOME_CLOSED, ESHUTDOWN),
+            Self::Lost => (uapi::ALPC_OUTCOME_LOST, ECONNRESET),
+            Self::Canceled => (uapi::ALPC_OUTCOME_CANCELED, ECANCELED),
+            Self::AlreadyReceived => (uapi::ALPC_OUTCOME_ALREADY_RECEIVED, EALREADY),
+            Self::TimedOut => (uapi::ALPC_OUTCOME_TIMED_OUT, ETIMEDOUT),
+            Self::TimedOutSent => (uapi::ALPC_OUTCOME_TIMED_OUT_SENT, ETIMEDOUT),
+            // The signal code turns this into EINTR, or into the same call again.
+            Self::Interrupted => (uapi::ALPC_OUTCOME_INTERRUPTED, ERESTARTSYS),
+            Self::InterruptedSent => (uapi::ALPC_OUTCOME_INTERRUPTED_SENT, ERESTARTSYS),
+            Self::NotFound => (uapi::ALPC_OUTCOME_NOT_FOUND, ENOENT),
+            Self::NotOwner => (uapi::ALPC_OUTCOME_NOT_OWNER, EPERM),
+            Self::StaleTurn => (uapi::ALPC_OUTCOME_STALE_TURN, ESTALE),
+            Self::WrongKind => (uapi::ALPC_OUTCOME_WRONG_KIND, EPROTO),
+            Self::BufferTooSmall => (uapi::ALPC_OUTCOME_BUFFER_TOO_SMALL, ENOBUFS),
+            Self::TooLong => (uapi::ALPC_OUTCOME_TOO_LONG, EMSGSIZE),
+            Self::QueueFull => (uapi::ALPC_OUTCOME_QUEUE_FULL, EAGAIN),
+            Self::Limit => (uapi::ALPC_OUTCOME_LIMIT, EDQUOT),
+            Self::NameInUse => (uapi::ALPC_OUTCOME_NAME_IN_USE, EADDRINUSE),
+            Self::NameNotFound => (uapi::ALPC_OUTCOME_NAME_NOT_FOUND, ENOENT),
+            Self::AccessDenied => (uapi::ALPC_OUTCOME_ACCESS_DENIED, EACCES),
+            Self::ServerMismatch => (uapi::ALPC_OUTCOME_SERVER_MISMATCH, EACCES),
+            Self::TooDeep => (uapi::ALPC_OUTCOME_TOO_DEEP, ELOOP),
+        }
+    }
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy)]
+pub(crate) enum Failure {
+    /// The arguments are wrong, or memory is short: nothing is written back.
+    Plain(Error),
+    /// Something that has an outcome.
+    Told(Outcome),
+    /// The message needs this many bytes of room.
+    TooSmall(u32),
+    /// An outcome with an errno of its own.
+    Special(Outcome, Error),
+}
+
+impl Failure {
+    /// The errno.
+    pub(crate) fn errno(self) -> Error {
+        match self {
+            Self::Plain(error) | Self::Special(_, error) => error,
+            Self::Told(outcome) => outcome.row().1,
+            Self::TooSmall(_) => Outcome::BufferTooSmall.row().1,
+        }
+    }
+
+    /// The number that is written back, if any.
+    pub(crate) fn outcome(self) -> Option<u32> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Told(outcome) | Self::Special(outcome, _) => Some(outcome.row().0),
+            Self::TooSmall(_) => Some(Outcome::BufferTooSmall.row().0),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Plain(error)
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Failure {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        Self::Plain(ENOMEM)
+    }
+}
+
+impl From<Outcome> for Failure {
+    fn from(outcome: Outcome) -> Self {
+        Self::Told(outcome)
+    }
+}
+
+impl From<End> for Outcome {
+    fn from(end: End) -> Self {
+        match end {
+            End::Refused => Self::Refused,
+            End::NotConnected => Self::NotConnected,
+            End::Disconnected => Self::Disconnected,
+            End::Closed => Self::Closed,
+            End::Lost => Self::Lost,
+            End::Canceled => Self::Canceled,
+        }
+    }
+}
+
+impl From<End> for Failure {
+    fn from(end: End) -> Self {
+        Self::Told(end.into())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Told(match refusal {
+            Refusal::Ended(end) => end.into(),
+            Refusal::NotFound => Outcome::NotFound,
+            Refusal::NotOwner => Outcome::NotOwner,
+            Refusal::StaleTurn => Outcome::StaleTurn,
+            Refusal::WrongKind => Outcome::WrongKind,
+            Refusal::TooDeep => Outcome::TooDeep,
+            Refusal::QueueFull => Outcome::QueueFull,
+            Refusal::Limit => Outcome::Limit,
+            Refusal::AlreadyReceived => Outcome::AlreadyReceived,
+            Refusal::TooLong => Outcome::TooLong,
+            // The caller makes the table grow and tries again.
+            Refusal::Grow => return Self::Plain(ENOMEM),
+        })
+    }
+}

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The connection port: an engine under a lock, and what does not change.
+//!
+//! [`Port`] is the object of a connection port's descriptor. A [`ConnectPort`]
+//! gives the right to connect to one and keeps it in memory, but not open.
+#![deny(unsafe_code)]
+
+use crate::{
+    acl::Acl,
+    call,
+    comm::Connection,
+    cred::Identity,
+    device,
+    file::{
+        ObjectFile,
+        PollHead,
+        PollTable, //
+    },
+    logic::engine::{
+        Conn,
+        Delivery,
+        Effects,
+        Engine,
+        Gauges,
+        Host,
+        Peer,
+        Progress,
+        Share,
+        Side,
+        Slot,
+        Source,
+        Table, //
+    },
+    message::{
+        Message,
+        Spare, //
+    },
+    names::{
+        Names,
+        PortName, //
+    },
+    quota::{
+        Charge,
+        Charger, //
+    },
+    table::{
+        Chunks,
+        Growth, //
+    },
+    uapi,
+    wait::{
+        WaitSet,
+        Waker, //
+    }, //
+};
+use kernel::{
+    bindings,
+    new_spinlock,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::{
+        lock::{
+            spinlock::SpinLockBackend,
+            Guard, //
+        },
+        Arc,
+        ArcBorrow,
+        SpinLock, //
+    }, //
+};
+
+/// What the engine runs on here.
+pub(crate) struct Kernel;
+
+impl Host for Kernel {
+    type Body = Arc<Message>;
+    type Peer = Arc<Connection>;
+    type Waiters = WaitSet;
+    type Slots = Chunks<Slot<Self>>;
+    type Conns = Chunks<Conn<Self>>;
+    type Waker = Waker;
+}
+
+impl Peer for Arc<Connection> {
+    fn is_polled(&self, side: Side) -> bool {
+        self.poll(side).is_active()
+    }
+}
+
+/// The engine of a port, locked.
+pub(crate) type Locked<'a> = Guard<'a, Engine<Kernel>, SpinLockBackend>;
+
+/// A connection port.
+#[pin_data]
+pub(crate) struct Port {
+    #[pin]
+    engine: SpinLock<Engine<Kernel>>,
+    #[pin]
+    pub(crate) poll: PollHead,
+    /// The message that replies made through this port use in turn.
+    pub(crate) spare: Spare,
+    pub(crate) name: Option<PortName>,
+    names: Arc<Names<Port>>,
+    pub(crate) acl: Acl,
+    pub(crate) flags: u32,
+    pub(crate) context: u64,
+    pub(crate) share: Share,
+    pub(crate) owner: Identity,
+    /// What the conversations that the server begins are charged to.
+    pub(crate) charger: Arc<Charger>,
+    _charge: Charge,
+}
+
+/// What a port is made with.
+pub(crate) struct Config {
+    pub(crate) name: Option<PortName>,
+    pub(crate) acl: Acl,
+    pub(crate) flags: u32,
+    pub(crate) context: u64,
+    pub(crate) share: Share,
+    pub(crate) max_connections: u32,
+    pub(crate) charger: Arc<Charger>,
+    pub(crate) charge: Charge,
+}
+
+impl Port {
+    /// A port that belongs to the current task, in no table yet.
+    pub(crate) fn new(config: Config, names: Arc<Names<Port>>) -> Result<Arc<Self>> {
+        let engine = Engine::new(
+            Chunks::new(),
+            Chunks::new(),
+            config.flags & uapi::ALPC_PORT_ARRIVAL_ORDER != 0,
+            config.max_connections,
+        );
+        Arc::pin_init(
+            pin_init!(Self {
+                engine <- new_spinlock!(engine, "Port::engine"),
+                poll <- PollHead::new(),
+                spare: Spare::new(),
+                name: config.name,
+                names,
+                acl: config.acl,
+                flags: config.flags,
+                context: config.context,
+                share: config.share,
+                owner: Identity::capture_current(),
+                charger: config.charger,
+                _charge: config.charge,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Locks the state.
+    #[inline]
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        self.engine.lock()
+    }
+
+    /// Whether the port is in LPC mode.
+    pub(crate) fn is_lpc(&self) -> bool {
+        self.flags & uapi::ALPC_PORT_LPC_MODE != 0
+    }
+
+    /// Makes the tables grow that have no free entry.
+    pub(crate) fn grow(&self) -> Result {
+        let mut engine = self.lock();
+        if engine.is_full(Table::Slots) {
+            let len = engine.table_len(Table::Slots);
+            drop(engine);
+            let growth = Growth::new(len)?;
+            engine = self.lock();
+            let len = engine.table_len(Table::Slots);
+            let unused = engine.slots_mut().grow(growth);
+            engine.grown(Table::Slots, len);
+            drop(engine);
+            drop(unused);
+            engine = self.lock();
+        }
+        if engine.is_full(Table::Conns) {
+            let len = engine.table_len(Table::Conns);
+            drop(engine);
+            let growth = Growth::new(len)?;
+            engine = self.lock();
+            let len = engine.table_len(Table::Conns);
+            let unused = engine.conns_mut().grow(growth);
+            engine.grown(Table::Conns, len);
+            drop(engine);
+            drop(unused);
+        }
+        Ok(())
+    }
+
+    /// Wakes and drops what an operation left. No lock may be held.
+    #[inline]
+    pub(crate) fn act(&self, fx: &mut Effects<Kernel>) {
+        if let Some(waker) = fx.wake.take() {
+            waker.wake();
+        }
+        if let Some(waker) = fx.room.take() {
+            waker.wake();
+        }
+        for waker in &mut fx.also {
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        }
+        if core::mem::take(&mut fx.poll_port) && self.poll.is_active() {
+            self.poll.wake(READABLE | bindings::POLLHUP);
+        }
+        if let Some(peer) = fx.poll.take() {
+            peer.wake_pollers();
+        }
+        if let Some(message) = fx.bodies.get_mut(Side::Server).take() {
+            self.recycle(message);
+        }
+        drop(fx.bodies.get_mut(Side::Client).take());
+        drop(fx.peer.take());
+    }
+
+    /// Keeps a message that a reply through this port can use, or drops it.
+    #[inline]
+    pub(crate) fn recycle(&self, message: Arc<Message>) {
+        if message.charge.is_none() {
+            drop(self.spare.put(message));
+        }
+    }
+
+    /// Runs a step of the engine until it says that nothing is left, acting on
+    /// its effects in between.
+    pub(crate) fn run(&self, mut step: impl FnMut(&mut Engine<Kernel>, &mut Effects<Kernel>) -> bool) {
+        loop {
+            let mut fx = Effects::default();
+            let mut engine = self.lock();
+            let more = step(&mut engine, &mut fx);
+            drop(engine);
+            self.act(&mut fx);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Puts a message back that could not be given to its receiver.
+    pub(crate) fn undeliver(&self, delivery: Delivery<Kernel>) {
+        let mut fx = Effects::default();
+        self.lock().undeliver(delivery, &mut fx);
+        self.act(&mut fx);
+    }
+
+    /// Closes the port: its name is free, its connections end, its waits too.
+    pub(crate) fn shut(&self, flush: bool) {
+        if let Some(name) = &self.name {
+            self.names.remove(name, self);
+        }
+        let (mut progress, mut inner) = (Progress::default(), Progress::default());
+        self.run(|engine, fx| engine.close_port(flush, &mut progress, &mut inner, fx));
+    }
+
+    /// The events of a source, as `POLL*`.
+    pub(crate) fn events(&self, source: Source) -> u32 {
+        let engine = self.lock();
+        let (readable, ended) = engine.readiness(source);
+        let writable = match source {
+            Source::Port => false,
+            Source::Side(conn, side) => engine.has_room(conn, side),
+        };
+        drop(engine);
+        let mut events = 0;
+        if readable || ended {
+            events |= READABLE;
+        }
+        if writable {
+            events |= WRITABLE;
+        }
+        if ended {
+            events |= bindings::POLLHUP;
+        }
+        events
+    }
+
+    /// Answers `ALPC_IOC_QUERY_PORT` as far as all roles have it in common.
+    pub(crate) fn describe(&self, source: Source, role: u32) -> uapi::alpc_query_port {
+        let engine = self.lock();
+        let gauges: Gauges = engine.gauges(source);
+        drop(engine);
+        uapi::alpc_query_port {
+            role,
+            flags: self.flags,
+            queued_messages: gauges.messages,
+            queued_bytes: gauges.bytes,
+            connections: gauges.connections,
+            conversations: gauges.conversations,
+            sequence: gauges.sequence,
+            ..Default::default()
+        }
+    }
+
+    /// The lines of `fdinfo` that all roles have.
+    pub(crate) fn print(&self, m: &SeqFile, info: &uapi::alpc_query_port) {
+        let role = match info.role {
+            uapi::ALPC_ROLE_CONNECTION => "connection",
+            uapi::ALPC_ROLE_SERVER => "server",
+            uapi::ALPC_ROLE_CLIENT => "client",
+            _ => "connect",
+        };
+        let state = match info.state {
+            uapi::ALPC_STATE_OPEN => "open",
+            uapi::ALPC_STATE_PENDING => "pending",
+            uapi::ALPC_STATE_REFUSED => "refused",
+            _ => "disconnected",
+        };
+        seq_print!(m, "alpc-role:\t{role}\nalpc-state:\t{state}\n");
+        if let Some(name) = &self.name {
+            seq_print!(m, "alpc-name:\t{}\n", name.as_str());
+        }
+        seq_print!(
+            m,
+            "alpc-flags:\t{:#x}\nalpc-max-message:\t{}\nalpc-share:\t{} messages, {} bytes\n",
+            info.flags,
+            info.max_message_length,
+            info.queue_messages,
+            info.queue_bytes
+        );
+        seq_print!(
+            m,
+            "alpc-queued:\t{} messages, {} bytes\nalpc-connections:\t{}\nalpc-conversations:\t{}\n",
+            info.queued_messages,
+            info.queued_bytes,
+            info.connections,
+            info.conversations
+        );
+        if info.peer_pid != 0 {
+            seq_print!(
+                m,
+                "alpc-peer:\tpid {} uid {} gid {}\n",
+                info.peer_pid,
+                info.peer_uid,
+                info.peer_gid
+            );
+        }
+    }
+
+    /// Answers `ALPC_IOC_QUERY_PORT` on the connection port.
+    pub(crate) fn info(&self) -> uapi::alpc_query_port {
+        uapi::alpc_query_port {
+            state: match self.lock().is_closed() {
+                true => uapi::ALPC_STATE_DISCONNECTED,
+                false => uapi::ALPC_STATE_OPEN,
+            },
+            max_message_length: self.share.max_length,
+            queue_messages: self.share.messages,
+            queue_bytes: self.share.bytes,
+            context: self.context,
+            ..self.describe(Source::Port, uapi::ALPC_ROLE_CONNECTION)
+        }
+    }
+}
+
+/// Something can be received.
+pub(crate) const READABLE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
+/// Something can be sent.
+pub(crate) const WRITABLE: u32 = bindings::POLLOUT | bindings::POLLWRNORM;
+
+impl ObjectFile for Port {
+    const NAME: &'static CStr = c"[alpc-port]";
+
+    fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+        call::port_ioctl(this, nonblock, cmd, arg as u64)
+    }
+
+    fn poll<'file>(&'file self, table: PollTable<'file>) -> u32 {
+        table.register(&self.poll);
+        self.events(Source::Port)
+    }
+
+    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
+        this.print(m, &this.info());
+    }
+
+    fn release(this: Arc<Self>) {
+        this.shut(false);
+        // Nobody can receive what is left: notices, and what was sent one-way.
+        this.run(|engine, fx| engine.drain_port(fx));
+    }
+}
+
+/// The right to connect to a port.
+pub(crate) struct ConnectPort {
+    pub(crate) port: Arc<Port>,
+}
+
+impl ObjectFile for ConnectPort {
+    const NAME: &'static CStr = c"[alpc-connect]";
+
+    fn ioctl(this: ArcBorrow<'_, Self>, _nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+        device::connect_ioctl(&this, cmd, arg as u64)
+    }
+
+    fn poll<'file>(&'file self, _table: PollTable<'file>) -> u32 {
+        bindings::POLLERR
+    }
+
+    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
+        this.port.print(m, &this.info());
+    }
+
+    fn release(_this: Arc<Self>) {}
+}
+
+impl ConnectPort {
+    /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor.
+    pub(crate) fn info(&self) -> uapi::alpc_query_port {
+        let port = self.port.info();
+        uapi::alpc_query_port {
+            role: uapi::ALPC_ROLE_CONNECT,
+            state: port.state,
+            flags: port.flags,
+            max_message_length: port.max_message_length,
+            ..Default::default()
+        }
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads that wait: lists of them, handing them what they wait for, sleeping.
+//!
+//! A waiting thread stands in a [`WaitSet`] with a node on its own stack. Whoever
+//! has something for it takes the node off the list, puts the thing into it, and
+//! keeps a [`Waker`] for when the lock is released. The thread finds the thing in
+//! its node without taking the lock again.
+
+use crate::{
+    ffi,
+    logic::engine::{
+        Hand,
+        Wait,
+        Waiters, //
+    },
+    port::{
+        Kernel,
+        Locked,
+        Port, //
+    },
+    time::Deadline,
+};
+use core::{
+    cell::UnsafeCell,
+    ptr::{
+        null,
+        null_mut, //
+    },
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::aref::ARef,
+    task::Task, //
+};
+
+/// One waiting thread, on its own stack.
+///
+/// # Invariants
+///
+/// - While `linked`, the node is on exactly one list, its frame is inside
+///   [`wait`], and all fields but `done` are accessed under the port's lock only.
+/// - `done` is set once, by whoever has taken the node off its list and filled
+///   `hand`; from then on only the node's thread accesses it.
+struct Node {
+    task: *mut bindings::task_struct,
+    prev: *mut Node,
+    next: *mut Node,
+    capacity: u32,
+    linked: bool,
+    hand: Option<Hand<Kernel>>,
+    // The kernel's own atomics are a call each, which is much for a flag. This
+    // one is written and read with nothing but release and acquire.
+    done: AtomicBool,
+}
+
+/// Threads that wait for one thing.
+///
+/// The receiver that came last is served first, as its cache is the warmest;
+/// senders that wait for room are served in the order in which they came.
+///
+/// # Invariants
+///
+/// `head` and `tail` are the ends of a list of linked nodes, or both null. The
+/// set lives inside the lock that guards the nodes.
+pub(crate) struct WaitSet {
+    head: *mut Node,
+    tail: *mut Node,
+}
+
+// SAFETY: By the invariants of `Node`, the nodes are used under the lock only.
+unsafe impl Send for WaitSet {}
+
+impl Default for WaitSet {
+    fn default() -> Self {
+        // INVARIANT: An empty list.
+        Self {
+            head: null_mut(),
+            tail: null_mut(),
+        }
+    }
+}
+
+impl Drop for WaitSet {
+    fn drop(&mut self) {
+        // A node holds its port's file, and the set dies with the port. Should
+        // that ever be wrong, this stops the machine where a dangling pointer
+        // would let it go on.
+        assert!(self.head.is_null());
+    }
+}
+
+impl WaitSet {
+    /// Adds a node.
+    ///
+    /// # Safety
+    ///
+    /// `node` is valid and not linked, and is taken off before it goes away.
+    unsafe fn add(&mut self, node: *mut Node, last: bool) {
+        // SAFETY: By the contract, and the neighbours are valid by the invariants.
+        unsafe {
+            (*node).linked = true;
+            if last {
+                (*node).prev = self.tail;
+                match self.tail.is_null() {
+                    true => self.head = node,
+                    false => (*self.tail).next = node,
+                }
+                self.tail = node;
+            } else {
+                (*node).next = self.head;
+                match self.head.is_null() {
+                    true => self.tail = node,
+                    false => (*self.head).prev = node,
+                }
+                self.head = node;
+            }
+        }
+    }
+
+    /// Takes a node off.
+    ///
+    /// # Safety
+    ///
+    /// `node` is valid and linked, on this very list.
+    unsafe fn remove(&mut self, node: *mut Node) {
+        // SAFETY: By the contract, and the neighbours are valid by the invariants.
+        unsafe {
+            let (prev, next) = ((*node).prev, (*node).next);
+            match prev.is_null() {
+                true => self.head = next,
+                false => (*prev).next = next,
+            }
+            match next.is_null() {
+                true => self.tail = prev,
+                false => (*next).prev = prev,
+            }
+            (*node).linked = false;
+        }
+    }
+
+    /// The first node with room for `len` bytes, or null.
+    fn find(&self, len: u32) -> *mut Node {
+        let mut node = self.head;
+        // SAFETY: By the invariants, all nodes on the list are valid.
+        while let Some(n) = unsafe { node.as_ref() } {
+            if n.capacity >= len {
+                break;
+            }
+            node = n.next;
+        }
+        node
+    }
+}
+
+impl Waiters<Kernel> for WaitSet {
+    fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    fn fits(&self, len: u32) -> bool {
+        !self.find(len).is_null()
+    }
+
+    fn hand(&mut self, len: u32, hand: Hand<Kernel>) -> Result<Waker, Hand<Kernel>> {
+        let node = self.find(len);
+        if node.is_null() {
+            return Err(hand);
+        }
+        // SAFETY: The node is on this list, hence valid, and ours under the lock. Its task is
+        // alive because it is inside `wait`, which it does not leave before it sees `done` or
+        // has taken the lock. After `done` is set the node is not touched any more.
+        unsafe {
+            self.remove(node);
+            let waker = Waker(ARef::from(&*(*node).task.cast::<Task>()));
+            (*node).hand = Some(hand);
+            (*node).done.store(true, Ordering::Release);
+            Ok(waker)
+        }
+    }
+}
+
+/// A thread that has been handed something and does not know yet.
+pub(crate) struct Waker(ARef<Task>);
+
+impl Waker {
+    /// Wakes it. No lock may be held.
+    pub(crate) fn wake(self) {
+        self.0.wake_up();
+    }
+}
+
+/// Why a wait ended with nothing handed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The time is up.
+    TimedOut,
+    /// A signal is pending.
+    Signal,
+}
+
+/// How a wait ended.
+pub(crate) enum Waited<'a> {
+    /// With what was waited for. No lock is held.
+    Handed(Hand<Kernel>),
+    /// With nothing. The lock is held, so nothing can come any more.
+    Nothing(Gone, Locked<'a>),
+}
+
+/// Waits, in the place where the engine has just said that nothing is there.
+///
+/// `capacity` is how much payload the caller has room for. `unlocked` runs once
+/// the lock is released, before sleeping.
+pub(crate) fn wait<'a>(
+    port: &'a Port,
+    mut engine: Locked<'a>,
+    at: Wait,
+    capacity: u32,
+    deadline: Deadline,
+    unlocked: impl FnOnce(),
+) -> Waited<'a> {
+    let cell = UnsafeCell::new(Node {
+        // SAFETY: There is always a current task.
+        task: unsafe { bindings::get_current() },
+        prev: null_mut(),
+        next: null_mut(),
+        capacity,
+        linked: false,
+        hand: None,
+        done: AtomicBool::new(false),
+    });
+    let node = cell.get();
+    if let Some(set) = engine.waiters(at) {
+        // SAFETY: The node is new, and this function does not return while it is linked.
+        unsafe { set.add(node, matches!(at, Wait::Room { .. })) };
+    }
+    drop(engine);
+    unlocked();
+    // SAFETY: `done` may be read at any time.
+    let done = unsafe { &(*node).done };
+    let gone = match deadline {
+        Deadline::Now if done.load(Ordering::Acquire) => None,
+        Deadline::Now => Some(Gone::TimedOut),
+        Deadline::Never => sleep(done, null(), 0),
+        Deadline::At { time, clock } => sleep(done, &time, clock),
+    };
+    if let Some(gone) = gone {
+        let mut engine = port.lock();
+        // SAFETY: Under the lock all fields may be accessed.
+        if unsafe { (*node).linked } {
+            match engine.waiters(at) {
+                // SAFETY: It is linked to where it was added: sets don't move, and an entry of
+                // the engine is not reused while somebody waits there.
+                Some(set) => unsafe { set.remove(node) },
+                None => panic!("a wait set has gone while a thread stood in it"),
+            }
+            return Waited::Nothing(gone, engine);
+        }
+        // SAFETY: As above.
+        if unsafe { (*node).hand.is_none() } {
+            return Waited::Nothing(gone, engine);
+        }
+    }
+    // SAFETY: Whoever took the node off has set `done` under the lock or before this thread saw it.
+    match unsafe { (*node).hand.take() } {
+        Some(hand) => Waited::Handed(hand),
+        None => Waited::Nothing(Gone::Signal, port.lock()),
+    }
+}
+
+/// Sleeps until `done`, a signal or the deadline.
+fn sleep(done: &AtomicBool, deadline: *const i64, clock: i32) -> Option<Gone> {
+    // SAFETY: Both pointers are valid, the second may be null.
+    match unsafe { ffi::alpc_shim_sleep(done.as_ptr(), deadline, clock) } {
+        0 => None,
+        e if e == -(bindings::ETIME as i32) => Some(Gone::TimedOut),
+        _ => Some(Gone::Signal),
+    }
+}
+
+/// Whether the current thread is being killed.
+pub(crate) fn is_dying() -> bool {
+    // SAFETY: There are no requirements.
+    unsafe { ffi::alpc_shim_fatal_signal_pending() }
+}
