@@ -46,7 +46,7 @@ if ! find_tree; then
 	host_apt_options | sed 's/^\([^=]*\)=\(.*\)$/\1 "\2";/' >"$tmp/apt/host.conf"
 
 	say "looking for Linux $KSERIES ($FLAVOUR) in $SUITE-backports"
-	with_progress "$CACHE/kernel-list.log" 30 in_root -b "$tmp:/kernel" /repo/qemu/kdir-inside.sh list
+	with_progress "$CACHE/kernel-list.log" 18 in_root -b "$tmp:/kernel" /repo/qemu/kdir-inside.sh list
 	built=
 	while read -r release version source; do
 		case $release in
@@ -59,7 +59,7 @@ if ! find_tree; then
 			break
 		fi
 		say "fetching linux $version: source, headers, image (170 MiB)"
-		with_progress "$CACHE/kernel-fetch.log" 20 in_root -b "$tmp:/kernel" \
+		with_progress "$CACHE/kernel-fetch.log" 7 in_root -b "$tmp:/kernel" \
 			/repo/qemu/kdir-inside.sh fetch "$release" "$version" "$source"
 		say "preparing the tree of $release (some 2 minutes on 2 cores)"
 		if (with_progress "$CACHE/kernel-$release.log" 230 in_root -b "$tmp:/kernel" \

@@ -20,6 +20,9 @@ ROOT_PACKAGES="gcc gcc-14 g++ libc6-dev make flex bison bc libelf-dev libssl-dev
 	cpio xz-utils rsync python3 rustc cargo rust-src rust-clippy rustfmt bindgen clang
 	lld llvm libclang-dev pahole qemu-system-x86 zstd busybox-static ca-certificates"
 
+# How long the log of making it is, for the progress bar.
+ROOT_LOG_LINES=1900
+
 # sudo keeps the caller's HOME on some systems. Root's caches must not land in
 # a home that is not root's: nothing of the caller may end up owned by root.
 if [ "$(id -u)" = 0 ] && [ -z "${ALPC_CACHE:-}" ]; then

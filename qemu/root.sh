@@ -21,7 +21,7 @@ check_userns
 need_disk "$CACHE" 6000 "the Debian root with the kernel tree"
 
 mirror=$(find_mirror)
-say "making a Debian $SUITE root (2.5 GiB) from ${mirror:-the default mirror}"
+say "making a Debian $SUITE root (2 GiB, 400 MiB to download) from ${mirror:-the default mirror}"
 
 args=(--verbose --mode=root --variant=apt --components=main)
 args+=(--include="$(echo $ROOT_PACKAGES | tr ' ' ,)")
@@ -45,7 +45,7 @@ fi
 
 tmp=$root.tmp
 as_root rm -rf "$tmp"
-with_progress "$CACHE/root.log" 2600 as_root mmdebstrap "${args[@]}" "$SUITE" "$tmp" ${sources[@]+"${sources[@]}"}
+with_progress "$CACHE/root.log" "$ROOT_LOG_LINES" as_root mmdebstrap "${args[@]}" "$SUITE" "$tmp" ${sources[@]+"${sources[@]}"}
 mv -T "$tmp" "$root"
 say "the root is at $root"
 echo "$root"
