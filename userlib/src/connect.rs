@@ -117,7 +117,8 @@ impl<'a> ConnectBuilder<'a> {
     }
 
     /// Sets how much the client port may have queued, in messages and bytes; 0
-    /// is the port's own.
+    /// is the port's own, which is also the most. It must hold one message of
+    /// the largest size.
     pub fn queue(mut self, messages: u32, bytes: u32) -> Self {
         self.raw.queue_messages = messages;
         self.raw.queue_bytes = bytes;
@@ -163,9 +164,10 @@ impl<'a> ConnectBuilder<'a> {
     /// Begins to connect. The answer arrives in the client port's queue, as
     /// [`Received::Accepted`](crate::Received::Accepted) or
     /// [`Received::Refused`](crate::Received::Refused); until then nothing can be
-    /// sent.
+    /// sent. Never waits, so [`options`](ConnectBuilder::options) don't matter.
     pub fn start(self) -> Result<Client> {
-        self.run(Some(&mut []), sys::ALPC_CONNECT_ASYNC)
+        self.options(Options::new())
+            .run(Some(&mut []), sys::ALPC_CONNECT_ASYNC)
             .map(|connected| connected.client)
     }
 

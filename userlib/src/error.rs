@@ -115,7 +115,8 @@ impl Error {
         )
     }
 
-    /// Whether the time was up, be it with something sent or without.
+    /// Whether the time was up, be it with something sent or without. On a
+    /// descriptor with `O_NONBLOCK` that is at once, with errno `EAGAIN`.
     pub fn is_timeout(&self) -> bool {
         matches!(self.outcome, Outcome::TimedOut | Outcome::TimedOutSent)
     }
@@ -145,13 +146,14 @@ fn advice(operation: &str, errno: i32) -> &'static str {
         libc::E2BIG => "this kernel is older than the crate",
         libc::EMFILE | libc::ENFILE => "too many open descriptors: close some, or raise the limit",
         libc::ENOMEM => "no memory within the control group's limit: try again with less",
-        libc::EPERM => "not allowed: names under system/ and user/ are reserved",
         _ => "the system call failed",
     }
 }
 
 /// The operation in errors of opening the device.
 pub(crate) const OPEN: &str = "open /dev/alpc";
+/// The operation in errors of making a port.
+pub(crate) const CREATE: &str = "create port";
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,6 +162,9 @@ impl fmt::Display for Error {
         match self.outcome {
             Outcome::Ok => f.write_str(advice(self.operation, self.errno))?,
             Outcome::BufferTooSmall => write!(f, "{} ({} bytes)", self.outcome, self.length)?,
+            Outcome::AccessDenied if self.operation == CREATE => {
+                f.write_str("names under system/ and user/ are reserved: choose another")?;
+            }
             outcome => write!(f, "{outcome}")?,
         }
         write!(f, " [{os}]")

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::acl::Acl;
 use crate::connect::Connector;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, CREATE};
 use crate::message::Request;
 use crate::port::{port_traits, Port};
 use crate::query::Device;
@@ -81,7 +81,8 @@ impl<'a> PortBuilder<'a> {
     }
 
     /// Sets how much a connection may have queued in one direction, in messages
-    /// and bytes; 0 is the default, which is also the most.
+    /// and bytes; 0 is the default, which is also the most. It must hold one
+    /// message of the largest size.
     pub fn queue(mut self, messages: u32, bytes: u32) -> Self {
         self.raw.queue_messages = messages;
         self.raw.queue_bytes = bytes;
@@ -115,7 +116,8 @@ impl<'a> PortBuilder<'a> {
     ///
     /// [`Outcome::NameInUse`](crate::Outcome::NameInUse) and
     /// [`Outcome::Limit`](crate::Outcome::Limit) above all. Names under
-    /// `system/` and `user/` are reserved.
+    /// `system/` and `user/` are reserved:
+    /// [`Outcome::AccessDenied`](crate::Outcome::AccessDenied).
     pub fn create(self) -> Result<Server> {
         let opened;
         let device = match self.device {
@@ -129,7 +131,7 @@ impl<'a> PortBuilder<'a> {
         let mut argument = sys::CreatePort::new(self.raw, name, self.acl.map(Acl::entries));
         match argument.call(device) {
             Ok(fd) => Ok(Server(fd.into())),
-            Err(error) => Err(Error::new("create port", &error, argument.raw().outcome)),
+            Err(error) => Err(Error::new(CREATE, &error, argument.raw().outcome)),
         }
     }
 }

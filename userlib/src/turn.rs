@@ -143,12 +143,19 @@ impl<'p> Turn<'p> {
         self.id()
     }
 
-    /// Replies and ends the conversation. One ioctl.
+    /// Replies and ends the conversation. One ioctl, which never waits.
+    ///
+    /// # Errors
+    ///
+    /// The turn comes back with the error if nothing was sent and it can still
+    /// be used: after [`Outcome::TooLong`] a shorter reply may do, after
+    /// [`Outcome::QueueFull`] the requester must receive something first.
     pub fn reply(self, data: &[u8]) -> Result<(), TurnError<Self>> {
         self.reply_with(data, Options::new())
     }
 
-    /// The same, with options.
+    /// The same, with options: a message context is of use here, a timeout
+    /// isn't.
     pub fn reply_with(
         self,
         data: &[u8],

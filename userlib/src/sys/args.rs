@@ -123,24 +123,20 @@ impl<'a> Connect<'a> {
         // SAFETY: By the type's invariants all pointers are borrowed for
         // longer than this call.
         let result = unsafe { super::connect(fd, &mut self.raw) };
-        let before = self.pending.take();
-        let kept = before.as_ref().map(AsRawFd::as_raw_fd);
         match result {
             Ok(client) => {
                 self.raw.fd = -1;
-                if kept == Some(client.as_raw_fd()) {
+                let pending = self.pending.take();
+                if pending.as_ref().map(AsRawFd::as_raw_fd) == Some(client.as_raw_fd()) {
                     // One descriptor, two owners: this one lets go.
-                    std::mem::forget(before);
+                    std::mem::forget(pending);
                 }
                 Ok(client)
             }
             Err(error) => {
-                if self.raw.flags & ALPC_CONNECT_SENT != 0 && self.raw.fd >= 0 {
-                    let fd = self.raw.fd;
-                    self.pending = before.or_else(|| Some(super::made(fd)));
-                } else {
-                    // A pending port that the kernel took back is closed.
-                    std::mem::forget(before);
+                let sent = self.raw.flags & ALPC_CONNECT_SENT != 0;
+                if sent && self.pending.is_none() && self.raw.fd >= 0 {
+                    self.pending = Some(super::made(self.raw.fd));
                 }
                 Err(error)
             }
