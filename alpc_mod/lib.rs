@@ -1,6 +1,123 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! ALPC for Linux: asynchronous local procedure call ports.
+//!
+//! # Overview
+//!
+//! A server makes a *connection port*, clients *connect* to it, and each accepted
+//! connection has two *communication ports*, one for each side. A message begins a
+//! *conversation*, which goes back and forth between the two sides until one ends
+//! it. The server receives what all clients send, and every notice, on the
+//! connection port; a server communication port is for what the server begins.
+//!
+//! ```text
+//!   descriptor          descriptor              descriptor         descriptor
+//!       │                   │                       │                  │
+//!       ▼                   ▼                       ▼                  ▼
+//!  ConnectPort ────────►  Port  ◄── Connection ◄─ CommPort          CommPort
+//!                          │            ▲  ▲      (Client)          (Server)
+//!                          │            │  └───────────────────────────┘
+//!                          ▼            │
+//!                   Engine: slots    conns
+//!                  (conversations)  (connections)
+//! ```
+//!
+//! Everything that changes is in one [`Engine`](logic::engine::Engine) per
+//! connection port, under one spinlock: the connections, their conversations, who
+//! waits for what. So every race of a reply with a cancel, a timeout, a signal and
+//! the end of a connection has an order, and the order decides. The engine is pure:
+//! it neither allocates nor sleeps, wakes or drops, and is tested on the host. It
+//! leaves what must be done without the lock in an `Effects`, on the caller's stack.
+//!
+//! A conversation is a *slot* of the engine's table. Its id is the slot's index and
+//! a generation that grows with every conversation, and names nothing but together
+//! with the connection and the turn. A [`Message`](message::Message) is payload and
+//! sender; it does not change while the engine or a reader has it.
+//!
+//! A thread that waits stands in a [`WaitSet`](wait::WaitSet) with a node on its own
+//! stack. Whoever has something for it moves that into the node under the lock, and
+//! wakes it later: a message passes from hand to hand without a queue, and the woken
+//! thread need not take the lock.
+//!
+//! # Locking
+//!
+//! | order | lock | kind, and why |
+//! | --- | --- | --- |
+//! | 1 | `Names::table` | mutex: memory is allocated under it, once per port |
+//! | 1 | `Accounts::table` | mutex: the same, once per port and connection |
+//! | 2 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
+//! | 3 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
+//!
+//! No two locks are ever held together: each row is taken with none of the others
+//! held, and the order says only what would be allowed. Under `Port::engine` nothing
+//! is allocated, copied from or to user space, dropped or woken. References to
+//! messages and connections are counted there (up only), and a waking thread's task
+//! is referenced. No lock is taken in interrupt context.
+//!
+//! # Field protection
+//!
+//! | what | by |
+//! | --- | --- |
+//! | `Engine`, all of it: slots, connections, queues, wait sets | `Port::engine` |
+//! | `wait::Node`, but `done` | `Port::engine` until `done` is set, its thread from then on |
+//! | `wait::Node::done` | set once, release; read by its thread, acquire |
+//! | `Message`, but `kept` | written by its only owner, constant once sent |
+//! | `Message::kept` | whoever has taken the message out of its `Spare` |
+//! | `Spare` | its one pointer is exchanged whole |
+//! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
+//! | `Connection::server` | set once, before the client can learn that it is accepted |
+//! | `Port`, `Connection`, `CommPort`, else | constant |
+//! | counters of `quota` | atomic, checked before they change |
+//!
+//! # States
+//!
+//! A connection ([`Phase`](logic::engine::Phase)):
+//!
+//! ```text
+//!            connect               accept                 either side ends it
+//!   Free ──────────────► Pending ──────────────► Open ─────────────────────► Ended
+//!     ▲                     │ refuse, or the port closes                       │
+//!     │                     ├─────────────────────────────► Refused            │
+//!     │                     │ the client leaves                │               │
+//!     │                     └──────────────────────────────────┼──► Ended      │
+//!     └────────── no descriptor, no slot, no notice left ──────┴───────────────┘
+//! ```
+//!
+//! A conversation: see [`logic::engine`]. At most one thread waits for a
+//! conversation, on the side that has not the turn. Whatever ends a conversation
+//! hands that thread the reason, and leaves a notice to a side that knows of the
+//! conversation and does not wait. A notice uses the conversation's own slot, the
+//! closing notice a flag of the connection: neither can fail for want of memory.
+//!
+//! # What keeps what
+//!
+//! * A file keeps its object, and the module. A request holds the file, so a wait
+//!   goes on when its descriptor is closed, and no object goes while it is used.
+//! * A `CommPort` keeps its `Connection`, a `Connection` its `Port`. The engine keeps
+//!   the `Connection` of each entry until the entry is free. That circle is opened by
+//!   the release of the two files, which every path below ends in.
+//! * The table of names keeps a named port until the port is shut.
+//!
+//! # Removal
+//!
+//! * A. *Conversation*: by its final reply, release, cancel, timeout or the end of
+//!   its connection, under the lock. The slot is free, or idle in the hands of the
+//!   thread that takes the last message out, which frees it or keeps it for the next
+//!   message of its side.
+//! * B. *Connection*: `disconnect` sets the phase under the lock, so that nothing is
+//!   added behind it, and then ends waits and conversations a step at a time, acting
+//!   between the steps with no lock held. Two that do this at the same time do no
+//!   harm. A communication port's release does the same, gives its kept slot back,
+//!   and drops what only it could receive. The entry is freed when neither a
+//!   descriptor, a slot nor a notice is left.
+//! * C. *Port*: release, or a disconnect on it, takes the name away, closes the
+//!   engine, and does B for each connection, for the server. Release then drops what
+//!   only it could receive. Who has found the name before is refused by the engine.
+//! * D. *Thread*: a waiting thread that gives up takes the lock. Either its node is
+//!   still linked, and it unlinks it: nothing was given to it. Or it has been handed
+//!   something, and takes that: nothing is lost. A dying receiver puts its message
+//!   back for others; a requester that times out or dies cancels.
+
 #![crate_name = "alpc"]
 
 mod acl;
