@@ -298,7 +298,9 @@ struct alpc_create_port {
  *	ends the wait.
  * @flags: ALPC_CONNECT_* and ALPC_TIMEOUT_*.
  * @outcome: Out: ALPC_OUTCOME_*.
- * @fd: In/out with ALPC_CONNECT_SENT; else -1 or 0 in, untouched.
+ * @fd: Without ALPC_CONNECT_SENT ignored, and untouched unless a signal ends
+ *	the wait: then out, the pending client port. With it in. The descriptor
+ *	is the caller's, and stays open whatever the outcome.
  * @recv_length: Out: bytes of the answer, or bytes needed.
  * @server_pid: Out: process that accepted, in the caller's namespace, or 0.
  * @server_uid: Out: its effective user id, in the caller's namespace.
