@@ -6,23 +6,30 @@
 
 use crate::accel::Accel;
 use crate::options::Options;
+use crate::scan;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{mpsc, Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// QEMU's exit status when init writes its verdict to the exit device.
 pub const EXIT_SUCCESS: i32 = 33;
 
+/// What a stuck guest is given to print its stacks.
+const GRACE: Duration = Duration::from_secs(20);
+
+type Listener = thread::JoinHandle<String>;
+
 /// All that one boot left behind.
 pub struct Outcome {
     /// The exit status of QEMU; none if it was killed.
     pub status: Option<i32>,
-    pub timed_out: bool,
+    /// Why the guest had to be killed, if it had to be.
+    pub killed: Option<&'static str>,
     pub kernel: String,
     pub guest: String,
 }
@@ -54,42 +61,78 @@ fn cpu_model(options: &Options, accel: Accel) -> &'static str {
     }
 }
 
-/// Copies `from` to `log` and, if wanted, to standard output, as it comes.
-fn listen(
-    mut from: impl Read + Send + 'static,
-    log: &Path,
-    show: bool,
-) -> Result<thread::JoinHandle<String>, String> {
+/// Copies what the guest says to `log` and to standard output, as it comes.
+fn listen(mut from: impl Read + Send + 'static, log: &Path) -> Result<Listener, String> {
     let mut file = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
     Ok(thread::spawn(move || {
         let mut all = Vec::new();
         let mut buffer = [0; 4096];
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             let _ = file.write_all(&buffer[..n]);
-            if show {
-                let mut stdout = std::io::stdout().lock();
-                let _ = stdout.write_all(&buffer[..n]);
-                let _ = stdout.flush();
-            }
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(&buffer[..n]);
+            let _ = stdout.flush();
             all.extend_from_slice(&buffer[..n]);
         }
         String::from_utf8_lossy(&all).into_owned()
     }))
 }
 
-/// Waits for `child`, and kills it after `timeout`.
-fn wait(child: &mut Child, timeout: Duration) -> (Option<i32>, bool) {
-    let deadline = Instant::now() + timeout;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return (status.code(), false),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return (None, true);
+/// The same for the kernel, by lines: shows all of them, or those that speak of
+/// trouble, and notes when the kernel first said that it is stuck.
+fn listen_to_kernel(
+    from: impl Read + Send + 'static,
+    log: &Path,
+    all: bool,
+    stuck: Arc<OnceLock<Instant>>,
+) -> Result<Listener, String> {
+    let mut file = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
+    let mut from = BufReader::new(from);
+    Ok(thread::spawn(move || {
+        let mut text = String::new();
+        let mut line = Vec::new();
+        while let Ok(1..) = from.read_until(b'\n', &mut line) {
+            let _ = file.write_all(&line);
+            let words = String::from_utf8_lossy(&line);
+            if all || scan::is_bad(&words) {
+                print!("{words}");
             }
+            if scan::is_stuck(&words) {
+                stuck.get_or_init(Instant::now);
+            }
+            text += &words;
+            line.clear();
         }
+        text
+    }))
+}
+
+/// Waits for `child`, and kills it after `timeout`, or a while after its kernel
+/// got stuck: such a guest seldom comes to an end of its own.
+fn wait(
+    child: &mut Child,
+    timeout: Duration,
+    stuck: &OnceLock<Instant>,
+) -> (Option<i32>, Option<&'static str>) {
+    let start = Instant::now();
+    loop {
+        let why = if start.elapsed() > timeout {
+            "took too long"
+        } else if stuck.get().is_some_and(|since| since.elapsed() > GRACE) {
+            "got stuck"
+        } else {
+            match child.try_wait() {
+                Ok(Some(status)) => return (status.code(), None),
+                Ok(None) => {
+                    thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+                Err(_) => "was lost",
+            }
+        };
+        let _ = child.kill();
+        let _ = child.wait();
+        return (None, Some(why));
     }
 }
 
@@ -128,14 +171,16 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
     let mut child = command.spawn().map_err(|e| format!("qemu/qemu.sh: {e}"))?;
     let stdout = child.stdout.take().ok_or("no output")?;
     let stderr = child.stderr.take().ok_or("no output")?;
-    let guest = listen(stdout, &dir.join("guest.log"), true)?;
-    let kernel = listen(stderr, &dir.join("kernel.log"), options.mode == "test")?;
-    let (status, timed_out) = wait(&mut child, options.timeout);
+    let stuck = Arc::new(OnceLock::new());
+    let log = dir.join("kernel.log");
+    let guest = listen(stdout, &dir.join("guest.log"))?;
+    let kernel = listen_to_kernel(stderr, &log, options.mode == "test", stuck.clone())?;
+    let (status, killed) = wait(&mut child, options.timeout, &stuck);
     let guest = guest.join().map_err(|_| "a reader died")?;
     let kernel = kernel.join().map_err(|_| "a reader died")?;
     Ok(Outcome {
         status,
-        timed_out,
+        killed,
         kernel,
         guest,
     })
@@ -146,12 +191,13 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
 fn interactive(mut command: Command, dir: &Path) -> Result<Outcome, String> {
     let mut child = command.spawn().map_err(|e| format!("qemu/qemu.sh: {e}"))?;
     let stderr = child.stderr.take().ok_or("no output")?;
-    let kernel = listen(stderr, &dir.join("kernel.log"), false)?;
+    let stuck = Arc::new(OnceLock::new());
+    let kernel = listen_to_kernel(stderr, &dir.join("kernel.log"), false, stuck)?;
     let status = child.wait().map_err(|e| format!("qemu: {e}"))?.code();
     let kernel = kernel.join().map_err(|_| "a reader died")?;
     Ok(Outcome {
         status,
-        timed_out: false,
+        killed: None,
         kernel,
         guest: "init: success\n".into(),
     })
@@ -183,6 +229,6 @@ pub fn kvm_boots(limit: Duration) -> bool {
         let _ = stdout.read_to_end(&mut log);
         let _ = sender.send(String::from_utf8_lossy(&log).contains("Unable to mount root fs"));
     });
-    let (_, timed_out) = wait(&mut child, limit);
-    !timed_out && receiver.recv().unwrap_or(false)
+    let (_, killed) = wait(&mut child, limit, &OnceLock::new());
+    killed.is_none() && receiver.recv().unwrap_or(false)
 }

@@ -78,6 +78,19 @@ pub fn is_bad(line: &str) -> bool {
         && BAD.iter().any(|parts| has(line, parts))
 }
 
+/// What the kernel says when a processor no longer gets anywhere.
+const STUCK: &[&[&str]] = &[
+    &["soft lockup"],
+    &["hard LOCKUP"],
+    &["rcu:", "stall"],
+    &["INFO: task"],
+];
+
+/// Whether one line of the kernel's console says that it is stuck.
+pub fn is_stuck(line: &str) -> bool {
+    is_bad(line) && STUCK.iter().any(|parts| has(line, parts))
+}
+
 /// The bad lines of a log.
 pub fn bad_lines(log: &str) -> Vec<&str> {
     log.lines().filter(|line| is_bad(line)).collect()
@@ -136,6 +149,18 @@ mod tests {
         ] {
             assert!(!is_bad(line), "{line}");
         }
+    }
+
+    #[test]
+    fn stuck_is_worse_than_bad() {
+        assert!(is_stuck(
+            "[ 24.2] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"
+        ));
+        assert!(is_stuck(
+            "[ 24.2] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"
+        ));
+        assert!(!is_stuck("[ 24.2] BUG: KFENCE: use-after-free read in x"));
+        assert!(!is_stuck("[ 24.2] rcu: Hierarchical RCU implementation."));
     }
 
     #[test]

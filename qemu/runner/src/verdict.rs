@@ -56,10 +56,10 @@ pub fn judge(options: &Options, outcome: &Outcome) -> Verdict {
         .filter(|l| *l == "init: success" || *l == "init: failure")
         .collect();
     let before = verdict.problems.len();
-    if outcome.timed_out {
+    if let Some(why) = outcome.killed {
         verdict
             .problems
-            .push(format!("no end after {:?}; killed", options.timeout));
+            .push(format!("the guest {why}, and was killed"));
     } else if last.is_empty() {
         verdict.problems.push(format!(
             "the guest ended without a verdict (QEMU: {:?})",
@@ -93,19 +93,16 @@ pub fn judge(options: &Options, outcome: &Outcome) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn options() -> Options {
         let args = "boot --name n --mode test".split(' ').map(String::from);
-        let mut options = Options::parse(args).expect("a valid command line");
-        options.timeout = Duration::from_secs(1);
-        options
+        Options::parse(args).expect("a valid command line")
     }
 
     fn outcome(guest: &str) -> Outcome {
         Outcome {
             status: Some(EXIT_SUCCESS),
-            timed_out: false,
+            killed: None,
             kernel: String::new(),
             guest: guest.into(),
         }
@@ -143,7 +140,7 @@ mod tests {
         let mut bad_log = outcome(GOOD);
         bad_log.kernel = "[    1.0] BUG: bad\n".into();
         let mut timed_out = outcome(GOOD);
-        timed_out.timed_out = true;
+        timed_out.killed = Some("took too long");
         let cut = outcome("init: a\ntest result: ok. 3 passed; 0 failed\n");
         let nothing = outcome("init: success\n");
         let twice = outcome(&format!("{GOOD}init: success\n"));
