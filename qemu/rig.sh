@@ -8,6 +8,7 @@ cd "$REPO"
 mkdir -p target/qemu
 
 PASSED=0 FAILED=0
+TESTS=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
 
 # Root's work in another user's tree becomes that user's.
 give_back() {
@@ -42,33 +43,35 @@ quietly() {
 	}
 }
 
+# These return their failure themselves: `set -e` is off where a result counts.
 build_module() {
 	say "building alpc.ko for $FLAVOUR"
 	(
 		flock 8
 		quietly "kbuild-$FLAVOUR" "$QEMU_DIR/kbuild.sh"
-	) 8>"target/kbuild-$FLAVOUR.lock" || die "alpc.ko does not build"
-	MODULE=target/kbuild/$FLAVOUR/alpc_mod/alpc.ko
-	# The debug information is most of the file, and of no use in a guest.
-	in_root strip -g -o "/repo/target/qemu/alpc.ko.$$" "/repo/$MODULE"
+	) 8>"target/kbuild-$FLAVOUR.lock" || return 1
 	MODULE=target/qemu/alpc-$FLAVOUR.ko
-	mv "target/qemu/alpc.ko.$$" "$MODULE"
+	# The debug information is most of the file, and of no use in a guest.
+	in_root strip -g -o "/repo/$MODULE.$$" "/repo/target/kbuild/$FLAVOUR/alpc_mod/alpc.ko" &&
+		mv "$MODULE.$$" "$MODULE"
 }
 
 # guest_build NAME ARGUMENT... - cargo for the guest, its messages in NAME.json
 guest_build() {
-	local name=$1
+	local messages=target/qemu/$1.json
 	shift
-	qemu/cargo.sh guest "$@" --message-format=json-render-diagnostics >"target/qemu/$name.json.$$"
-	mv "target/qemu/$name.json.$$" "target/qemu/$name.json"
+	qemu/cargo.sh guest "$@" --message-format=json-render-diagnostics >"$messages.$$" &&
+		mv "$messages.$$" "$messages"
 }
 
 build_guest() {
 	say "building the guest's programs"
 	# The runner is static as well: the root's cargo makes programs that need
 	# a newer C library than this machine may have.
-	qemu/cargo.sh guest build -q -p alpc-vm-init -p alpc-vm
-	[ ! -d userlib/examples ] || guest_build examples build -p alpc --examples
+	qemu/cargo.sh guest build -q -p alpc-vm-init -p alpc-vm || return 1
+	if [ -d userlib/examples ]; then
+		guest_build examples build -p alpc --examples || return 1
+	fi
 	case $1 in
 	tests) guest_build tests test -p alpc-tests --no-run ;;
 	demo) guest_build tools build -p alpc-tests --bin alpc-demo ;;
@@ -159,9 +162,11 @@ target_check() {
 	prepare
 	gates spdx unsafe fmt
 	host_tests
-	build_module
-	build_guest tests
-	tier vm-check --cpus 2 --tests target/qemu/tests.json --bins target/qemu/tests.json
+	if build_module && build_guest tests; then
+		tier vm-check --cpus 2 "${TESTS[@]}"
+	else
+		FAILED=$((FAILED + 1))
+	fi
 	verdict
 }
 
@@ -169,13 +174,14 @@ target_test() {
 	prepare
 	gates
 	host_tests
-	build_module
-	build_guest tests
-	local tests=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
-	tier vm-1 --cpus 1 "${tests[@]}"
-	tier vm-2 --cpus 2 "${tests[@]}"
-	tier hardened --cpus 2 --hardened "${tests[@]}"
-	portable
+	if build_module && build_guest tests; then
+		tier vm-1 --cpus 1 "${TESTS[@]}"
+		tier vm-2 --cpus 2 "${TESTS[@]}"
+		tier hardened --cpus 2 --hardened "${TESTS[@]}"
+		portable
+	else
+		FAILED=$((FAILED + 1))
+	fi
 	cat target/qemu/versions.txt
 	verdict
 }
@@ -201,7 +207,7 @@ target_vm_test() {
 	prepare
 	build_module
 	build_guest tests
-	local args=(--cpus "${CPUS:-2}" --tests target/qemu/tests.json --bins target/qemu/tests.json)
+	local args=(--cpus "${CPUS:-2}" "${TESTS[@]}")
 	[ -z "${T:-}" ] || args+=(--only "$T")
 	[ -z "${HARDENED:-}" ] || args+=(--hardened)
 	tier vm-test "${args[@]}"
@@ -221,7 +227,7 @@ target_shell() {
 	build_module
 	build_guest tests
 	qemu/cargo.sh guest build -q -p alpc-tests --bins
-	local args=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
+	local args=("${TESTS[@]}")
 	[ ! -e target/qemu/examples.json ] || args+=(--bins target/qemu/examples.json)
 	say "booting the guest; the kernel's log goes to target/qemu/shell/kernel.log"
 	vm shell shell --interactive --cpus "${CPUS:-2}" "${args[@]}"
