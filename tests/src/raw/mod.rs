@@ -30,7 +30,10 @@ pub struct Failure {
 impl std::fmt::Debug for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let error = std::io::Error::from_raw_os_error(self.errno);
-        write!(f, "{error}, outcome {:#x}", self.outcome)
+        match fail::ALL.iter().position(|known| known == self) {
+            Some(index) => write!(f, "{} ({error})", fail::NAMES[index]),
+            None => write!(f, "{error}, outcome {:#x}", self.outcome),
+        }
     }
 }
 
@@ -47,6 +50,8 @@ pub mod fail {
             };)*
             /// All of them.
             pub const ALL: &[Failure] = &[$($name),*];
+            /// Their names, in the same order.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
         };
     }
 

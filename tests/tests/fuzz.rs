@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Random calls with random arguments, from a seed that is printed. Whatever
+//! they are, the kernel answers, and at the end nothing is left. Each ioctl
+//! must have succeeded often enough for its failures to mean something.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use alpc_tests::raw::*;
+use alpc_tests::rng::{seed, Rng};
+use alpc_tests::*;
+
+const NAMES: [&str; 3] = ["fuzz/a", "fuzz/b", "fuzz/c"];
+/// Descriptors kept at most: enough for every kind to be there.
+const POOL: usize = 48;
+
+/// What all threads play with.
+#[derive(Default)]
+struct World {
+    ports: Mutex<Vec<Arc<Port>>>,
+    /// Received headers, to be answered rightly, late or by the wrong port.
+    headers: Mutex<Vec<(u64, u32)>>,
+    /// Successes and failures of each ioctl.
+    results: Mutex<BTreeMap<&'static str, (u64, u64)>>,
+}
+
+struct Player<'a> {
+    world: &'a World,
+    rng: Rng,
+    device: Arc<Port>,
+    memory: Vec<u8>,
+}
+
+impl Player<'_> {
+    fn keep(&mut self, fd: i32) {
+        use std::os::fd::FromRawFd;
+        // SAFETY: An ioctl just returned it.
+        let port = Arc::new(Port::from(unsafe { OwnedFd::from_raw_fd(fd) }));
+        let mut ports = self.world.ports.lock().expect("lock");
+        if ports.len() >= POOL {
+            let index = self.rng.below(POOL as u64) as usize;
+            let old = std::mem::replace(&mut ports[index], port);
+            drop(ports);
+            // The close runs outside the lock, beside other threads' calls.
+            drop(old);
+        } else {
+            ports.push(port);
+        }
+    }
+
+    fn port(&mut self) -> Arc<Port> {
+        if self.rng.one_in(200) {
+            return self.device.clone();
+        }
+        let ports = self.world.ports.lock().expect("lock");
+        if ports.is_empty() {
+            return self.device.clone();
+        }
+        ports[self.rng.below(ports.len() as u64) as usize].clone()
+    }
+
+    fn header(&mut self) -> (u64, u32) {
+        let headers = self.world.headers.lock().expect("lock");
+        if headers.is_empty() {
+            return (0, 0);
+        }
+        // The latest are the likeliest to be open still.
+        let back = self.rng.below(8).min(headers.len() as u64 - 1) as usize;
+        headers[headers.len() - 1 - back]
+    }
+
+    fn remember(&mut self, id: u64, turn: u32) {
+        let mut headers = self.world.headers.lock().expect("lock");
+        headers.push((id, turn));
+        if headers.len() > 64 {
+            headers.remove(0);
+        }
+    }
+
+    /// An address: mostly memory of ours, sometimes anything.
+    fn address(&mut self) -> u64 {
+        match self.rng.below(40) {
+            0 => *self.rng.pick(&memory::HOSTILE),
+            1 => 0,
+            2 => self.rng.word(),
+            _ => self.memory.as_mut_ptr() as u64 + self.rng.below(64),
+        }
+    }
+
+    /// A length: mostly small, sometimes at an edge, sometimes anything.
+    fn length(&mut self) -> u32 {
+        match self.rng.below(20) {
+            0 => self.rng.word() as u32,
+            1 => *self
+                .rng
+                .pick(&[256, 257, 4095, 4096, 4097, 65535, 65536, 65537]),
+            _ => self.rng.below(200) as u32,
+        }
+    }
+
+    /// A timeout that ends soon, in a flags word that had none.
+    fn timeout(&mut self, flags: &mut u32) -> u64 {
+        *flags &= !ALPC_TIMEOUT_MASK;
+        *flags |= match self.rng.below(10) {
+            0 => 1 + self.rng.below(7) as u32,
+            _ => ALPC_TIMEOUT_RELATIVE,
+        };
+        self.rng.below(30_000)
+    }
+
+    /// Changes a few random bits of a structure, now and then.
+    fn damage<T>(&mut self, arg: &mut T) {
+        if !self.rng.one_in(30) {
+            return;
+        }
+        let size = std::mem::size_of::<T>();
+        // SAFETY: The argument structures are plain numbers without padding.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(std::ptr::from_mut(arg).cast::<u8>(), size) };
+        for _ in 0..=self.rng.below(3) {
+            bytes[self.rng.below(size as u64) as usize] ^= 1 << self.rng.below(8);
+        }
+    }
+
+    fn call<T>(
+        &mut self,
+        name: &'static str,
+        fd: &impl AsFd,
+        request: u32,
+        arg: &mut T,
+    ) -> Option<i32> {
+        let result = ioctl(fd, request, arg);
+        let mut results = self.world.results.lock().expect("lock");
+        let (good, bad) = results.entry(name).or_default();
+        match result {
+            Ok(value) => {
+                *good += 1;
+                Some(value)
+            }
+            Err(_) => {
+                *bad += 1;
+                None
+            }
+        }
+    }
+
+    fn create(&mut self) {
+        let name = *self.rng.pick(&NAMES);
+        let entries = [allow(ALPC_ACL_EVERYONE, 0), deny(ALPC_ACL_USER, 0)];
+        let mut create = if self.rng.one_in(3) {
+            Create::anonymous()
+        } else {
+            Create::named(name)
+        };
+        if self.rng.one_in(3) {
+            let from = self.rng.below(2) as usize;
+            create = create.acl(&entries[from..]);
+        }
+        if self.rng.one_in(4) {
+            create.arg.flags |= *self
+                .rng
+                .pick(&[ALPC_PORT_LPC_MODE, ALPC_PORT_ARRIVAL_ORDER]);
+        }
+        if self.rng.one_in(4) {
+            create = create.share(1 + self.rng.below(5) as u32, 0);
+        }
+        create.point();
+        self.damage(&mut create.arg);
+        let device = self.device.clone();
+        let made = self.call(
+            "CREATE_PORT",
+            &*device,
+            ALPC_IOCTL_CREATE_PORT,
+            &mut create.arg,
+        );
+        if let Some(fd) = made {
+            self.keep(fd);
+        }
+    }
+
+    fn connect(&mut self) {
+        let named = self.rng.one_in(2);
+        let mut connect = Connect::new(named.then_some(*self.rng.pick(&NAMES)));
+        let fd = if named {
+            self.device.clone()
+        } else {
+            self.port()
+        };
+        connect.point();
+        if !self.rng.one_in(4) {
+            connect.arg.flags |= ALPC_CONNECT_ASYNC;
+        }
+        let recv_data = connect.arg.recv_data;
+        self.damage(&mut connect.arg);
+        // The kernel shall write into memory that is there for it, or nowhere.
+        connect.arg.recv_data = recv_data;
+        connect.arg.send_length = connect.arg.send_length.min(64);
+        // A damaged flag must not make a wait endless.
+        connect.arg.timeout = self.timeout(&mut connect.arg.flags);
+        if let Some(fd) = self.call("CONNECT", &*fd, ALPC_IOCTL_CONNECT, &mut connect.arg) {
+            self.keep(fd);
+        }
+    }
+
+    fn create_connect(&mut self) {
+        let port = self.port();
+        let mut nothing = 0_u64;
+        let made = self.call(
+            "CREATE_CONNECT",
+            &*port,
+            ALPC_IOCTL_CREATE_CONNECT,
+            &mut nothing,
+        );
+        if let Some(fd) = made {
+            self.keep(fd);
+        }
+    }
+
+    fn accept(&mut self) {
+        let port = self.port();
+        let (id, _) = self.header();
+        self.accept_on(&port, id);
+    }
+
+    fn accept_on(&mut self, port: &Port, id: u64) {
+        let mut accept = Accept::new(id);
+        accept.arg.send_data = self.address();
+        accept.arg.send_length = self.rng.below(100) as u32;
+        accept.arg.context = self.rng.word();
+        let refuse = self.rng.one_in(6);
+        if refuse {
+            accept.arg.flags |= ALPC_REFUSE;
+        }
+        self.damage(&mut accept.arg);
+        let refuses = accept.arg.flags & ALPC_REFUSE != 0;
+        let made = self.call("ACCEPT", port, ALPC_IOCTL_ACCEPT, &mut accept.arg);
+        if let (Some(fd), false) = (made, refuses) {
+            self.keep(fd);
+        }
+    }
+
+    fn transfer(&mut self) {
+        let port = self.port();
+        let choices = [
+            ALPC_SEND,
+            ALPC_SEND | ALPC_RELEASE,
+            ALPC_RECEIVE,
+            ALPC_RECEIVE,
+            ALPC_RECEIVE,
+            ALPC_SEND | ALPC_RECEIVE,
+            ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC,
+            ALPC_SEND | ALPC_RECEIVE | ALPC_RELEASE,
+            ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC | ALPC_ANSWER,
+            ALPC_SEND | ALPC_RELEASE | ALPC_DISCARD,
+            ALPC_RECEIVE | ALPC_SEND | ALPC_SENT | ALPC_SYNC,
+        ];
+        let mut transfer = Transfer::new().flags(*self.rng.pick(&choices));
+        let arg = &mut transfer.arg;
+        if self.rng.one_in(4) {
+            arg.flags |= ALPC_NONBLOCK;
+        }
+        if self.rng.one_in(2) {
+            (arg.send_id, arg.send_callback_id) = self.header();
+        }
+        arg.send_data = self.address();
+        arg.send_length = self.length();
+        arg.recv_data = self.address();
+        arg.recv_capacity = self.length();
+        let mut container = ContextContainer::sending(self.rng.word());
+        if self.rng.one_in(3) {
+            self.damage(&mut container);
+            arg.send_attributes = container.address();
+            arg.recv_attributes = container.address();
+        }
+        let recv_attributes = arg.recv_attributes;
+        self.damage(arg);
+        // The kernel shall write into memory that is there for it, or nowhere.
+        arg.recv_data = self.address();
+        arg.recv_attributes = match self.rng.below(50) {
+            0 => *self.rng.pick(&memory::HOSTILE),
+            _ => recv_attributes,
+        };
+        arg.timeout = self.timeout(&mut arg.flags);
+        if self
+            .call(
+                "TRANSFER",
+                &*port,
+                ALPC_IOCTL_SEND_WAIT_RECEIVE,
+                &mut transfer.arg,
+            )
+            .is_some()
+        {
+            let arg = transfer.arg;
+            if arg.flags & ALPC_RECEIVE != 0 && arg.id != JUNK64 {
+                self.remember(arg.id, arg.callback_id);
+                if u32::from(arg.type_) == ALPC_TYPE_CONNECTION_REQUEST {
+                    self.accept_on(&port, arg.id);
+                }
+            } else if arg.send_id != 0 {
+                self.remember(arg.send_id, 0);
+            }
+        }
+    }
+
+    fn cancel(&mut self) {
+        let port = self.port();
+        let mut arg = alpc_cancel {
+            id: self.header().0,
+            flags: self.rng.below(2) as u32,
+            outcome: 0,
+        };
+        self.damage(&mut arg);
+        self.call("CANCEL", &*port, ALPC_IOCTL_CANCEL, &mut arg);
+    }
+
+    fn disconnect(&mut self) {
+        // Rarely: what is disconnected is good for nothing any more.
+        if !self.rng.one_in(4) {
+            return;
+        }
+        let port = self.port();
+        let mut arg = alpc_disconnect {
+            flags: self.rng.below(2) as u32,
+            reserved: 0,
+        };
+        self.damage(&mut arg);
+        self.call("DISCONNECT", &*port, ALPC_IOCTL_DISCONNECT, &mut arg);
+    }
+
+    fn query(&mut self) {
+        let mut arg = alpc_query_port::default();
+        self.damage(&mut arg);
+        let port = self.port();
+        self.call("QUERY_PORT", &*port, ALPC_IOCTL_QUERY_PORT, &mut arg);
+        let mut arg = alpc_query::default();
+        self.damage(&mut arg);
+        let device = self.device.clone();
+        self.call("QUERY", &*device, ALPC_IOCTL_QUERY, &mut arg);
+    }
+
+    /// Any number, any memory, any descriptor.
+    fn wild(&mut self) {
+        let port = self.port();
+        let number = self.rng.below(64) as u32;
+        let size = self.rng.below(512) as u32;
+        let direction = self.rng.below(4) as u32;
+        let request = direction << 30 | size << 16 | ALPC_IOC_MAGIC << 8 | number;
+        // A receive of random flags could wait for ever.
+        if number == (ALPC_IOCTL_SEND_WAIT_RECEIVE & 0xff) || number == (ALPC_IOCTL_CONNECT & 0xff)
+        {
+            return;
+        }
+        let mut bytes = [0_u8; 512];
+        for byte in &mut bytes {
+            *byte = self.rng.word() as u8;
+        }
+        let result = ioctl(&*port, request, &mut bytes);
+        if let Ok(fd @ 1..) = result {
+            self.keep(fd);
+        }
+        let _ = wait::poll_now(&*port, libc::POLLIN | libc::POLLOUT);
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(64) {
+            0 | 1 => self.create(),
+            2..=5 => self.connect(),
+            6 => self.create_connect(),
+            7 => self.accept(),
+            8..=10 => self.cancel(),
+            11 => self.disconnect(),
+            12 => self.query(),
+            13 => self.wild(),
+            14 => {
+                let mut ports = self.world.ports.lock().expect("lock");
+                if ports.len() > POOL / 2 {
+                    let index = self.rng.below(ports.len() as u64) as usize;
+                    let old = ports.swap_remove(index);
+                    drop(ports);
+                    drop(old);
+                }
+            }
+            _ => self.transfer(),
+        }
+    }
+}
+
+#[test]
+fn random_calls_are_all_answered_and_leave_nothing() {
+    isolated_long(15, || {
+        let seed = seed();
+        note!("ALPC_SEED={seed}");
+        let world = World::default();
+        let threads = 2;
+        let steps = rounds(200_000) / threads;
+        thread::scope(|scope| {
+            for number in 0..threads {
+                let world = &world;
+                scope.spawn(move || {
+                    let mut player = Player {
+                        world,
+                        rng: Rng::new(seed.wrapping_add(number)),
+                        device: Arc::new(device()),
+                        memory: vec![0; 2 * ALPC_MESSAGE_MAX as usize],
+                    };
+                    for _ in 0..steps {
+                        player.step();
+                    }
+                });
+            }
+        });
+        let results = world.results.into_inner().expect("lock");
+        note!("{results:?}");
+        let total: u64 = results.values().map(|(good, bad)| good + bad).sum();
+        assert!(total >= steps, "{total} calls");
+        if steps * threads >= 200_000 {
+            for (name, (good, _)) in results {
+                assert!(good >= 100, "{name} succeeded {good} times");
+            }
+        }
+    });
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Every limit at its default, reached; and given back afterwards.
+
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+/// Lets this process have as many descriptors as the kernel allows.
+fn many_descriptors() {
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("nr_open");
+    let most: u64 = most.trim().parse().expect("a number");
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: A live limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+/// Runs `body` as `user` with many descriptors.
+fn as_user(user: User, body: impl FnOnce(&Link)) -> Peer {
+    Peer::spawn(ROOT, move |link| {
+        many_descriptors();
+        user.become_it();
+        body(link);
+    })
+}
+
+/// Repeats `make` until it fails; what it made, and how it failed.
+fn until_failure<T>(mut make: impl FnMut() -> Result<T, Failure>) -> (Vec<T>, Failure) {
+    let mut made = Vec::new();
+    loop {
+        match make() {
+            Ok(one) => made.push(one),
+            Err(failure) => return (made, failure),
+        }
+    }
+}
+
+fn post_now(port: &Port, data: &[u8]) -> Result<u64, Failure> {
+    let mut transfer = Transfer::new().send(data).flags(ALPC_NONBLOCK);
+    transfer.run(port)?;
+    Ok(transfer.arg.send_id)
+}
+
+#[test]
+fn a_connection_queues_as_many_messages_as_stated_in_each_direction() {
+    isolated(|| {
+        let pair = Pair::new();
+        for (from, to) in [(&pair.client, &pair.port), (&pair.server, &pair.client)] {
+            let (sent, failure) = until_failure(|| post_now(from, b""));
+            assert_eq!(failure, fail::QUEUE_FULL);
+            assert_eq!(sent.len() as u32, query().queue_messages);
+            // One taken, one more fits; the other direction is its own.
+            to.receive().expect("receive");
+            post_now(from, b"").expect("there is room");
+            assert_eq!(post_now(from, b"").unwrap_err(), fail::QUEUE_FULL);
+        }
+    });
+}
+
+#[test]
+fn a_connection_queues_as_many_bytes_as_stated_in_each_direction() {
+    isolated(|| {
+        let pair = Pair::with(Create::anonymous().max(ALPC_MESSAGE_MAX));
+        let data = vec![0; ALPC_MESSAGE_MAX as usize];
+        for (from, to) in [(&pair.client, &pair.port), (&pair.server, &pair.client)] {
+            let (sent, failure) = until_failure(|| post_now(from, &data));
+            assert_eq!(failure, fail::QUEUE_FULL);
+            assert_eq!(sent.len() as u32, query().queue_bytes / ALPC_MESSAGE_MAX);
+            Transfer::new()
+                .capacity(data.len())
+                .run(to)
+                .expect("receive");
+            post_now(from, &data).expect("there is room");
+        }
+    });
+}
+
+#[test]
+fn a_share_is_a_connections_own() {
+    isolated(|| {
+        let pair = Pair::with(Create::anonymous().share(3, 0));
+        let (_server, other) = pair::attach(&pair.port, 2);
+        let (sent, _) = until_failure(|| post_now(&pair.client, b""));
+        assert_eq!(sent.len(), 3);
+        let (sent, _) = until_failure(|| post_now(&other, b""));
+        assert_eq!(sent.len(), 3, "one that floods takes nothing from another");
+    });
+}
+
+#[test]
+fn an_accept_can_make_the_share_of_a_connection_smaller() {
+    isolated(|| {
+        let port = Create::anonymous().run().expect("create");
+        let through = port.connect_descriptor().expect("connect descriptor");
+        let mut connect = Connect::new(None).asynchronous();
+        let client = connect.run_on(&through).expect("connect").port;
+        let request = port.receive().expect("receive");
+        let mut accept = Accept::new(request.id);
+        accept.arg.queue_messages = 2;
+        let server = accept.run(&port).expect("accept");
+        assert_eq!(server.query_port().expect("query").queue_messages, 2);
+        let (sent, failure) = until_failure(|| post_now(&client, b""));
+        assert_eq!((sent.len(), failure), (2, fail::QUEUE_FULL));
+    });
+}
+
+#[test]
+fn o_nonblock_makes_every_send_nonblocking() {
+    isolated(|| {
+        use std::os::fd::{AsFd, AsRawFd};
+        let pair = Pair::with(Create::anonymous().share(1, 0));
+        let fd = pair.client.as_fd().as_raw_fd();
+        // SAFETY: Takes no pointer.
+        assert_eq!(
+            unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) },
+            0
+        );
+        pair.client.one_way(b"1").expect("send");
+        assert_eq!(pair.client.one_way(b"2"), Err(fail::QUEUE_FULL));
+    });
+}
+
+#[test]
+fn a_connection_has_as_many_open_conversations_as_stated() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        let most = query().conversations_per_connection;
+        let (posted, failure) = until_failure(|| {
+            let id = post_now(&pair.client, b"")?;
+            pair.port.receive().map(|request| (id, request))
+        });
+        assert_eq!(failure, fail::LIMIT);
+        assert_eq!(posted.len() as u32, most);
+        let (_, request) = &posted[0];
+        pair.port.reply(request, b"").expect("reply");
+        pair.client.receive().expect("receive");
+        post_now(&pair.client, b"").expect("there is room again");
+    });
+}
+
+#[test]
+fn a_port_has_as_many_pending_connections_as_stated() {
+    isolated(|| {
+        let most = query().pending_connections;
+        as_user(ALICE, move |_| {
+            let port = Create::anonymous().run().expect("create");
+            let through = port.connect_descriptor().expect("connect descriptor");
+            let connect = || {
+                let mut connect = Connect::new(None).asynchronous();
+                connect.run_on(&through).map(|connected| connected.port)
+            };
+            let (mut pending, failure) = until_failure(connect);
+            assert_eq!(failure, fail::LIMIT);
+            assert_eq!(pending.len() as u32, most);
+            pending.pop();
+            pending.push(connect().expect("there is room again"));
+            let request = port.receive().expect("receive");
+            let _server = Accept::new(request.id).run(&port).expect("accept");
+            connect().expect("an accepted one is not pending");
+        })
+        .wait();
+    });
+}
+
+#[test]
+fn a_port_has_as_many_connections_as_stated() {
+    isolated_long(5, || {
+        let most = query().connections_per_port;
+        as_user(ALICE, move |_| {
+            let port = Create::anonymous().run().expect("create");
+            let through = port.connect_descriptor().expect("connect descriptor");
+            let (connections, failure) = until_failure(|| {
+                let mut connect = Connect::new(None).asynchronous();
+                let client = connect.run_on(&through)?.port;
+                let request = port.receive()?;
+                let server = Accept::new(request.id).run(&port)?;
+                Ok((client, server))
+            });
+            assert_eq!(failure, fail::LIMIT);
+            assert_eq!(connections.len() as u32, most);
+            assert_eq!(port.query_port().expect("query").connections, most);
+        })
+        .wait();
+    });
+}
+
+#[test]
+fn a_user_has_as_many_ports_as_stated_over_all_processes() {
+    isolated_long(5, || {
+        let most = query().ports_per_user;
+        let half = most / 2;
+        let first = as_user(ALICE, move |link| {
+            let ports: Vec<_> = (0..half).map(|_| Create::anonymous().run()).collect();
+            assert!(ports.iter().all(Result::is_ok));
+            link.sync();
+            link.sync();
+        });
+        first.sync();
+        as_user(ALICE, move |_| {
+            let (ports, failure) = until_failure(|| Create::anonymous().run());
+            assert_eq!(failure, fail::LIMIT);
+            assert_eq!(ports.len() as u32, most - half);
+        })
+        .wait();
+        // Another user is not concerned, and what has ended doesn't count.
+        as_user(BOB, |_| drop(Create::anonymous().run().expect("create"))).wait();
+        first.sync();
+        first.wait();
+        as_user(ALICE, |_| drop(Create::anonymous().run().expect("create"))).wait();
+    });
+}
+
+#[test]
+fn a_user_has_as_many_connections_as_stated_over_all_ports() {
+    isolated_long(10, || {
+        let limits = query();
+        as_user(BOB, move |_| {
+            let mut ports = Vec::new();
+            let mut made = 0;
+            let failure = 'full: loop {
+                let port = Create::anonymous().run().expect("create");
+                let through = port.connect_descriptor().expect("connect descriptor");
+                // Left pending: that is the cheapest connection.
+                let mut pending = Vec::new();
+                for _ in 0..limits.pending_connections {
+                    let mut connect = Connect::new(None).asynchronous();
+                    match connect.run_on(&through) {
+                        Ok(connected) => pending.push(connected.port),
+                        Err(failure) => break 'full failure,
+                    }
+                    made += 1;
+                }
+                ports.push((port, pending));
+            };
+            assert_eq!(failure, fail::LIMIT);
+            assert_eq!(made, limits.connections_per_user);
+        })
+        .wait();
+    });
+}
+
+#[test]
+fn a_user_has_as_many_conversations_as_stated_over_all_connections() {
+    isolated_long(10, || {
+        let limits = query();
+        as_user(CAROL, move |_| {
+            let mut pairs = Vec::new();
+            let mut made = 0;
+            let failure = 'full: loop {
+                let pair = Pair::new();
+                for _ in 0..limits.conversations_per_connection {
+                    match post_now(&pair.client, b"") {
+                        Ok(_) => pair.port.receive().expect("receive"),
+                        Err(failure) => break 'full failure,
+                    };
+                    made += 1;
+                }
+                pairs.push(pair);
+            };
+            assert_eq!(failure, fail::LIMIT);
+            assert_eq!(made, limits.conversations_per_user);
+        })
+        .wait();
+    });
+}
+
+#[test]
+fn subordinate_users_share_the_limit_of_their_owner() {
+    isolated_long(5, || {
+        let most = query().ports_per_user;
+        let half = most / 2;
+        // Dave owns a user namespace with two further users in it.
+        let dave = User {
+            name: "dave",
+            uid: 2000,
+            gid: 2000,
+            groups: &[],
+        };
+        let inside = as_user(dave, move |link| {
+            // SAFETY: Takes no pointer.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, 0);
+            link.sync();
+            link.sync();
+            let mut ports = Vec::new();
+            for uid in [1, 2] {
+                // SAFETY: Plain numbers; the effective id of this thread only.
+                unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, uid, -1), 0) };
+                if uid == 1 {
+                    ports.extend((0..half).map(|_| Create::anonymous().run().expect("create")));
+                } else {
+                    let (more, failure) = until_failure(|| Create::anonymous().run());
+                    assert_eq!(failure, fail::LIMIT);
+                    assert_eq!(more.len() as u32, most - half);
+                    ports.extend(more);
+                }
+                // SAFETY: As above: back to who may change again.
+                unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, 0, -1), 0) };
+            }
+        });
+        inside.sync();
+        let map = |file: &str, text: &str| {
+            std::fs::write(format!("/proc/{}/{file}", inside.pid()), text).expect(file);
+        };
+        map("uid_map", "0 2000 1\n1 100000 2\n");
+        map("gid_map", "0 2000 1\n");
+        inside.sync();
+        inside.wait();
+    });
+}
+
+/// A memory cgroup of this test's, with this limit; `None` without cgroup2.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    fn new(name: &str, limit: u64) -> Option<Self> {
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        std::fs::write(root.join("cgroup.subtree_control"), "+memory").ok()?;
+        let path = root.join(name);
+        std::fs::create_dir(&path).expect("cgroup");
+        std::fs::write(path.join("memory.max"), limit.to_string()).expect("memory.max");
+        Some(Self(path))
+    }
+
+    fn event(&self, key: &str) -> u64 {
+        let events = std::fs::read_to_string(self.0.join("memory.events")).expect("events");
+        let line = events.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.trim().parse().ok())
+            .expect("a count")
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Whoever was in it may be a moment from its end.
+        eventually(|| std::fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+#[test]
+fn payloads_fail_at_the_senders_memory_limit_and_kill_nobody() {
+    isolated(|| {
+        let Some(cgroup) = Cgroup::new("alpc-limits", 8 << 20) else {
+            note!("no memory cgroups here");
+            return;
+        };
+        let port = Create::named("limits/memory")
+            .open()
+            .max(ALPC_MESSAGE_MAX)
+            .run()
+            .expect("create");
+        let client = Peer::spawn(BOB, |link| {
+            link.sync();
+            let data = vec![0; ALPC_MESSAGE_MAX as usize];
+            let mut clients = Vec::new();
+            let failure = loop {
+                let client = Connect::to("limits/memory").run().expect("connect").port;
+                let (sent, failure) = until_failure(|| post_now(&client, &data));
+                clients.push((client, sent));
+                if failure != fail::QUEUE_FULL {
+                    break failure;
+                }
+            };
+            link.put(failure.errno as u64);
+            link.sync();
+        });
+        let procs = cgroup.0.join("cgroup.procs");
+        std::fs::write(procs, client.pid().to_string()).expect("cgroup.procs");
+        client.sync();
+        let mut servers = Vec::new();
+        loop {
+            let mut receive = Transfer::new().capacity(ALPC_MESSAGE_MAX as usize);
+            receive = receive.timeout(200_000_000);
+            match receive.run(&port) {
+                Ok(message) if message.kind == ALPC_TYPE_CONNECTION_REQUEST => {
+                    servers.push(Accept::new(message.id).run(&port).expect("accept"));
+                }
+                // Held, so that its memory stays charged.
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        assert_eq!(client.take(), libc::ENOMEM as u64);
+        assert_eq!(cgroup.event("oom_kill "), 0);
+        client.sync();
+        client.wait();
+    });
+}
