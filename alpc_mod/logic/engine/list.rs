@@ -10,6 +10,7 @@
 pub const NONE: u32 = u32::MAX;
 
 /// Entries that never move once they are there, named by index.
+#[allow(clippy::len_without_is_empty)]
 pub trait Store<T> {
     /// The entry, if the table has grown that far.
     fn get(&self, index: u32) -> Option<&T>;
@@ -44,6 +45,19 @@ impl Default for Links {
     }
 }
 
+#[cfg(test)]
+impl Links {
+    /// The entry before.
+    pub(super) fn before(&self) -> u32 {
+        self.prev
+    }
+
+    /// The entry after.
+    pub(super) fn after(&self) -> u32 {
+        self.next
+    }
+}
+
 /// An entry that can be on lists.
 pub trait Linked {
     /// The links of the list `via`.
@@ -72,6 +86,12 @@ impl List {
     /// The first entry, or [`NONE`].
     pub fn head(&self) -> u32 {
         self.head
+    }
+
+    /// The last entry, or [`NONE`].
+    #[cfg(test)]
+    pub(super) fn tail(&self) -> u32 {
+        self.tail
     }
 
     /// How many entries are on the list.

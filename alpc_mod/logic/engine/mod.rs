@@ -26,19 +26,26 @@
 //! The engine never allocates, blocks or drops a message: what is to be woken
 //! or dropped goes into [`Effects`]. It is called under the port's lock.
 
+#[cfg(test)]
+mod audit;
+mod close;
+mod connect;
+mod deliver;
+mod effects;
 mod end;
 mod list;
 mod receive;
 mod send;
 mod types;
 
-pub use end::Progress;
+pub use close::Progress;
+pub use effects::Effects;
 pub use list::{Store, NONE};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};
 pub use types::{
-    Body, Conn, Delivery, Effects, End, Hand, Host, Kind, Peer, Phase, Refusal, Share, Side, Slot,
-    Waiters, What,
+    Body, Conn, Delivery, End, Hand, Host, Kind, Peer, Phase, Refusal, Share, Side, Slot, Waiters,
+    What,
 };
 
 use list::{List, Via};
@@ -52,10 +59,11 @@ pub const CONVERSATIONS_PER_CONNECTION: u32 = 1024;
 /// Connection requests that wait to be received or answered at one port.
 pub const PENDING_MAX: u32 = 1024;
 
-/// Low bits of an id that hold the slot's index.
+/// Low bits of an id that hold the slot's index plus one, so that none is 0. The
+/// others count how often the slot was used: 2^40 times, before one comes again.
 const INDEX_BITS: u32 = 24;
 /// Conversations of one port that ids can tell apart.
-pub const SLOTS_MAX: u32 = 1 << INDEX_BITS;
+pub const SLOTS_MAX: u32 = (1 << INDEX_BITS) - 1;
 
 /// Which table must grow before the refused call can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +116,8 @@ pub struct Engine<H: Host> {
     connections: u32,
     max_connections: u32,
     closed: bool,
+    /// The last descriptor is gone, and all that it could receive.
+    gone: bool,
 }
 
 /// What can be asked about a port.
@@ -127,7 +137,12 @@ pub struct Gauges {
 
 impl<H: Host> Engine<H> {
     /// An engine with the given, empty or unused, tables.
-    pub fn new(slots: H::Slots, conns: H::Conns, arrival_order: bool, max_connections: u32) -> Self {
+    pub fn new(
+        slots: H::Slots,
+        conns: H::Conns,
+        arrival_order: bool,
+        max_connections: u32,
+    ) -> Self {
         Self {
             slots,
             conns,
@@ -144,6 +159,7 @@ impl<H: Host> Engine<H> {
             connections: 0,
             max_connections,
             closed: false,
+            gone: false,
         }
     }
 
@@ -309,10 +325,12 @@ impl<H: Host> Engine<H> {
 
     /// The conversation `id` of connection `conn`, or of any.
     fn find(&self, conn: Option<u32>, id: u64) -> Result<u32, Refusal> {
-        let index = (id & u64::from(SLOTS_MAX - 1)) as u32;
+        let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
         let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
         if slot.id != id
             || matches!(slot.state, State::Free | State::Idle)
+            // What is one-way has no name.
+            || slot.kind == Kind::OneWay
             || conn.is_some_and(|conn| conn != slot.conn)
         {
             return Err(Refusal::NotFound);
@@ -347,13 +365,14 @@ impl<H: Host> Engine<H> {
         };
         let slot = self.slots.get_mut(index).ok_or(Refusal::NotFound)?;
         slot.generation = slot.generation.wrapping_add(1);
-        slot.id = (slot.generation << INDEX_BITS) | u64::from(index);
+        slot.id = (slot.generation << INDEX_BITS) | u64::from(index.saturating_add(1));
         slot.conn = conn;
         slot.state = State::Idle;
         slot.open = false;
         slot.seen = Default::default();
         slot.turn = 0;
         slot.depth = 0;
+        slot.answered = false;
         slot.context = Default::default();
         Ok(index)
     }
@@ -396,6 +415,7 @@ impl<H: Host> Engine<H> {
         fx.peer = c.peer.take();
         c.phase = Phase::Free;
         self.connections = self.connections.saturating_sub(1);
-        self.free_conns.push_front(&mut self.conns, Via::Queue, conn);
+        self.free_conns
+            .push_front(&mut self.conns, Via::Queue, conn);
     }
 }

@@ -4,11 +4,10 @@
 //! collecting the next one of a conversation, and putting one back that could
 //! not be copied to its receiver.
 
+use super::deliver::place;
 use super::list::{Store, Via, NONE};
-use super::types::{
-    Delivery, Effects, End, Hand, Host, Phase, Place, Refusal, Side, State, Waiters, What,
-};
-use super::Engine;
+use super::types::{Delivery, End, Hand, Host, Phase, Place, Refusal, Side, State, Waiters, What};
+use super::{Effects, Engine};
 
 /// What is received from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +33,16 @@ pub enum Received<H: Host> {
 }
 
 /// What is first in line.
-enum Head {
+pub(super) enum Head {
+    /// A message, in this slot.
     Message(u32),
+    /// The notice that this connection's client has gone.
     PortClosed(u32),
 }
 
 impl<H: Host> Engine<H> {
     /// Takes the next message, if it fits into `capacity` bytes.
-    pub fn receive(
-        &mut self,
-        source: Source,
-        capacity: u32,
-        fx: &mut Effects<H>,
-    ) -> Received<H> {
+    pub fn receive(&mut self, source: Source, capacity: u32, fx: &mut Effects<H>) -> Received<H> {
         if let Some(len) = self.head_len(source) {
             if len > capacity {
                 return Received::TooSmall(len);
@@ -60,15 +56,21 @@ impl<H: Host> Engine<H> {
                 return Received::Message(delivery);
             }
         }
+        match self.end_of(source) {
+            Some(end) => Received::Ended(end),
+            None => Received::Empty,
+        }
+    }
+
+    /// Why nothing more comes to a port, if so.
+    pub(super) fn end_of(&self, source: Source) -> Option<End> {
         match source {
-            Source::Port if self.closed => Received::Ended(End::Closed),
-            Source::Port => Received::Empty,
+            Source::Port => self.closed.then_some(End::Closed),
             Source::Side(conn, side) => match self.phase(conn) {
-                Phase::Pending | Phase::Open => Received::Empty,
-                Phase::Refused => Received::Ended(End::Refused),
-                Phase::Ended(by) if by == side => Received::Ended(End::Closed),
-                Phase::Ended(_) => Received::Ended(End::Disconnected),
-                Phase::Free => Received::Refused(Refusal::NotFound),
+                Phase::Pending | Phase::Open => None,
+                Phase::Refused => Some(End::Refused),
+                Phase::Ended(by) if by == side => Some(End::Closed),
+                Phase::Ended(_) | Phase::Free => Some(End::Disconnected),
             },
         }
     }
@@ -90,12 +92,13 @@ impl<H: Host> Engine<H> {
         let Some(slot) = self.slots.get(index) else {
             return (Received::Refused(Refusal::NotFound), NONE);
         };
+        if !*slot.seen.get(side) {
+            return (Received::Refused(Refusal::NotFound), NONE);
+        }
+        let (conn, target) = (slot.conn, slot.place);
         let received = match slot.state {
             State::Queued(to) if to == side && slot.what.is_notice() => {
-                let end = match slot.what {
-                    What::Canceled => End::Canceled,
-                    _ => End::Lost,
-                };
+                let end = slot.what.end();
                 self.unqueue(index, fx);
                 self.free_slot(index, fx);
                 Received::Ended(end)
@@ -109,13 +112,18 @@ impl<H: Host> Engine<H> {
                     Received::Message(self.take_out(index, side))
                 }
             }
+            // This side has given it up: nothing comes back, and nobody may wait
+            // in a slot that is about to be free.
+            State::Queued(_) if !slot.open => Received::Refused(Refusal::NotFound),
             // Somebody of this side has it already.
             State::Held(by) if by == side => Received::Refused(Refusal::AlreadyReceived),
             // One thread at a time waits for a conversation.
             _ if !slot.waiters.get(side).is_empty() => Received::Refused(Refusal::NotOwner),
-            _ if !*slot.seen.get(side) => Received::Refused(Refusal::NotFound),
             _ => Received::Empty,
         };
+        if matches!(received, Received::Message(_) | Received::Ended(_)) {
+            self.dispatch(conn, target, fx);
+        }
         (received, index)
     }
 
@@ -176,6 +184,12 @@ impl<H: Host> Engine<H> {
         if idle {
             *slot.bodies.get_mut(to.other()) = body;
             *slot.bodies.get_mut(to) = own;
+            slot.state = State::Queued(to);
+            let target = place(slot, to);
+            if self.is_gone(conn, target) {
+                self.free_slot(index, fx);
+                return;
+            }
         } else if slot.id != id || slot.state != State::Held(to) || slot.turn != turn {
             // It has been cancelled or answered meanwhile.
             *fx.bodies.get_mut(to.other()) = body;
@@ -183,12 +197,19 @@ impl<H: Host> Engine<H> {
         } else {
             *fx.bodies.get_mut(to.other()) = body;
         }
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if turn == 0 && slot.origin != to && !slot.what.is_notice() {
+            // It was the first of its conversation: `to` knows of none.
+            *slot.seen.get_mut(to) = false;
+        }
         slot.state = State::Queued(to);
-        let target = super::send::place(slot, to);
+        let target = place(slot, to);
         self.enqueue(index, target, true, fx);
     }
 
-    fn head(&self, source: Source) -> Option<Head> {
+    pub(super) fn head(&self, source: Source) -> Option<Head> {
         match source {
             Source::Side(conn, side) => {
                 let index = self.conns.get(conn)?.queues.get(side).list.head();
@@ -223,11 +244,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Takes what is first in line.
-    pub(super) fn take_head(
-        &mut self,
-        source: Source,
-        fx: &mut Effects<H>,
-    ) -> Option<Delivery<H>> {
+    pub(super) fn take_head(&mut self, source: Source, fx: &mut Effects<H>) -> Option<Delivery<H>> {
         match self.head(source)? {
             Head::Message(index) => {
                 let State::Queued(to) = self.slots.get(index)?.state else {
@@ -237,11 +254,10 @@ impl<H: Host> Engine<H> {
                 Some(self.take_out(index, to))
             }
             Head::PortClosed(conn) => {
-                self.ready.remove(&mut self.conns, Via::Owner, conn);
+                self.unready(conn);
                 let sequence = self.sequence.wrapping_add(1);
                 self.sequence = sequence;
                 let c = self.conns.get_mut(conn)?;
-                c.ready = false;
                 c.closed_notice = false;
                 c.notice_in_hand = true;
                 Some(Delivery {
@@ -283,6 +299,7 @@ impl<H: Host> Engine<H> {
             Place::Port => &mut c.port,
             Place::Nowhere => return,
         };
+        let full = queue.messages >= c.share.messages || queue.bytes >= c.share.bytes;
         queue.messages = queue.messages.saturating_sub(1);
         queue.bytes = queue.bytes.saturating_sub(len);
         match target {
@@ -291,25 +308,32 @@ impl<H: Host> Engine<H> {
             }
             _ => queue.list.remove(&mut self.slots, Via::Queue, index),
         }
-        let sender = to.other();
-        if !c.room.get(sender).is_empty() {
-            fx.room = c.room.get_mut(sender).hand(0, Hand::Room).ok();
+        // New messages of the server's go to the client's queue alone.
+        if target != Place::Side(Side::Server) {
+            let room = c.room.get_mut(to.other());
+            if !room.is_empty() {
+                if let Ok(waker) = room.hand(0, Hand::Room) {
+                    fx.add_room(waker);
+                }
+            }
         }
-        if target != Place::Port {
-            return;
+        let more = match self.arrival_order {
+            true => c.closed_notice && c.port.messages == 0,
+            false => c.closed_notice || !c.port.list.is_empty(),
+        };
+        if target == Place::Port {
+            self.messages = self.messages.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(len);
+            // To the end of the line: every connection has its turn.
+            self.unready(conn);
+            if more {
+                self.make_ready(conn, false);
+            }
         }
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(len);
-        let more = c.closed_notice || (!self.arrival_order && !c.port.list.is_empty());
-        // To the end of the line: every connection has its turn.
-        if c.ready {
-            c.ready = false;
-            self.ready.remove(&mut self.conns, Via::Owner, conn);
-        }
-        let waits_for_messages = self.arrival_order
-            && self.conns.get(conn).is_some_and(|c| c.port.messages > 0);
-        if more && !waits_for_messages {
-            self.make_ready(conn, false);
+        if full && target != Place::Side(Side::Server) {
+            if let Some(peer) = self.polled_peer(conn) {
+                fx.add_poll(peer);
+            }
         }
     }
 

@@ -72,6 +72,7 @@ pub trait Host: Sized {
 }
 
 /// What the engine must know of a message.
+#[allow(clippy::len_without_is_empty)]
 pub trait Body: Clone {
     /// Bytes of payload.
     fn len(&self) -> u32;
@@ -102,7 +103,8 @@ pub enum Hand<H: Host> {
     TooSmall(u32),
     /// There is nothing to wait for any more.
     Ended(End),
-    /// The queue has room again.
+    /// The queue has room again, perhaps. Send again: only that passes it on to
+    /// who else waits.
     Room,
 }
 
@@ -178,6 +180,14 @@ impl What {
     pub fn is_notice(self) -> bool {
         matches!(self, Self::Canceled | Self::LostReply | Self::PortClosed)
     }
+
+    /// What a notice says of its conversation.
+    pub(super) fn end(self) -> End {
+        match self {
+            Self::Canceled => End::Canceled,
+            _ => End::Lost,
+        }
+    }
 }
 
 /// What a conversation was begun as.
@@ -231,6 +241,8 @@ pub struct Slot<H: Host> {
     pub(super) seen: Sides<bool>,
     pub(super) turn: u32,
     pub(super) depth: u32,
+    /// Whether what it was begun with has got its answer.
+    pub(super) answered: bool,
     pub(super) sequence: u64,
     pub(super) context: Sides<u64>,
     pub(super) bodies: Sides<Option<H::Body>>,
@@ -254,6 +266,7 @@ impl<H: Host> Default for Slot<H> {
             seen: Sides::default(),
             turn: 0,
             depth: 0,
+            answered: false,
             sequence: 0,
             context: Sides::default(),
             bodies: Sides::new(None, None),
@@ -303,7 +316,8 @@ pub struct Queue {
     pub(super) bytes: u32,
 }
 
-/// What a connection may use.
+/// What a connection may use. A share has room for a message at least, of the
+/// largest size: else a sender would wait for what can't come.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
     /// Largest payload.
@@ -333,7 +347,6 @@ pub struct Conn<H: Host> {
     pub(super) context: Sides<u64>,
     pub(super) sequence: Sides<u64>,
     pub(super) share: Share,
-    pub(super) request: u32,
     pub(super) peer: Option<H::Peer>,
     links: Links,
     owner_links: Links,
@@ -359,7 +372,6 @@ impl<H: Host> Default for Conn<H> {
                 messages: 0,
                 bytes: 0,
             },
-            request: NONE,
             peer: None,
             links: Links::default(),
             owner_links: Links::default(),
@@ -409,51 +421,4 @@ pub struct Delivery<H: Host> {
     pub message_context: u64,
     /// Number of the message.
     pub sequence: u64,
-}
-
-/// What must be done once no lock is held.
-pub struct Effects<H: Host> {
-    /// A thread that was handed something.
-    pub wake: Option<H::Waker>,
-    /// A thread that waits for room.
-    pub room: Option<H::Waker>,
-    /// Further threads that were handed something.
-    pub also: [Option<H::Waker>; 2],
-    /// Wake who polls the connection port.
-    pub poll_port: bool,
-    /// Wake who polls communication ports of this connection.
-    pub poll: Option<H::Peer>,
-    /// Messages nobody refers to any more.
-    pub bodies: Sides<Option<H::Body>>,
-    /// A connection that is no more.
-    pub peer: Option<H::Peer>,
-}
-
-impl<H: Host> Default for Effects<H> {
-    fn default() -> Self {
-        Self {
-            wake: None,
-            room: None,
-            also: [None, None],
-            poll_port: false,
-            poll: None,
-            bodies: Sides::new(None, None),
-            peer: None,
-        }
-    }
-}
-
-impl<H: Host> Effects<H> {
-    /// Adds a thread to wake. No operation wakes more than three: who waits for
-    /// a conversation, who receives its notice, who receives what was behind it.
-    pub(super) fn add_wake(&mut self, waker: H::Waker) {
-        let [second, third] = &mut self.also;
-        if self.wake.is_none() {
-            self.wake = Some(waker);
-        } else if second.is_none() {
-            *second = Some(waker);
-        } else {
-            *third = Some(waker);
-        }
-    }
 }
