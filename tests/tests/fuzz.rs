@@ -200,6 +200,13 @@ impl Player<'_> {
         connect.arg.send_length = connect.arg.send_length.min(64);
         // A damaged flag must not make a wait endless.
         connect.arg.timeout = self.timeout(&mut connect.arg.flags);
+        if connect.arg.flags & ALPC_CONNECT_ASYNC != 0 && !self.rng.one_in(20) {
+            // It doesn't wait, and takes nothing that says so.
+            connect.arg.flags &= !ALPC_TIMEOUT_MASK;
+            connect.arg.timeout = 0;
+            connect.arg.recv_data = 0;
+            connect.arg.recv_capacity = 0;
+        }
         if let Some(fd) = self.call("CONNECT", &*fd, ALPC_IOCTL_CONNECT, &mut connect.arg) {
             self.keep(fd);
         }

@@ -123,6 +123,34 @@ fn o_nonblock_makes_every_send_nonblocking() {
 }
 
 #[test]
+fn o_nonblock_makes_every_receive_of_the_next_message_nonblocking() {
+    isolated(|| {
+        use std::os::fd::{AsFd, AsRawFd};
+        let pair = Pair::new();
+        for port in [&pair.port, &pair.client, &pair.server] {
+            let fd = port.as_fd().as_raw_fd();
+            // SAFETY: Takes no pointer.
+            assert_eq!(
+                unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) },
+                0
+            );
+            let failure = port.receive().unwrap_err();
+            assert_eq!(failure.errno, libc::EAGAIN);
+            assert_eq!(failure.outcome, ALPC_OUTCOME_TIMED_OUT);
+        }
+        // A wait for one conversation is what its caller asked for.
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| pair.client.request(b"x"));
+            eventually(|| match pair.port.receive() {
+                Ok(request) => pair.port.reply(&request, b"y").is_ok(),
+                Err(_) => false,
+            });
+            assert_eq!(client.join().expect("join").expect("request").data, b"y");
+        });
+    });
+}
+
+#[test]
 fn a_connection_has_as_many_open_conversations_as_stated() {
     isolated_long(3, || {
         let pair = Pair::new();

@@ -170,9 +170,9 @@ fn a_server_communication_port_never_yields_requests_of_its_client() {
 fn nothing_new_can_be_sent_through_a_connection_port() {
     isolated(|| {
         let pair = Pair::new();
-        assert!(pair.port.post(b"to whom?").is_err());
-        assert!(pair.port.one_way(b"to whom?").is_err());
-        assert!(pair.port.request(b"to whom?").is_err());
+        refused_with(pair.port.post(b"to whom?"), libc::EINVAL, "asynchronous");
+        refused_with(pair.port.one_way(b"to whom?"), libc::EINVAL, "one-way");
+        refused_with(pair.port.request(b"to whom?"), libc::EINVAL, "synchronous");
         assert_eq!(pair.client.receive_now().unwrap_err(), fail::TIMED_OUT);
     });
 }

@@ -179,15 +179,16 @@ fn every_argument_may_be_longer_if_the_rest_is_zero() {
 }
 
 #[test]
-fn an_argument_may_be_shorter_and_what_follows_it_is_not_touched() {
+fn an_argument_shorter_than_its_first_version_is_invalid() {
     isolated(|| {
         let pair = Pair::new();
         let mut bytes = [JUNK; size_of::<alpc_query_port>()];
-        let request = sized(ALPC_IOCTL_QUERY_PORT, 16);
-        let result = ioctl(&pair.client, request, &mut bytes);
-        assert_eq!(result, Ok(0));
-        assert_eq!(bytes[..4], ALPC_ROLE_CLIENT.to_ne_bytes());
-        assert!(bytes[16..].iter().all(|&byte| byte == JUNK));
+        for size in [0, 1, 16, bytes.len() - 1] {
+            let request = sized(ALPC_IOCTL_QUERY_PORT, size);
+            let result = ioctl(&pair.client, request, &mut bytes);
+            assert_eq!(result, Err(libc::EINVAL), "{size}");
+            assert!(bytes.iter().all(|&byte| byte == JUNK));
+        }
     });
 }
 
@@ -284,6 +285,9 @@ fn a_transfer_whose_flags_make_no_sense_is_invalid() {
             ALPC_SEND | ALPC_DISCARD,
             ALPC_RECEIVE | ALPC_DISCARD,
             ALPC_RECEIVE | ALPC_RELEASE,
+            ALPC_RECEIVE | ALPC_NONBLOCK,
+            ALPC_RECEIVE | ALPC_SENT,
+            ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC | ALPC_SENT,
             ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC | ALPC_DISCARD,
         ] {
             let mut transfer = Transfer::new().flags(flags | ALPC_TIMEOUT_RELATIVE);
@@ -300,12 +304,12 @@ fn a_new_message_has_no_turn() {
         let pair = Pair::new();
         let mut transfer = Transfer::new().send(b"x").flags(ALPC_RELEASE);
         transfer.arg.send_callback_id = 1;
-        assert!(transfer.run(&pair.client).is_err());
+        refused_with(transfer.run(&pair.client), libc::EINVAL, "turn");
         let mut answer = Transfer::new().send(b"x").receive();
         answer = answer.flags(ALPC_SYNC | ALPC_ANSWER);
-        assert!(answer.run(&pair.client).is_err());
+        refused_with(answer.run(&pair.client), libc::EINVAL, "answer");
         let mut discard = Transfer::new().send(b"").flags(ALPC_RELEASE | ALPC_DISCARD);
-        assert!(discard.run(&pair.client).is_err());
+        refused_with(discard.run(&pair.client), libc::EINVAL, "discard");
         assert_eq!(pair.port.receive_now().unwrap_err(), fail::TIMED_OUT);
     });
 }
@@ -381,6 +385,27 @@ fn a_connect_with_unknown_flags_or_reserved_fields_is_invalid() {
             arg.flags |= ALPC_CONNECT_REQUIRE_UID;
             arg.required_uid = u32::MAX;
         });
+        refuses(libc::EINVAL, "gid", &|arg| {
+            arg.flags |= ALPC_CONNECT_REQUIRE_GID;
+            arg.required_gid = u32::MAX;
+        });
+        refuses(libc::EINVAL, "asynchronous with a timeout", &|arg| {
+            arg.flags |= ALPC_TIMEOUT_RELATIVE;
+            arg.timeout = 1;
+        });
+        refuses(libc::EINVAL, "asynchronous with room", &|arg| {
+            arg.recv_data = arg.name;
+            arg.recv_capacity = 1;
+        });
+        refuses(libc::EINVAL, "asynchronous and sent", &|arg| {
+            arg.flags |= ALPC_CONNECT_SENT;
+        });
+        refuses(libc::EINVAL, "length", &|arg| {
+            arg.max_message_length = ALPC_MESSAGE_MAX + 1;
+        });
+        refuses(libc::EINVAL, "share", &|arg| {
+            arg.queue_bytes = ALPC_MESSAGE_DEFAULT - 1;
+        });
         let through = port.connect_descriptor().expect("connect descriptor");
         let mut named = Connect::to("validate/connect").asynchronous();
         let result = named.run_on(&through).map(|_| ());
@@ -445,6 +470,9 @@ fn an_accept_with_unknown_flags_or_reserved_fields_is_invalid() {
         });
         refuses(libc::EINVAL, "bytes", &|arg| {
             arg.queue_bytes = limits.queue_bytes + 1;
+        });
+        refuses(libc::EINVAL, "a share for no message", &|arg| {
+            arg.queue_bytes = limits.max_message_length - 1;
         });
         refuses(libc::EMSGSIZE, "payload", &|arg| {
             arg.send_length = limits.max_message_length + 1;
