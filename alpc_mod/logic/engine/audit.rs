@@ -254,6 +254,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// The turn of a conversation, 0 if there is none.
+    pub fn turn_of(&self, id: u64) -> u32 {
+        let slot = self.find(None, id).ok().and_then(|at| self.slots.get(at));
+        slot.map_or(0, |slot| slot.turn)
+    }
+
     /// What is in a slot, if anything.
     pub fn sketch(&self, index: u32) -> Option<Sketch> {
         let slot = self.slots.get(index)?;

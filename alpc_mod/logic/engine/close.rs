@@ -65,17 +65,16 @@ impl<H: Host> Engine<H> {
             return true;
         }
         if core::mem::take(&mut progress.announce) {
-            self.announce_close(conn, fx);
+            if !self.is_gone(conn, Place::Port) {
+                self.announce_close(conn, false, fx);
+            }
             return true;
         }
         false
     }
 
     /// Tells the server, behind all messages and notices, that the client has gone.
-    fn announce_close(&mut self, conn: u32, fx: &mut Effects<H>) {
-        if self.is_gone(conn, Place::Port) {
-            return;
-        }
+    pub(super) fn announce_close(&mut self, conn: u32, front: bool, fx: &mut Effects<H>) {
         let Some(c) = self.conns.get_mut(conn) else {
             return;
         };
@@ -83,7 +82,7 @@ impl<H: Host> Engine<H> {
         if self.arrival_order && c.port.messages > 0 {
             return;
         }
-        self.make_ready(conn, false);
+        self.make_ready(conn, front);
         fx.poll_port = true;
         self.dispatch(conn, Place::Port, fx);
     }

@@ -7,7 +7,8 @@ use super::types::{End, Host, Kind, Phase, Place, Refusal, Share, Side, What};
 use super::{Effects, Engine, Sent, PENDING_MAX};
 
 impl<H: Host> Engine<H> {
-    /// Asks for a connection; `body` is what the server shall read.
+    /// Asks for a connection; `body` is what the server shall read. The caller has
+    /// another reference to what `peer` refers to: a refusal drops this one.
     pub fn connect(
         &mut self,
         peer: H::Peer,

@@ -261,13 +261,10 @@ impl<H: Host> Engine<H> {
             (None, Some(end)) => Hand::Ended(end),
             (None, None) => return,
         };
-        let ended = matches!(hand, Hand::Ended(_));
         if let Ok(waker) = receivers.hand(0, hand) {
             fx.add_wake(waker);
         }
-        if ended {
-            self.look_again(conn, target, source, fx);
-        }
+        self.look_again(conn, target, source, fx);
     }
 
     /// Notes if another thread must be served at the same place.
@@ -277,11 +274,8 @@ impl<H: Host> Engine<H> {
         let Some(receivers) = self.receivers_at(conn, target) else {
             return;
         };
-        let due = match len {
-            Some(len) => receivers.fits(len),
-            None => ended && !receivers.is_empty(),
-        };
-        if due {
+        let due = len.is_some_and(|len| receivers.fits(len));
+        if due || (ended && !receivers.is_empty()) {
             fx.again.get_or_insert(source);
         }
     }

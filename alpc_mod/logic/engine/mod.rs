@@ -28,6 +28,8 @@
 
 #[cfg(test)]
 mod audit;
+#[cfg(test)]
+pub use audit::Sketch;
 mod close;
 mod connect;
 mod deliver;

@@ -171,11 +171,8 @@ impl<H: Host> Engine<H> {
         if index == NONE {
             if let Some(c) = self.conns.get_mut(conn) {
                 c.notice_in_hand = false;
-                c.closed_notice = true;
             }
-            self.make_ready(conn, true);
-            fx.poll_port = true;
-            self.dispatch(conn, Place::Port, fx);
+            self.announce_close(conn, true, fx);
             return;
         }
         let Some(slot) = self.slots.get_mut(index) else {
