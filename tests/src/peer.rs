@@ -99,8 +99,11 @@ impl Peer {
             // A change of user resets both.
             prctl(libc::PR_SET_DUMPABLE, 1);
             prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64);
+            // A parent that died before the line above sends no signal. In a
+            // new pid namespace the parent has no number.
             // SAFETY: No arguments.
-            if unsafe { libc::getppid() } as u32 != parent {
+            let now = unsafe { libc::getppid() } as u32;
+            if now != parent && now != 0 {
                 return;
             }
             body(&theirs);

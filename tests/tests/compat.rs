@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Calls of 32-bit programs: the structures have one layout for all. They are
+//! made from this 64-bit process through the 32-bit system call gate, with
+//! everything in the lower 4 GiB.
+
+use std::arch::asm;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+/// `ioctl` in the 32-bit system call table.
+const IOCTL: u32 = 54;
+
+fn ioctl32(fd: &impl AsFd, request: u32, argument: u32) -> Result<i32, i32> {
+    let result: i32;
+    // SAFETY: The gate keeps every register but eax; rbx, which the compiler
+    // reserves, is put back. The argument is a page of ours.
+    unsafe {
+        asm!(
+            "mov {saved}, rbx",
+            "mov ebx, {fd:e}",
+            "int 0x80",
+            "mov rbx, {saved}",
+            saved = out(reg) _,
+            fd = in(reg) fd.as_fd().as_raw_fd(),
+            inlateout("eax") IOCTL as i32 => result,
+            in("ecx") request,
+            in("edx") argument,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    if result >= 0 {
+        Ok(result)
+    } else {
+        Err(-result)
+    }
+}
+
+/// A page that a 32-bit pointer reaches.
+struct LowPage(*mut u8);
+
+impl LowPage {
+    fn new() -> Self {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: A new mapping, never unmapped: the test is short.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED);
+        Self(page.cast())
+    }
+
+    fn address(&self) -> u32 {
+        u32::try_from(self.0 as u64).expect("a low page")
+    }
+
+    /// Runs an ioctl on an argument at the start of the page.
+    fn call<T: Copy>(&self, fd: &impl AsFd, request: u32, arg: &mut T) -> Result<i32, i32> {
+        // SAFETY: The page is ours, aligned, and larger than any argument.
+        unsafe { self.0.cast::<T>().write(*arg) };
+        let result = ioctl32(fd, request, self.address());
+        // SAFETY: As above; the structures are plain numbers.
+        *arg = unsafe { self.0.cast::<T>().read() };
+        result
+    }
+
+    /// The address of data behind the argument.
+    fn data(&self) -> u64 {
+        u64::from(self.address()) + 1024
+    }
+
+    fn write(&self, data: &[u8]) {
+        // SAFETY: Inside the page.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), self.0.add(1024), data.len()) };
+    }
+
+    fn read(&self, length: usize) -> Vec<u8> {
+        // SAFETY: Inside the page.
+        unsafe { std::slice::from_raw_parts(self.0.add(1024), length) }.to_vec()
+    }
+}
+
+fn port(fd: i32) -> Port {
+    // SAFETY: An ioctl just returned it.
+    Port::from(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[test]
+fn a_32_bit_program_does_all_that_a_64_bit_one_does() {
+    isolated(|| {
+        let page = LowPage::new();
+        let device = device();
+        let mut query = alpc_query::default();
+        match page.call(&device, ALPC_IOCTL_QUERY, &mut query) {
+            Err(libc::ENOSYS) => {
+                note!("no 32-bit system calls here");
+                return;
+            }
+            result => assert_eq!(result, Ok(0)),
+        }
+        assert_eq!(query.queue_messages, raw::query().queue_messages);
+
+        page.write(b"compat/port");
+        let mut create = alpc_create_port {
+            name: page.data(),
+            name_length: 11,
+            context: 0x1234_5678_9abc_def0,
+            ..Default::default()
+        };
+        let fd = page.call(&device, ALPC_IOCTL_CREATE_PORT, &mut create);
+        let server = port(fd.expect("create"));
+        let through = port(ioctl32(&server, ALPC_IOCTL_CREATE_CONNECT, 0).expect("connector"));
+        let mut connect = alpc_connect {
+            flags: ALPC_CONNECT_ASYNC,
+            fd: -1,
+            context: u64::MAX,
+            ..Default::default()
+        };
+        let fd = page.call(&through, ALPC_IOCTL_CONNECT, &mut connect);
+        let client = port(fd.expect("connect"));
+
+        let mut receive = alpc_transfer {
+            flags: ALPC_RECEIVE,
+            ..Default::default()
+        };
+        let result = page.call(&server, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut receive);
+        assert_eq!(result, Ok(0));
+        assert_eq!(u32::from(receive.type_), ALPC_TYPE_CONNECTION_REQUEST);
+        assert_eq!(receive.port_context, 0x1234_5678_9abc_def0);
+        let mut accept = alpc_accept {
+            id: receive.id,
+            ..Default::default()
+        };
+        let fd = page.call(&server, ALPC_IOCTL_ACCEPT, &mut accept);
+        let _connection = port(fd.expect("accept"));
+        assert_eq!(client.receive().expect("receive").port_context, u64::MAX);
+
+        page.write(b"from 32 bits");
+        let mut send = alpc_transfer {
+            flags: ALPC_SEND,
+            send_data: page.data(),
+            send_length: 12,
+            ..Default::default()
+        };
+        let result = page.call(&client, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut send);
+        assert_eq!(result, Ok(0));
+        let request = server.receive().expect("receive");
+        assert_eq!(
+            (request.id, request.data.as_slice()),
+            (send.send_id, &b"from 32 bits"[..])
+        );
+        server.reply(&request, b"from 64 bits").expect("reply");
+        let mut receive = alpc_transfer {
+            flags: ALPC_RECEIVE,
+            recv_data: page.data(),
+            recv_capacity: 64,
+            ..Default::default()
+        };
+        let result = page.call(&client, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut receive);
+        assert_eq!((result, receive.recv_length), (Ok(0), 12));
+        assert_eq!(page.read(12), b"from 64 bits");
+
+        let mut cancel = alpc_cancel {
+            id: send.send_id,
+            ..Default::default()
+        };
+        let result = page.call(&client, ALPC_IOCTL_CANCEL, &mut cancel);
+        assert_eq!(
+            (result, cancel.outcome),
+            (Err(libc::ENOENT), ALPC_OUTCOME_NOT_FOUND)
+        );
+        let mut query = alpc_query_port::default();
+        assert_eq!(page.call(&client, ALPC_IOCTL_QUERY_PORT, &mut query), Ok(0));
+        assert_eq!((query.role, query.context), (ALPC_ROLE_CLIENT, u64::MAX));
+        let mut disconnect = alpc_disconnect::default();
+        assert_eq!(
+            page.call(&client, ALPC_IOCTL_DISCONNECT, &mut disconnect),
+            Ok(0)
+        );
+        assert_eq!(
+            server.receive().expect("receive").kind,
+            ALPC_TYPE_PORT_CLOSED
+        );
+    });
+}

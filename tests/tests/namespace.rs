@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Identities as seen from the receiver's namespaces.
+
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+const OVERFLOW: u32 = 65534;
+
+fn unshare(what: i32) {
+    // SAFETY: Takes no pointer; the caller has one thread.
+    let result = unsafe { libc::unshare(what) };
+    assert_eq!(result, 0, "unshare: {}", std::io::Error::last_os_error());
+}
+
+/// Maps ids of the process `pid`, which is in a new user namespace.
+fn map(pid: i32, map: &str) {
+    for file in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{pid}/{file}"), map).expect(file);
+    }
+}
+
+#[test]
+fn a_sender_in_a_pid_namespace_has_the_receivers_number_for_it() {
+    isolated(|| {
+        let pair = Pair::new();
+        let outer = Peer::fork(ROOT, |link| {
+            unshare(libc::CLONE_NEWPID);
+            // Its first child is number 1 in there.
+            let inner = Peer::fork(ROOT, |_| {
+                assert_eq!(std::process::id(), 1);
+                pair.client.one_way(b"x").expect("send");
+                // What comes from outside has no number in here.
+                let message = pair.client.receive().expect("receive");
+                assert_eq!((message.pid, message.tid), (0, 0));
+                assert_eq!((message.uid, message.gid), (0, 0));
+            });
+            link.put(inner.pid() as u64);
+            inner.wait();
+        });
+        let message = pair.port.receive().expect("receive");
+        assert_eq!(u64::from(message.pid), outer.take());
+        assert_eq!(message.tid, message.pid);
+        pair.server.one_way(b"y").expect("send");
+        outer.wait();
+    });
+}
+
+#[test]
+fn a_user_without_a_number_here_is_the_overflow_user() {
+    isolated(|| {
+        let pair = Pair::new();
+        let inside = Peer::fork(ROOT, |link| {
+            unshare(libc::CLONE_NEWUSER);
+            link.sync();
+            link.sync();
+            // Root in here is 100000 outside.
+            // SAFETY: Plain numbers; one thread.
+            unsafe {
+                assert_eq!(libc::setresgid(0, 0, 0), 0);
+                assert_eq!(libc::setresuid(0, 0, 0), 0);
+            }
+            pair.client.one_way(b"x").expect("send");
+            // Outer root has no number in here, and 100001 is 1.
+            for expected in [OVERFLOW, 1] {
+                let message = pair.client.receive().expect("receive");
+                assert_eq!((message.uid, message.gid), (expected, expected));
+            }
+        });
+        inside.sync();
+        map(inside.pid(), "0 100000 2\n");
+        inside.sync();
+        let message = pair.port.receive().expect("receive");
+        assert_eq!((message.uid, message.gid), (100_000, 100_000));
+        pair.server.one_way(b"y").expect("send");
+        let second = User {
+            name: "second",
+            uid: 100_001,
+            gid: 100_001,
+            groups: &[],
+        };
+        Peer::fork(second, |_| pair.server.one_way(b"z").expect("send")).wait();
+        inside.wait();
+    });
+}
+
+#[test]
+fn a_list_names_ids_of_its_makers_namespace() {
+    isolated(|| {
+        let inside = Peer::spawn(ROOT, |link| {
+            unshare(libc::CLONE_NEWUSER);
+            link.sync();
+            link.sync();
+            // User 1 in here; user 7 doesn't exist.
+            let one = allow(ALPC_ACL_USER, 1);
+            let _port = Create::named("namespace/list")
+                .acl(&[one])
+                .run()
+                .expect("create");
+            let seven = allow(ALPC_ACL_USER, 7);
+            let result = Create::anonymous().acl(&[seven]).run().map(|_| ());
+            refused_with(result, libc::EINVAL, "an id that isn't mapped");
+            link.sync();
+            link.sync();
+        });
+        inside.sync();
+        map(inside.pid(), "0 0 1\n1 100001 1\n");
+        inside.sync();
+        inside.sync();
+        for (uid, expected) in [(1, Err(fail::ACCESS_DENIED)), (100_001, Ok(()))] {
+            let user = User {
+                name: "someone",
+                uid,
+                gid: uid,
+                groups: &[],
+            };
+            Peer::spawn(user, move |_| {
+                let result = Connect::to("namespace/list").asynchronous().run();
+                assert_eq!(result.map(|_| ()), expected);
+            })
+            .wait();
+        }
+        inside.sync();
+        inside.wait();
+    });
+}
+
+#[test]
+fn a_required_user_is_one_of_the_clients_namespace() {
+    isolated(|| {
+        let alice = Peer::spawn(ALICE, |link| {
+            let _port = Create::named("namespace/required")
+                .open()
+                .run()
+                .expect("create");
+            link.sync();
+            link.sync();
+        });
+        alice.sync();
+        let inside = Peer::spawn(ROOT, |link| {
+            unshare(libc::CLONE_NEWUSER);
+            link.sync();
+            link.sync();
+            let require = |uid| {
+                let mut connect = Connect::to("namespace/required").asynchronous();
+                connect = connect.required_uid(uid);
+                connect.run().map(|_| ())
+            };
+            // Alice is 5 in here.
+            assert_eq!(require(5), Ok(()));
+            assert_eq!(require(0), Err(fail::SERVER_MISMATCH));
+            refused_with(require(ALICE.uid), libc::EINVAL, "an id that isn't mapped");
+        });
+        inside.sync();
+        map(inside.pid(), "0 0 1\n5 1000 1\n");
+        inside.sync();
+        inside.wait();
+        alice.sync();
+        alice.wait();
+    });
+}
+
+#[test]
+fn root_of_a_user_namespace_is_not_root_to_the_list() {
+    isolated(|| {
+        let alice = Peer::spawn(ALICE, |link| {
+            let entries = [allow(ALPC_ACL_USER, ALICE.uid)];
+            let _port = Create::named("namespace/root")
+                .acl(&entries)
+                .run()
+                .expect("create");
+            link.sync();
+            link.sync();
+        });
+        alice.sync();
+        Peer::spawn(MALLORY, |_| {
+            unshare(libc::CLONE_NEWUSER);
+            std::fs::write("/proc/self/setgroups", "deny").expect("setgroups");
+            std::fs::write("/proc/self/uid_map", "0 1003 1\n").expect("uid_map");
+            let result = Connect::to("namespace/root").asynchronous().run();
+            assert_eq!(result.map(|_| ()), Err(fail::ACCESS_DENIED));
+        })
+        .wait();
+        alice.sync();
+        alice.wait();
+    });
+}
