@@ -175,54 +175,101 @@ const FLAGS: u32 = uapi::ALPC_TIMEOUT_MASK
     | uapi::ALPC_NONBLOCK
     | uapi::ALPC_SENT;
 
+/// The flags that say what a call does.
+const SHAPE: u32 = uapi::ALPC_SEND
+    | uapi::ALPC_RECEIVE
+    | uapi::ALPC_SYNC
+    | uapi::ALPC_RELEASE
+    | uapi::ALPC_ANSWER
+    | uapi::ALPC_DISCARD;
+
 impl Plan {
+    #[inline]
     fn new(scope: Scope<'_>, t: &uapi::alpc_transfer) -> Result<Self, Failure> {
-        let has = |flag: u32| t.flags & flag != 0;
-        let (sends, sync) = (has(uapi::ALPC_SEND), has(uapi::ALPC_SYNC));
-        let (release, answer) = (has(uapi::ALPC_RELEASE), has(uapi::ALPC_ANSWER));
-        let (discard, is_new) = (has(uapi::ALPC_DISCARD), t.send_id == 0);
-        let resumed = has(uapi::ALPC_SENT);
-        // A one-way message has no id to be resumed with.
-        let nameless = is_new && !resumed;
-        if t.flags & !FLAGS != 0
-            || t.reserved != 0
-            || !(sends || has(uapi::ALPC_RECEIVE))
-            || (sync && !(sends && has(uapi::ALPC_RECEIVE)))
-            || (sync && (release || discard))
-            || (answer && !sync)
-            || (discard && !(release && t.send_length == 0))
-            || (nameless && (answer || discard || t.send_callback_id != 0))
-            || (sync && resumed && is_new)
-            || (!sends && (release || has(uapi::ALPC_NONBLOCK) || resumed))
+        const SEND: u32 = uapi::ALPC_SEND;
+        const RECEIVE: u32 = uapi::ALPC_RECEIVE;
+        const RELEASE: u32 = uapi::ALPC_RELEASE;
+        const CALL: u32 = SEND | RECEIVE | uapi::ALPC_SYNC;
+        const ANSWER: u32 = CALL | uapi::ALPC_ANSWER;
+        const DISCARD: u32 = SEND | RELEASE | uapi::ALPC_DISCARD;
+        const SEND_RECEIVE: u32 = SEND | RECEIVE;
+        const RELEASE_RECEIVE: u32 = SEND | RECEIVE | RELEASE;
+        const DISCARD_RECEIVE: u32 = DISCARD | RECEIVE;
+        const SEND_RELEASE: u32 = SEND | RELEASE;
+
+        if t.flags & !FLAGS != 0 || t.reserved != 0 {
+            return Err(EINVAL.into());
+        }
+        // What goes out as a new message, and what into a held conversation.
+        let (new, into, receive) = match t.flags & SHAPE {
+            CALL => (
+                Send::New(New::Request),
+                Send::Into(How::Callback),
+                Receive::Answer,
+            ),
+            RELEASE_RECEIVE => (
+                Send::New(New::OneWay),
+                Send::Into(How::FinalReply),
+                Receive::Next,
+            ),
+            RECEIVE => (Send::Nothing, Send::Nothing, Receive::Next),
+            SEND => (
+                Send::New(New::Request),
+                Send::Into(How::Reply),
+                Receive::Nothing,
+            ),
+            SEND_RELEASE => (
+                Send::New(New::OneWay),
+                Send::Into(How::FinalReply),
+                Receive::Nothing,
+            ),
+            SEND_RECEIVE => (
+                Send::New(New::Request),
+                Send::Into(How::Reply),
+                Receive::Next,
+            ),
+            ANSWER => (Send::Nothing, Send::Into(How::Answer), Receive::Answer),
+            DISCARD => (Send::Nothing, Send::Discard, Receive::Nothing),
+            DISCARD_RECEIVE => (Send::Nothing, Send::Discard, Receive::Next),
+            _ => return Err(EINVAL.into()),
+        };
+        let resumed = t.flags & uapi::ALPC_SENT != 0;
+        let (send, fits) = match (resumed, t.send_id) {
+            // A one-way message has no id, so there is nothing to ask of one.
+            (true, id) => (
+                Send::Nothing,
+                new != into && (id != 0 || receive != Receive::Answer),
+            ),
+            (false, 0) => (
+                new,
+                new == into || (new != Send::Nothing && t.send_callback_id == 0),
+            ),
+            (false, _) => (into, true),
+        };
+        let nonblock = t.flags & uapi::ALPC_NONBLOCK != 0;
+        if !fits
+            || (nonblock && t.flags & SEND == 0)
+            || (send == Send::Discard && t.send_length != 0)
         {
             return Err(EINVAL.into());
         }
-        let deadline = Deadline::new(t.flags, t.timeout)?;
-        let send = match (sends && !resumed, is_new) {
-            (false, _) => Send::Nothing,
-            // Which client would it go to?
-            (true, true) if scope.end.is_none() => return Err(EINVAL.into()),
-            (true, true) if release => Send::New(New::OneWay),
-            (true, true) if !sync && scope.port.is_lpc() => return Err(Outcome::WrongKind.into()),
-            (true, true) => Send::New(New::Request),
-            (true, false) if discard => Send::Discard,
-            (true, false) if answer => Send::Into(How::Answer),
-            (true, false) if sync => Send::Into(How::Callback),
-            (true, false) if release => Send::Into(How::FinalReply),
-            (true, false) => Send::Into(How::Reply),
-        };
+        if let Send::New(new) = send {
+            if scope.end.is_none() {
+                // Which client would it go to?
+                return Err(EINVAL.into());
+            }
+            if new == New::Request && receive != Receive::Answer && scope.port.is_lpc() {
+                return Err(Outcome::WrongKind.into());
+            }
+        }
         // The connection may allow less, which the engine sees.
-        if t.send_length > scope.port.share.max_length && send != Send::Nothing {
+        if send != Send::Nothing && t.send_length > scope.port.share.max_length {
             return Err(Outcome::TooLong.into());
         }
         Ok(Self {
             send,
-            receive: match (sync, has(uapi::ALPC_RECEIVE)) {
-                (true, _) => Receive::Answer,
-                (false, true) => Receive::Next,
-                (false, false) => Receive::Nothing,
-            },
-            deadline,
+            receive,
+            deadline: Deadline::new(t.flags, t.timeout)?,
             outgoing: Outgoing::read(t.send_attributes)?,
             incoming: Incoming::check(t.recv_attributes)?,
         })
@@ -363,8 +410,7 @@ fn exchange(
         }
         (Receive::Answer, None) => {
             let id = t.send_id;
-            let (received, slot) =
-                engine.collect(scope.conn(), side, id, t.recv_capacity, &mut fx);
+            let (received, slot) = engine.collect(scope.conn(), side, id, t.recv_capacity, &mut fx);
             (received, Wait::Conversation { slot, id, side })
         }
         (Receive::Next, _) => (
@@ -414,7 +460,8 @@ fn wait_for(
         port.act(fx);
         return Err(Failure::Special(timed_out, EAGAIN));
     }
-    match wait(port, engine, at, t.recv_capacity, plan.deadline, || port.act(fx)) {
+    let unlocked = || port.act_and_yield(fx);
+    match wait(port, engine, at, t.recv_capacity, plan.deadline, unlocked) {
         Waited::Handed(Hand::Message(delivery)) => {
             // Somebody else may still be able to take it.
             if plan.receive == Receive::Next && is_dying() {

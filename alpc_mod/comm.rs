@@ -177,9 +177,8 @@ impl CommPort {
     /// Ends the connection.
     pub(crate) fn disconnect(&self, flush: bool) {
         let mut progress = Progress::default();
-        self.port().run(|engine, fx| {
-            engine.disconnect(self.index(), self.side, flush, &mut progress, fx)
-        });
+        self.port()
+            .run(|engine, fx| engine.disconnect(self.index(), self.side, flush, &mut progress, fx));
     }
 
     /// Answers `ALPC_IOC_QUERY_PORT`.

@@ -98,11 +98,21 @@ pub(crate) fn connect(
     result.map_err(|failure| {
         if let Failure::TooSmall(needed) = failure {
             arg.recv_length = needed;
-            let _ = copy_range_out(size, addr, &arg, field(offset_of!(uapi::alpc_connect, recv_length)));
+            let _ = copy_range_out(
+                size,
+                addr,
+                &arg,
+                field(offset_of!(uapi::alpc_connect, recv_length)),
+            );
         }
         ioctl::report(failure, |outcome| {
             arg.outcome = outcome;
-            copy_range_out(size, addr, &arg, field(offset_of!(uapi::alpc_connect, outcome)))
+            copy_range_out(
+                size,
+                addr,
+                &arg,
+                field(offset_of!(uapi::alpc_connect, outcome)),
+            )
         })
     })
 }
@@ -188,14 +198,14 @@ fn begin(
     let mut engine = port.lock();
     let sent = loop {
         let refused;
-        (refused, body) = match engine.connect(connection.clone(), body, share, arg.context, &mut fx)
-        {
-            Ok((index, sent)) => {
-                end.bind(index, sent.id);
-                break sent;
-            }
-            Err(refused) => refused,
-        };
+        (refused, body) =
+            match engine.connect(connection.clone(), body, share, arg.context, &mut fx) {
+                Ok((index, sent)) => {
+                    end.bind(index, sent.id);
+                    break sent;
+                }
+                Err(refused) => refused,
+            };
         drop(engine);
         match refused {
             Refusal::Grow => port.grow()?,

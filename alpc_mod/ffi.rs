@@ -56,4 +56,7 @@ extern "C" {
 
     /// Whether the current task is being killed.
     pub(crate) fn alpc_shim_fatal_signal_pending() -> bool;
+
+    /// Wakes a task, for a caller that is about to sleep.
+    pub(crate) fn alpc_shim_wake_up_and_yield(task: *mut bindings::task_struct);
 }

@@ -193,9 +193,35 @@ impl Port {
         Ok(())
     }
 
-    /// Wakes and drops what an operation left. No lock may be held.
+    /// Wakes and drops what an operation left, and serves whom it could not serve.
+    /// No lock may be held.
     #[inline]
     pub(crate) fn act(&self, fx: &mut Effects<Kernel>) {
+        if let Some(waker) = fx.wake.take() {
+            waker.wake();
+        }
+        self.act_on_rest(fx);
+    }
+
+    /// The same for a caller that is about to sleep: the thread that is woken
+    /// first runs in its place.
+    #[inline]
+    pub(crate) fn act_and_yield(&self, fx: &mut Effects<Kernel>) {
+        if let Some(waker) = fx.wake.take() {
+            waker.wake_and_yield();
+        }
+        self.act_on_rest(fx);
+    }
+
+    fn act_on_rest(&self, fx: &mut Effects<Kernel>) {
+        self.act_once(fx);
+        while let Some(source) = fx.again.take() {
+            self.lock().serve(source, fx);
+            self.act_once(fx);
+        }
+    }
+
+    fn act_once(&self, fx: &mut Effects<Kernel>) {
         if let Some(waker) = fx.wake.take() {
             waker.wake();
         }
@@ -210,8 +236,10 @@ impl Port {
         if core::mem::take(&mut fx.poll_port) && self.poll.is_active() {
             self.poll.wake(READABLE | bindings::POLLHUP);
         }
-        if let Some(peer) = fx.poll.take() {
-            peer.wake_pollers();
+        for peer in [fx.poll.take(), fx.poll_also.take()] {
+            if let Some(peer) = peer {
+                peer.wake_pollers();
+            }
         }
         if let Some(message) = fx.bodies.get_mut(Side::Server).take() {
             self.recycle(message);
@@ -230,7 +258,10 @@ impl Port {
 
     /// Runs a step of the engine until it says that nothing is left, acting on
     /// its effects in between.
-    pub(crate) fn run(&self, mut step: impl FnMut(&mut Engine<Kernel>, &mut Effects<Kernel>) -> bool) {
+    pub(crate) fn run(
+        &self,
+        mut step: impl FnMut(&mut Engine<Kernel>, &mut Effects<Kernel>) -> bool,
+    ) {
         loop {
             let mut fx = Effects::default();
             let mut engine = self.lock();
@@ -345,8 +376,9 @@ impl Port {
 
     /// Answers `ALPC_IOC_QUERY_PORT` on the connection port.
     pub(crate) fn info(&self) -> uapi::alpc_query_port {
+        let closed = self.lock().is_closed();
         uapi::alpc_query_port {
-            state: match self.lock().is_closed() {
+            state: match closed {
                 true => uapi::ALPC_STATE_DISCONNECTED,
                 false => uapi::ALPC_STATE_OPEN,
             },

@@ -65,9 +65,10 @@ impl<T: Default> Growth<T> {
         // Lists are as long as powers of two, so this is when one is full.
         let list = match chunks {
             0 => Some(KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?),
-            n if n.is_power_of_two() => {
-                Some(KVec::with_capacity(n.saturating_mul(2), GFP_KERNEL_ACCOUNT)?)
-            }
+            n if n.is_power_of_two() => Some(KVec::with_capacity(
+                n.saturating_mul(2),
+                GFP_KERNEL_ACCOUNT,
+            )?),
             _ => None,
         };
         Ok(Self { chunk, list })

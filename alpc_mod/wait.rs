@@ -193,6 +193,12 @@ impl Waker {
     pub(crate) fn wake(self) {
         self.0.wake_up();
     }
+
+    /// Wakes it to run here next, as the caller is about to sleep. No lock may be held.
+    pub(crate) fn wake_and_yield(self) {
+        // SAFETY: The task is referenced.
+        unsafe { ffi::alpc_shim_wake_up_and_yield(self.0.as_ptr()) };
+    }
 }
 
 /// Why a wait ended with nothing handed.

@@ -18,6 +18,7 @@
 #include <linux/uaccess.h>
 #include <linux/uidgid.h>
 #include <linux/user_namespace.h>
+#include <linux/wait.h>
 
 #include "shim.h"
 
@@ -138,4 +139,17 @@ int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock)
 bool alpc_shim_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/*
+ * Wakes a task on this CPU, for a caller that is about to sleep: the wakee runs
+ * next, on a warm cache, and neither CPU is made to preempt. The flags are the
+ * scheduler's own; default_wake_function() warns of those it does not take.
+ */
+void alpc_shim_wake_up_and_yield(struct task_struct *task)
+{
+	const int wf_sync = 0x10, wf_current_cpu = 0x40;
+	struct wait_queue_entry entry = { .private = task };
+
+	default_wake_function(&entry, TASK_NORMAL, wf_sync | wf_current_cpu, NULL);
 }

@@ -14,6 +14,7 @@ struct cred;
 struct file;
 struct file_operations;
 struct pid;
+struct task_struct;
 
 /* Who sent a message. Layout of Identity in cred.rs; holds three references. */
 struct alpc_identity {
@@ -42,5 +43,6 @@ void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *s
 u64 alpc_shim_ipc_ns_id(void);
 int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock);
 bool alpc_shim_fatal_signal_pending(void);
+void alpc_shim_wake_up_and_yield(struct task_struct *task);
 
 #endif /* ALPC_SHIM_H */

@@ -237,14 +237,18 @@ impl<H: Host> Engine<H> {
             Place::Side(side) => Source::Side(conn, side),
             Place::Nowhere => return,
         };
+        // As nearly always.
+        if self
+            .receivers_at(conn, target)
+            .is_none_or(|receivers| receivers.is_empty())
+        {
+            return;
+        }
         let len = self.head_len(source);
         let end = self.end_of(source);
         let Some(receivers) = self.receivers_at(conn, target) else {
             return;
         };
-        if receivers.is_empty() {
-            return;
-        }
         let hand = match (len, end) {
             (Some(len), _) if receivers.fits(len) => {
                 if fx.is_crowded() {

@@ -114,6 +114,8 @@ pub struct Engine<H: Host> {
     sequence: u64,
     messages: u32,
     bytes: u32,
+    /// Slots that are kept for the next conversation.
+    idle: u32,
     pending: u32,
     connections: u32,
     max_connections: u32,
@@ -131,7 +133,7 @@ pub struct Gauges {
     pub bytes: u32,
     /// Connections.
     pub connections: u32,
-    /// Conversations and slots kept for them.
+    /// Open conversations.
     pub conversations: u32,
     /// Messages that have arrived.
     pub sequence: u64,
@@ -157,6 +159,7 @@ impl<H: Host> Engine<H> {
             sequence: 0,
             messages: 0,
             bytes: 0,
+            idle: 0,
             pending: 0,
             connections: 0,
             max_connections,
@@ -266,7 +269,11 @@ impl<H: Host> Engine<H> {
                 messages: self.messages,
                 bytes: self.bytes,
                 connections: self.connections,
-                conversations: self.slots.len().saturating_sub(self.free_slots.len()),
+                conversations: self
+                    .slots
+                    .len()
+                    .saturating_sub(self.free_slots.len())
+                    .saturating_sub(self.idle),
                 sequence: self.sequence,
             },
             Source::Side(conn, side) => {
@@ -284,7 +291,7 @@ impl<H: Host> Engine<H> {
                     messages: queue.messages,
                     bytes: queue.bytes,
                     connections: 1,
-                    conversations: c.all.len(),
+                    conversations: c.all.len().saturating_sub(c.idle),
                     sequence: *c.sequence.get(side),
                 }
             }
@@ -349,6 +356,7 @@ impl<H: Host> Engine<H> {
                     .get(index)
                     .is_some_and(|slot| slot.state == State::Idle && slot.conn == conn) =>
             {
+                self.leave_idle(conn);
                 index
             }
             _ => {
@@ -385,6 +393,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         let conn = slot.conn;
+        let idle = slot.state == State::Idle;
         slot.state = State::Free;
         slot.conn = NONE;
         for side in [Side::Client, Side::Server] {
@@ -392,12 +401,23 @@ impl<H: Host> Engine<H> {
                 *fx.bodies.get_mut(side) = Some(body);
             }
         }
+        if idle {
+            self.leave_idle(conn);
+        }
         if let Some(c) = self.conns.get_mut(conn) {
             c.all.remove(&mut self.slots, Via::Owner, index);
         }
         self.free_slots
             .push_front(&mut self.slots, Via::Queue, index);
         self.free_conn_if_done(conn, fx);
+    }
+
+    /// A slot of the connection is not idle any more.
+    fn leave_idle(&mut self, conn: u32) {
+        self.idle = self.idle.saturating_sub(1);
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.idle = c.idle.saturating_sub(1);
+        }
     }
 
     /// Frees a connection that neither a descriptor nor a message needs.

@@ -179,6 +179,10 @@ impl<H: Host> Engine<H> {
             return;
         };
         if idle {
+            self.leave_idle(conn);
+            let Some(slot) = self.slots.get_mut(index) else {
+                return;
+            };
             *slot.bodies.get_mut(to.other()) = body;
             *slot.bodies.get_mut(to) = own;
             slot.state = State::Queued(to);
@@ -376,7 +380,11 @@ impl<H: Host> Engine<H> {
             delivery.body = slot.bodies.get_mut(from).take();
             delivery.own = slot.bodies.get_mut(to).take();
         }
-        if let Some(c) = self.conns.get(delivery.conn) {
+        if let Some(c) = self.conns.get_mut(delivery.conn) {
+            if delivery.idle {
+                c.idle = c.idle.saturating_add(1);
+                self.idle = self.idle.saturating_add(1);
+            }
             delivery.port_context = *c.context.get(to);
             if delivery.body.is_none() {
                 delivery.peer = c.peer.clone();
