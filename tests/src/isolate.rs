@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::panic::{self, AssertUnwindSafe};
+use std::panic;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -137,11 +137,13 @@ pub(crate) fn run_and_exit(name: &str, body: impl FnOnce()) -> ! {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("thread").to_string();
         report(&format!("[{thread}] {info}"));
+        // At once: another thread may wait for this one for ever.
+        // SAFETY: Ends the process without running libtest's exit handlers.
+        unsafe { libc::_exit(PANICKED) }
     }));
-    let result = panic::catch_unwind(AssertUnwindSafe(body));
-    let status = if result.is_ok() { 0 } else { PANICKED };
-    // SAFETY: Ends the process without running libtest's exit handlers.
-    unsafe { libc::_exit(status) }
+    body();
+    // SAFETY: As above.
+    unsafe { libc::_exit(0) }
 }
 
 /// Sends one line to whoever runs the test.

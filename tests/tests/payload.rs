@@ -60,6 +60,7 @@ fn the_smaller_maximum_of_both_sides_counts() {
     isolated(|| {
         let port = Create::anonymous().max(1000).run().expect("create");
         let through = port.connect_descriptor().expect("connect descriptor");
+        let mut ends = Vec::new();
         for (client_most, accept_most, most) in [(0, 0, 1000), (500, 0, 500), (0, 300, 300)] {
             let mut connect = Connect::new(None).asynchronous();
             connect.arg.max_message_length = client_most;
@@ -77,6 +78,8 @@ fn the_smaller_maximum_of_both_sides_counts() {
                 );
                 end.one_way(&vec![0; most as usize]).expect("send");
             }
+            port.receive().expect("receive");
+            ends.push((client, server));
         }
     });
 }
