@@ -128,12 +128,13 @@ pub(crate) struct Config {
 impl Port {
     /// A port that belongs to the current task, in no table yet.
     pub(crate) fn new(config: Config, names: Arc<Names<Port>>) -> Result<Arc<Self>> {
-        let engine = Engine::new(
+        let mut engine = Engine::new(
             Chunks::new(),
             Chunks::new(),
             config.flags & uapi::ALPC_PORT_ARRIVAL_ORDER != 0,
             config.max_connections,
         );
+        engine.set_port_context(config.context);
         Arc::pin_init(
             pin_init!(Self {
                 engine <- new_spinlock!(engine, "Port::engine"),

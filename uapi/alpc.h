@@ -424,7 +424,7 @@ struct alpc_accept {
  * @uid: Out: sender's effective user id in the receiver's user namespace;
  *	the overflow id if it has none there.
  * @gid: Out: sender's effective group id, likewise.
- * @reserved1: Zero.
+ * @reserved1: Out: 0.
  * @port_context: Out: this side's context value of the connection.
  * @sequence: Out: number of the message among those that arrived on this
  *	port, from 1; messages dropped unreceived leave gaps.

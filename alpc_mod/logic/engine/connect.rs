@@ -3,7 +3,7 @@
 //! Asking for a connection, and the server's answer.
 
 use super::list::{Store, Via};
-use super::types::{End, Host, Kind, Phase, Place, Refusal, Share, Side, What};
+use super::types::{End, Host, Kind, Phase, Place, Refusal, Share, Side, State, What};
 use super::{Effects, Engine, Sent, PENDING_MAX};
 
 impl<H: Host> Engine<H> {
@@ -41,7 +41,7 @@ impl<H: Host> Engine<H> {
             *c.open.get_mut(Side::Client) = true;
             *c.open.get_mut(Side::Server) = false;
             *c.context.get_mut(Side::Client) = context;
-            *c.context.get_mut(Side::Server) = 0;
+            *c.context.get_mut(Side::Server) = self.context;
             *c.sequence.get_mut(Side::Client) = 0;
             *c.sequence.get_mut(Side::Server) = 0;
             c.share = share;
@@ -108,6 +108,12 @@ impl<H: Host> Engine<H> {
     }
 
     fn received_request(&self, id: u64) -> Result<(u32, u32), Refusal> {
+        let found = self.slots.get(self.find(None, id)?);
+        // Its answer is under way: it has been accepted or refused.
+        if found.is_some_and(|s| s.kind == Kind::Connect && s.state == State::Queued(Side::Client))
+        {
+            return Err(Refusal::NotFound);
+        }
         let index = self.held(None, Side::Server, id, 0)?;
         let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
         if slot.kind != Kind::Connect {

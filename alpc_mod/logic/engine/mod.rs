@@ -114,11 +114,13 @@ pub struct Engine<H: Host> {
     sequence: u64,
     messages: u32,
     bytes: u32,
-    /// Slots that are kept for the next conversation.
-    idle: u32,
+    /// Slots in use that hold no conversation: idle ones, one-way messages.
+    nameless: u32,
     pending: u32,
     connections: u32,
     max_connections: u32,
+    /// The server's context value of connections that are not accepted yet.
+    context: u64,
     closed: bool,
     /// The last descriptor is gone, and all that it could receive.
     gone: bool,
@@ -159,10 +161,11 @@ impl<H: Host> Engine<H> {
             sequence: 0,
             messages: 0,
             bytes: 0,
-            idle: 0,
+            nameless: 0,
             pending: 0,
             connections: 0,
             max_connections,
+            context: 0,
             closed: false,
             gone: false,
         }
@@ -215,6 +218,12 @@ impl<H: Host> Engine<H> {
     /// Whether the connection port is closed.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Sets the value that the server gets back with what comes from connections
+    /// that it has not accepted yet.
+    pub fn set_port_context(&mut self, value: u64) {
+        self.context = value;
     }
 
     /// Where a connection stands.
@@ -273,7 +282,7 @@ impl<H: Host> Engine<H> {
                     .slots
                     .len()
                     .saturating_sub(self.free_slots.len())
-                    .saturating_sub(self.idle),
+                    .saturating_sub(self.nameless),
                 sequence: self.sequence,
             },
             Source::Side(conn, side) => {
@@ -291,7 +300,7 @@ impl<H: Host> Engine<H> {
                     messages: queue.messages,
                     bytes: queue.bytes,
                     connections: 1,
-                    conversations: c.all.len().saturating_sub(c.idle),
+                    conversations: c.all.len().saturating_sub(c.nameless),
                     sequence: *c.sequence.get(side),
                 }
             }
@@ -356,7 +365,7 @@ impl<H: Host> Engine<H> {
                     .get(index)
                     .is_some_and(|slot| slot.state == State::Idle && slot.conn == conn) =>
             {
-                self.leave_idle(conn);
+                self.get_name(conn);
                 index
             }
             _ => {
@@ -393,7 +402,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         let conn = slot.conn;
-        let idle = slot.state == State::Idle;
+        let nameless = slot.state == State::Idle || slot.kind == Kind::OneWay;
         slot.state = State::Free;
         slot.conn = NONE;
         for side in [Side::Client, Side::Server] {
@@ -401,8 +410,8 @@ impl<H: Host> Engine<H> {
                 *fx.bodies.get_mut(side) = Some(body);
             }
         }
-        if idle {
-            self.leave_idle(conn);
+        if nameless {
+            self.get_name(conn);
         }
         if let Some(c) = self.conns.get_mut(conn) {
             c.all.remove(&mut self.slots, Via::Owner, index);
@@ -412,11 +421,19 @@ impl<H: Host> Engine<H> {
         self.free_conn_if_done(conn, fx);
     }
 
-    /// A slot of the connection is not idle any more.
-    fn leave_idle(&mut self, conn: u32) {
-        self.idle = self.idle.saturating_sub(1);
+    /// A slot of the connection is in use, and holds no conversation.
+    fn lose_name(&mut self, conn: u32) {
+        self.nameless = self.nameless.saturating_add(1);
         if let Some(c) = self.conns.get_mut(conn) {
-            c.idle = c.idle.saturating_sub(1);
+            c.nameless = c.nameless.saturating_add(1);
+        }
+    }
+
+    /// A slot of the connection that held no conversation holds one, or is free.
+    fn get_name(&mut self, conn: u32) {
+        self.nameless = self.nameless.saturating_sub(1);
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.nameless = c.nameless.saturating_sub(1);
         }
     }
 

@@ -6,7 +6,9 @@
 
 use super::deliver::place;
 use super::list::{Store, Via, NONE};
-use super::types::{Delivery, End, Hand, Host, Phase, Place, Refusal, Side, State, Waiters, What};
+use super::types::{
+    Delivery, End, Hand, Host, Kind, Phase, Place, Refusal, Side, State, Waiters, What,
+};
 use super::{Effects, Engine};
 
 /// What is received from.
@@ -179,7 +181,9 @@ impl<H: Host> Engine<H> {
             return;
         };
         if idle {
-            self.leave_idle(conn);
+            if slot.kind != Kind::OneWay {
+                self.get_name(conn);
+            }
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
@@ -381,9 +385,9 @@ impl<H: Host> Engine<H> {
             delivery.own = slot.bodies.get_mut(to).take();
         }
         if let Some(c) = self.conns.get_mut(delivery.conn) {
-            if delivery.idle {
-                c.idle = c.idle.saturating_add(1);
-                self.idle = self.idle.saturating_add(1);
+            if delivery.idle && delivery.what != What::Datagram {
+                c.nameless = c.nameless.saturating_add(1);
+                self.nameless = self.nameless.saturating_add(1);
             }
             delivery.port_context = *c.context.get(to);
             if delivery.body.is_none() {

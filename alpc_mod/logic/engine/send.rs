@@ -113,7 +113,11 @@ impl<H: Host> Engine<H> {
         slot.open = kind != Kind::OneWay;
         *slot.seen.get_mut(origin) = true;
         *slot.bodies.get_mut(origin) = Some(body);
-        slot.id
+        let (id, conn) = (slot.id, slot.conn);
+        if kind == Kind::OneWay {
+            self.lose_name(conn);
+        }
+        id
     }
 
     /// Sends into the held conversation `id`, whose turn the sender knows.

@@ -336,8 +336,8 @@ pub struct Conn<H: Host> {
     pub(super) port: Queue,
     pub(super) queues: Sides<Queue>,
     pub(super) all: List,
-    /// How many of them are idle.
-    pub(super) idle: u32,
+    /// How many of them hold no conversation.
+    pub(super) nameless: u32,
     /// The connection is on the port's list of those with something to tell.
     pub(super) ready: bool,
     /// The server has still to be told that the client has gone.
@@ -362,7 +362,7 @@ impl<H: Host> Default for Conn<H> {
             port: Queue::default(),
             queues: Sides::default(),
             all: List::default(),
-            idle: 0,
+            nameless: 0,
             ready: false,
             closed_notice: false,
             notice_in_hand: false,

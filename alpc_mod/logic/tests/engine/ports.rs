@@ -41,8 +41,8 @@ fn a_connection_is_pending_then_open() {
     assert_eq!(w.accept(sent.id), Ok(conn));
     assert_eq!(w.engine.phase(conn), Phase::Open);
     assert_eq!(w.engine.context(conn, Server), 8);
-    assert_eq!(w.accept(sent.id).err(), Some(Refusal::NotOwner), "once");
-    assert_eq!(w.refuse(sent.id).err(), Some(Refusal::NotOwner));
+    assert_eq!(w.accept(sent.id).err(), Some(Refusal::NotFound), "once");
+    assert_eq!(w.refuse(sent.id).err(), Some(Refusal::NotFound));
     assert_eq!(w.collect(Server, sent.id, 100).word(), "NotFound");
     let reply = w.next(client(conn)).message();
     assert_eq!((reply.what, reply.id), (What::ConnectionReply, sent.id));
