@@ -105,7 +105,8 @@ pub fn run(body: impl FnOnce(), patience: Duration) -> Result<(), String> {
         Some(trouble) => Err(format!("{trouble}\n{said}")),
         None => {
             if !said.is_empty() {
-                println!("{said}");
+                // Past the capture, so that a seed is seen of passes as well.
+                let _ = writeln!(std::io::stderr().lock(), "\n{}", said.trim_end());
             }
             balanced(before)
         }

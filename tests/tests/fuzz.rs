@@ -5,8 +5,8 @@
 //! must have succeeded often enough for its failures to mean something.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 use alpc_tests::raw::*;
@@ -20,25 +20,46 @@ const POOL: usize = 48;
 /// What all threads play with.
 #[derive(Default)]
 struct World {
-    ports: Mutex<Vec<Arc<Port>>>,
-    /// Received headers, to be answered rightly, late or by the wrong port.
-    headers: Mutex<Vec<(u64, u32)>>,
-    /// Successes and failures of each ioctl.
-    results: Mutex<BTreeMap<&'static str, (u64, u64)>>,
+    ports: Mutex<Vec<Arc<Toy>>>,
+    /// Headers and where they belong, to be answered rightly, late or by the
+    /// wrong port.
+    headers: Mutex<Vec<Header>>,
+    /// How often each ioctl ended with each errno; 0 is success.
+    results: Mutex<BTreeMap<&'static str, BTreeMap<i32, u64>>>,
+}
+
+/// A descriptor and what it was made as.
+struct Toy {
+    port: Port,
+    role: u32,
+}
+
+impl AsFd for Toy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.port.as_fd()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Header {
+    id: u64,
+    turn: u32,
+    port: Weak<Toy>,
 }
 
 struct Player<'a> {
     world: &'a World,
     rng: Rng,
-    device: Arc<Port>,
+    device: Arc<Toy>,
     memory: Vec<u8>,
 }
 
 impl Player<'_> {
-    fn keep(&mut self, fd: i32) {
+    fn keep(&mut self, fd: i32, role: u32) {
         use std::os::fd::FromRawFd;
         // SAFETY: An ioctl just returned it.
-        let port = Arc::new(Port::from(unsafe { OwnedFd::from_raw_fd(fd) }));
+        let port = Port::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let port = Arc::new(Toy { port, role });
         let mut ports = self.world.ports.lock().expect("lock");
         if ports.len() >= POOL {
             let index = self.rng.below(POOL as u64) as usize;
@@ -51,7 +72,7 @@ impl Player<'_> {
         }
     }
 
-    fn port(&mut self) -> Arc<Port> {
+    fn port(&mut self) -> Arc<Toy> {
         if self.rng.one_in(200) {
             return self.device.clone();
         }
@@ -62,19 +83,39 @@ impl Player<'_> {
         ports[self.rng.below(ports.len() as u64) as usize].clone()
     }
 
-    fn header(&mut self) -> (u64, u32) {
+    fn header(&mut self) -> Header {
         let headers = self.world.headers.lock().expect("lock");
         if headers.is_empty() {
-            return (0, 0);
+            return Header::default();
         }
         // The latest are the likeliest to be open still.
         let back = self.rng.below(8).min(headers.len() as u64 - 1) as usize;
-        headers[headers.len() - 1 - back]
+        headers[headers.len() - 1 - back].clone()
     }
 
-    fn remember(&mut self, id: u64, turn: u32) {
+    /// Mostly a port of one of these roles.
+    fn port_of(&mut self, roles: &[u32]) -> Arc<Toy> {
+        for _ in 0..4 {
+            let port = self.port();
+            if roles.contains(&port.role) {
+                return port;
+            }
+        }
+        self.port()
+    }
+
+    /// Mostly the port where the header belongs.
+    fn port_for(&mut self, header: &Header) -> Arc<Toy> {
+        match header.port.upgrade() {
+            Some(port) if !self.rng.one_in(5) => port,
+            _ => self.port(),
+        }
+    }
+
+    fn remember(&mut self, id: u64, turn: u32, port: &Arc<Toy>) {
         let mut headers = self.world.headers.lock().expect("lock");
-        headers.push((id, turn));
+        let port = Arc::downgrade(port);
+        headers.push(Header { id, turn, port });
         if headers.len() > 64 {
             headers.remove(0);
         }
@@ -134,17 +175,9 @@ impl Player<'_> {
     ) -> Option<i32> {
         let result = ioctl(fd, request, arg);
         let mut results = self.world.results.lock().expect("lock");
-        let (good, bad) = results.entry(name).or_default();
-        match result {
-            Ok(value) => {
-                *good += 1;
-                Some(value)
-            }
-            Err(_) => {
-                *bad += 1;
-                None
-            }
-        }
+        let errno = result.err().unwrap_or(0);
+        *results.entry(name).or_default().entry(errno).or_default() += 1;
+        result.ok()
     }
 
     fn create(&mut self) {
@@ -177,17 +210,16 @@ impl Player<'_> {
             &mut create.arg,
         );
         if let Some(fd) = made {
-            self.keep(fd);
+            self.keep(fd, ALPC_ROLE_CONNECTION);
         }
     }
 
     fn connect(&mut self) {
         let named = self.rng.one_in(2);
         let mut connect = Connect::new(named.then_some(*self.rng.pick(&NAMES)));
-        let fd = if named {
-            self.device.clone()
-        } else {
-            self.port()
+        let fd = match named {
+            true => self.device.clone(),
+            false => self.port_of(&[ALPC_ROLE_CONNECT]),
         };
         connect.point();
         if !self.rng.one_in(4) {
@@ -208,12 +240,12 @@ impl Player<'_> {
             connect.arg.recv_capacity = 0;
         }
         if let Some(fd) = self.call("CONNECT", &*fd, ALPC_IOCTL_CONNECT, &mut connect.arg) {
-            self.keep(fd);
+            self.keep(fd, ALPC_ROLE_CLIENT);
         }
     }
 
     fn create_connect(&mut self) {
-        let port = self.port();
+        let port = self.port_of(&[ALPC_ROLE_CONNECTION]);
         let mut nothing = 0_u64;
         let made = self.call(
             "CREATE_CONNECT",
@@ -222,17 +254,17 @@ impl Player<'_> {
             &mut nothing,
         );
         if let Some(fd) = made {
-            self.keep(fd);
+            self.keep(fd, ALPC_ROLE_CONNECT);
         }
     }
 
     fn accept(&mut self) {
-        let port = self.port();
-        let (id, _) = self.header();
-        self.accept_on(&port, id);
+        let header = self.header();
+        let port = self.port_for(&header);
+        self.accept_on(&port, header.id);
     }
 
-    fn accept_on(&mut self, port: &Port, id: u64) {
+    fn accept_on(&mut self, port: &Toy, id: u64) {
         let mut accept = Accept::new(id);
         accept.arg.send_data = self.address();
         accept.arg.send_length = self.rng.below(100) as u32;
@@ -245,35 +277,49 @@ impl Player<'_> {
         let refuses = accept.arg.flags & ALPC_REFUSE != 0;
         let made = self.call("ACCEPT", port, ALPC_IOCTL_ACCEPT, &mut accept.arg);
         if let (Some(fd), false) = (made, refuses) {
-            self.keep(fd);
+            self.keep(fd, ALPC_ROLE_SERVER);
         }
     }
 
     fn transfer(&mut self) {
-        let port = self.port();
-        let choices = [
-            ALPC_SEND,
-            ALPC_SEND | ALPC_RELEASE,
-            ALPC_RECEIVE,
-            ALPC_RECEIVE,
-            ALPC_RECEIVE,
-            ALPC_SEND | ALPC_RECEIVE,
-            ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC,
-            ALPC_SEND | ALPC_RECEIVE | ALPC_RELEASE,
-            ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC | ALPC_ANSWER,
-            ALPC_SEND | ALPC_RELEASE | ALPC_DISCARD,
-            ALPC_RECEIVE | ALPC_SEND | ALPC_SENT | ALPC_SYNC,
+        const COMM: [u32; 2] = [ALPC_ROLE_SERVER, ALPC_ROLE_CLIENT];
+        const ALL: [u32; 3] = [ALPC_ROLE_CONNECTION, ALPC_ROLE_SERVER, ALPC_ROLE_CLIENT];
+        let header = self.header();
+        let choices: &[(u32, &[u32])] = &[
+            (ALPC_RECEIVE, &ALL),
+            (ALPC_RECEIVE, &ALL),
+            (ALPC_RECEIVE, &ALL),
+            (ALPC_SEND, &COMM),
+            (ALPC_SEND, &COMM),
+            (ALPC_SEND | ALPC_RELEASE, &COMM),
+            (ALPC_SEND | ALPC_RECEIVE, &COMM),
+            (ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC, &COMM),
+            // Into the conversation of a header.
+            (ALPC_SEND, &[]),
+            (ALPC_SEND | ALPC_RELEASE, &[]),
+            (ALPC_SEND | ALPC_RECEIVE | ALPC_RELEASE, &[]),
+            (ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC, &[]),
+            (ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC | ALPC_ANSWER, &[]),
+            (ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC | ALPC_SENT, &[]),
+            (ALPC_SEND | ALPC_RELEASE | ALPC_DISCARD, &[]),
         ];
-        let mut transfer = Transfer::new().flags(*self.rng.pick(&choices));
+        let (flags, roles) = *self.rng.pick(choices);
+        let mut transfer = Transfer::new().flags(flags);
         let arg = &mut transfer.arg;
-        if self.rng.one_in(4) {
+        if flags & ALPC_SEND != 0 && self.rng.one_in(4) {
             arg.flags |= ALPC_NONBLOCK;
         }
-        if self.rng.one_in(2) {
-            (arg.send_id, arg.send_callback_id) = self.header();
-        }
+        let port = if roles.is_empty() {
+            (arg.send_id, arg.send_callback_id) = (header.id, header.turn);
+            self.port_for(&header)
+        } else {
+            self.port_of(roles)
+        };
         arg.send_data = self.address();
-        arg.send_length = self.length();
+        arg.send_length = match flags & ALPC_DISCARD {
+            0 => self.length(),
+            _ => 0,
+        };
         arg.recv_data = self.address();
         arg.recv_capacity = self.length();
         let mut container = ContextContainer::sending(self.rng.word());
@@ -302,20 +348,35 @@ impl Player<'_> {
         {
             let arg = transfer.arg;
             if arg.flags & ALPC_RECEIVE != 0 && arg.id != JUNK64 {
-                self.remember(arg.id, arg.callback_id);
+                self.remember(arg.id, arg.callback_id, &port);
                 if u32::from(arg.type_) == ALPC_TYPE_CONNECTION_REQUEST {
                     self.accept_on(&port, arg.id);
                 }
             } else if arg.send_id != 0 {
-                self.remember(arg.send_id, 0);
+                self.remember(arg.send_id, 0, &port);
             }
+        } else if matches!(
+            transfer.arg.outcome,
+            ALPC_OUTCOME_DISCONNECTED | ALPC_OUTCOME_CLOSED | ALPC_OUTCOME_REFUSED
+        ) {
+            // Good for nothing any more.
+            self.forget(&port);
         }
     }
 
+    fn forget(&mut self, port: &Arc<Toy>) {
+        let mut ports = self.world.ports.lock().expect("lock");
+        let index = ports.iter().position(|other| Arc::ptr_eq(other, port));
+        let old = index.map(|index| ports.swap_remove(index));
+        drop(ports);
+        drop(old);
+    }
+
     fn cancel(&mut self) {
-        let port = self.port();
+        let header = self.header();
+        let port = self.port_for(&header);
         let mut arg = alpc_cancel {
-            id: self.header().0,
+            id: header.id,
             flags: self.rng.below(2) as u32,
             outcome: 0,
         };
@@ -325,7 +386,7 @@ impl Player<'_> {
 
     fn disconnect(&mut self) {
         // Rarely: what is disconnected is good for nothing any more.
-        if !self.rng.one_in(4) {
+        if !self.rng.one_in(8) {
             return;
         }
         let port = self.port();
@@ -366,7 +427,7 @@ impl Player<'_> {
         }
         let result = ioctl(&*port, request, &mut bytes);
         if let Ok(fd @ 1..) = result {
-            self.keep(fd);
+            self.keep(fd, 0);
         }
         let _ = wait::poll_now(&*port, libc::POLLIN | libc::POLLOUT);
     }
@@ -410,7 +471,10 @@ fn random_calls_are_all_answered_and_leave_nothing() {
                     let mut player = Player {
                         world,
                         rng: Rng::new(seed.wrapping_add(number)),
-                        device: Arc::new(device()),
+                        device: Arc::new(Toy {
+                            port: device(),
+                            role: 0,
+                        }),
                         memory: vec![0; 2 * ALPC_MESSAGE_MAX as usize],
                     };
                     for _ in 0..steps {
@@ -420,11 +484,14 @@ fn random_calls_are_all_answered_and_leave_nothing() {
             }
         });
         let results = world.results.into_inner().expect("lock");
-        note!("{results:?}");
-        let total: u64 = results.values().map(|(good, bad)| good + bad).sum();
+        for (name, errnos) in &results {
+            note!("{name}: {errnos:?}");
+        }
+        let total: u64 = results.values().flat_map(BTreeMap::values).sum();
         assert!(total >= steps, "{total} calls");
         if steps * threads >= 200_000 {
-            for (name, (good, _)) in results {
+            for (name, errnos) in results {
+                let good = errnos.get(&0).copied().unwrap_or(0);
                 assert!(good >= 100, "{name} succeeded {good} times");
             }
         }
