@@ -43,6 +43,7 @@ impl<H: Host> Engine<H> {
         let mut free = 0;
         walk(&self.free_slots, &mut self.slots, Via::Queue, |_, slot| {
             free += 1;
+            claim(slot.conn == NONE, "a free slot belongs to somebody")?;
             claim(slot.state == State::Free, "a slot on the free list is not")
         })?;
         let mut free_conns = 0;

@@ -39,7 +39,6 @@ impl<H: Host> Engine<H> {
         if let Some(c) = self.conns.get_mut(conn) {
             c.phase = Phase::Pending;
             *c.open.get_mut(Side::Client) = true;
-            *c.open.get_mut(Side::Server) = false;
             *c.context.get_mut(Side::Client) = context;
             *c.context.get_mut(Side::Server) = self.context;
             *c.sequence.get_mut(Side::Client) = 0;

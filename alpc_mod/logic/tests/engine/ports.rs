@@ -387,3 +387,41 @@ fn a_refusal_that_fits_nobody_ends_every_wait_all_the_same() {
     }
     w.end();
 }
+
+#[test]
+fn a_connection_entry_that_is_used_again_begins_anew() {
+    let mut w = World::new();
+    let conn = w.open();
+    w.send(conn, Server, New::OneWay, 10).unwrap();
+    let got = w.next(client(conn)).message();
+    w.settle(got);
+    let id = w.request(conn, Server).id;
+    drop(w.next(client(conn)).message());
+    w.answer(Client, id, 0, How::FinalReply).unwrap();
+    let reply = w.next(server(conn)).message();
+    assert_eq!(reply.sequence, 1);
+    w.settle(reply);
+    w.close(conn, Client);
+    w.close(conn, Server);
+    let notice = w.next(PORT).message();
+    w.settle(notice);
+    assert_eq!(w.engine.phase(conn), Phase::Free);
+    w.close_side(conn, Client);
+    w.disconnect(conn, Server, true);
+    let (again, sent) = w.connect();
+    assert_eq!(again, conn);
+    let request = w.next(PORT).message();
+    assert_eq!(request.port_context, 0);
+    w.accept(sent.id).unwrap();
+    let reply = w.next(client(conn)).message();
+    assert_eq!(reply.sequence, 1);
+    w.settle(reply);
+    let id = w.request(conn, Server).id;
+    drop(w.next(client(conn)).message());
+    w.answer(Client, id, 0, How::FinalReply).unwrap();
+    let reply = w.next(server(conn)).message();
+    assert_eq!(reply.sequence, 1);
+    w.settle(reply);
+    drop(request);
+    w.end();
+}

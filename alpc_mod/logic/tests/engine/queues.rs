@@ -357,3 +357,64 @@ fn two_polled_connections_are_woken_by_one_pass() {
     drop(links);
     w.end();
 }
+
+#[test]
+fn three_polled_connections_are_woken_if_one_pass_concerns_them() {
+    let mut w = World::new();
+    let conns = [w.open(), w.open(), w.open()];
+    let links = conns.map(|conn| w.peers[&conn].clone());
+    let id = w.request(conns[0], Client).id;
+    drop(w.next(PORT).message());
+    for thread in 1..=9 {
+        w.wait_next(thread, PORT, 20);
+    }
+    // Each tells a thread of the large one at the head.
+    w.send(conns[1], Client, New::OneWay, 100).unwrap();
+    for _ in 0..3 {
+        one_way(&mut w, conns[1], 1);
+        one_way(&mut w, conns[2], 1);
+    }
+    one_way(&mut w, conns[2], 1);
+    assert!(w.is_waiting(1));
+    for link in &links {
+        link.poll(Client, true);
+        link.was_woken();
+    }
+    let body = w.text(1);
+    let got = w.step(|engine, fx| {
+        let sent = engine.send_into(None, Server, id, 0, How::Reply, body, fx);
+        assert!(sent.is_ok());
+        Got::from(engine.receive(PORT, 100, fx)).message()
+    });
+    w.settle(got);
+    assert!(links.iter().all(|link| link.was_woken()));
+    let got = w.taken_message(1);
+    w.settle(got);
+    drop(links);
+    w.end();
+}
+
+#[test]
+fn a_cancel_wakes_all_three_whom_it_concerns() {
+    let mut w = World::new();
+    let conn = w.open();
+    let id = w.call(10, conn, Client, 100);
+    drop(w.next(PORT).message());
+    w.answer(Server, id, 0, How::Callback).unwrap();
+    drop(w.taken_message(10));
+    for thread in 1..=4 {
+        w.wait_next(thread, PORT, 20);
+    }
+    w.answer_len(Client, id, 1, How::Answer, 90).unwrap();
+    one_way(&mut w, conn, 10);
+    w.wait_for(10, Client, id, 100);
+    assert_eq!(w.cancel(Client, id, false), Ok(true));
+    assert_eq!(word(&w.taken(10)), "Ended Lost");
+    let behind = w.taken_message(2);
+    assert_eq!(behind.what, What::Datagram);
+    w.settle(behind);
+    let notice = w.taken_message(1);
+    assert_eq!(notice.what, What::Canceled);
+    w.settle(notice);
+    w.end();
+}

@@ -41,8 +41,8 @@ fn a_waiting_thread_is_told_of_a_message_too_large_for_all() {
 
 #[test]
 fn who_waits_behind_a_large_message_is_served_when_it_has_gone() {
-    for collected in [false, true] {
-        let mut w = World::new();
+    for (collected, arrival_order) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut w = World::with(arrival_order, 8);
         let conn = w.open();
         let id = w.request(conn, Client).id;
         drop(w.next(PORT).message());
@@ -254,4 +254,95 @@ fn a_message_that_comes_back_goes_to_who_waits() {
     let got = w.taken_message(1);
     w.settle(got);
     w.end();
+}
+
+#[test]
+fn a_slot_kept_by_one_connection_is_not_anothers() {
+    let mut w = World::new();
+    let (conn, other) = (w.open(), w.open());
+    w.send(conn, Client, New::OneWay, 10).unwrap();
+    let got = w.next(PORT).message();
+    let slot = got.slot;
+    assert!(w.step(|engine, fx| engine.finish(&got, true, fx)));
+    drop(got);
+    let sent = w
+        .send_kept(other, Client, New::Request, Some(slot), 10)
+        .unwrap();
+    assert_ne!(sent.slot, slot);
+    w.step(|engine, fx| engine.release(conn, slot, fx));
+    w.end();
+}
+
+#[test]
+fn a_slot_that_is_used_again_begins_anew() {
+    let mut w = World::new();
+    let conn = w.open();
+    let first = w.request(conn, Client);
+    w.engine.set_message_context(first, Client, 5);
+    drop(w.next(PORT).message());
+    w.answer(Server, first.id, 0, How::Reply).unwrap();
+    drop(w.next(client(conn)).message());
+    w.answer(Client, first.id, 1, How::Callback).unwrap();
+    assert_eq!(w.cancel(Client, first.id, false), Ok(true));
+    let notice = w.next(PORT).message();
+    w.settle(notice);
+    let second = w.request(conn, Client);
+    assert_eq!(second.slot, first.slot);
+    let at = |id| Wait::Conversation {
+        slot: first.slot,
+        id,
+        side: Client,
+    };
+    assert!(
+        w.engine.waiters(at(first.id)).is_none(),
+        "no place of that name"
+    );
+    assert!(w.engine.waiters(at(second.id)).is_some());
+    let request = w.next(PORT).message();
+    assert_eq!((request.turn, request.message_context), (0, 0));
+    w.answer(Server, second.id, 0, How::Callback).unwrap();
+    let callback = w.next(client(conn)).message();
+    assert_eq!(callback.message_context, 0);
+    w.answer(Client, second.id, 1, How::Answer).unwrap();
+    drop(w.next(PORT).message());
+    assert_eq!(w.discard(Server, second.id, 2), Ok(()));
+    assert_eq!(
+        w.collect(Client, second.id, 100).word(),
+        "Ended Lost",
+        "it was owed"
+    );
+    drop((request, callback));
+    let third = w.request(conn, Client).id;
+    drop(w.next(PORT).message());
+    w.answer(Server, third, 0, How::FinalReply).unwrap();
+    let reply = w.next(client(conn)).message();
+    w.settle(reply);
+    w.end();
+}
+
+#[test]
+fn a_message_put_back_is_before_those_of_others() {
+    for arrival_order in [false, true] {
+        let mut w = World::with(arrival_order, 8);
+        let (conn, other) = (w.open(), w.open());
+        w.send(conn, Client, New::OneWay, 10).unwrap();
+        w.send(other, Client, New::OneWay, 20).unwrap();
+        let got = w.next(PORT).message();
+        w.undeliver(got);
+        let got = w.next(PORT).message();
+        assert_eq!(got.conn, conn);
+        w.settle(got);
+        let got = w.next(PORT).message();
+        w.settle(got);
+        w.close(conn, Client);
+        w.close(other, Client);
+        for closed in [conn, other] {
+            let notice = w.next(PORT).message();
+            w.undeliver(notice);
+            let notice = w.next(PORT).message();
+            assert_eq!(notice.conn, closed);
+            w.settle(notice);
+        }
+        w.end();
+    }
 }
