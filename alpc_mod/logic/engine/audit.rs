@@ -58,7 +58,7 @@ impl<H: Host> Engine<H> {
             self.slots.get(index).map_or(Ok(()), Self::audit_slot)?;
         }
         let (mut used, mut pending, mut connections) = (0, 0, 0);
-        let (mut messages, mut bytes, mut ready) = (0, 0, 0);
+        let (mut messages, mut bytes, mut ready, mut nameless) = (0, 0, 0, 0);
         for index in 0..self.conns.len() {
             self.audit_conn(index, settled)?;
             let Some(c) = self.conns.get(index) else {
@@ -70,7 +70,9 @@ impl<H: Host> Engine<H> {
             messages += c.port.messages;
             bytes += c.port.bytes;
             ready += u32::from(c.ready);
+            nameless += c.nameless;
         }
+        claim(nameless == self.nameless, "conversations are miscounted")?;
         claim(free + used == self.slots.len(), "a slot is lost")?;
         claim(
             free_conns + connections == self.conns.len(),
@@ -149,10 +151,13 @@ impl<H: Host> Engine<H> {
         let Some(c) = self.conns.get(conn) else {
             return Ok(());
         };
+        let mut nameless = 0;
         walk(&c.all, &mut self.slots, Via::Owner, |_, slot| {
+            nameless += u32::from(slot.state == State::Idle || slot.kind == Kind::OneWay);
             claim(slot.conn == conn, "a slot belongs elsewhere")?;
             claim(slot.state != State::Free, "a free slot belongs somewhere")
         })?;
+        claim(nameless == c.nameless, "conversations are miscounted")?;
         let mut arrived = (0, 0);
         if self.arrival_order {
             claim(c.port.list.is_empty(), "not in order of arrival")?;
