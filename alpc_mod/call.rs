@@ -32,7 +32,8 @@ use crate::{
         Side,
         Source,
         Wait,
-        What, //
+        What,
+        NONE, //
     },
     message::{
         keep_slot,
@@ -274,6 +275,14 @@ impl Plan {
             incoming: Incoming::check(t.recv_attributes)?,
         })
     }
+
+    /// Whether nothing but the message itself is to be seen to.
+    #[inline]
+    fn is_plain(&self, scope: Scope<'_>) -> bool {
+        matches!(self.deadline, Deadline::Never)
+            && self.outgoing.message_context.is_none()
+            && !scope.nonblock
+    }
 }
 
 fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
@@ -283,25 +292,28 @@ fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
         Ok(plan) => plan,
         Err(failure) => return Err(ioctl::report(failure, |o| write_outcome(size, addr, t, o))),
     };
-    let result = exchange(scope, &plan, t);
-    match result {
-        Ok(None) => {
-            t.outcome = uapi::ALPC_OUTCOME_OK;
-            transfer_out(size, addr, t)?;
-            Ok(0)
-        }
-        Ok(Some(delivery)) => match give(&plan, size, addr, t, &delivery) {
-            Ok(()) => {
-                settle(scope, delivery);
-                Ok(0)
-            }
-            Err(error) => {
-                scope.port.undeliver(delivery);
-                Err(fail(scope, &plan, size, addr, t, error.into()))
+    let mut hand = None;
+    let failure = match exchange(scope, &plan, t, &mut hand) {
+        Ok(()) => match &mut hand {
+            Some(Hand::Message(delivery)) => match give(&plan, size, addr, t, delivery) {
+                Ok(()) => {
+                    settle(scope, delivery);
+                    return Ok(0);
+                }
+                Err(error) => error.into(),
+            },
+            _ => {
+                t.outcome = uapi::ALPC_OUTCOME_OK;
+                transfer_out(size, addr, t)?;
+                return Ok(0);
             }
         },
-        Err(failure) => Err(fail(scope, &plan, size, addr, t, failure)),
+        Err(failure) => failure,
+    };
+    if let Some(Hand::Message(delivery)) = hand {
+        scope.port.undeliver(delivery);
     }
+    Err(fail(scope, &plan, size, addr, t, failure))
 }
 
 fn write_outcome(size: usize, addr: u64, t: &mut uapi::alpc_transfer, outcome: u32) -> Result {
@@ -363,47 +375,84 @@ fn cancel(scope: Scope<'_>, mut engine: Locked<'_>, id: u64) {
     scope.port.act(&mut fx);
 }
 
-/// Sends, and receives. Notes in `t` what has been sent.
+/// Sends, and receives into `hand`. Notes in `t` what has been sent.
+#[inline]
 fn exchange(
     scope: Scope<'_>,
     plan: &Plan,
     t: &mut uapi::alpc_transfer,
-) -> Result<Option<Delivery<Kernel>>, Failure> {
+    hand: &mut Option<Hand<Kernel>>,
+) -> Result<(), Failure> {
     let port = scope.port;
-    let mut fx = Effects::default();
-    let (mut engine, sent) = match plan.send {
-        Send::Nothing => (port.lock(), None),
-        Send::Discard => {
-            let mut engine = port.lock();
-            let done = engine.discard(
-                scope.conn(),
-                scope.side(),
-                t.send_id,
-                t.send_callback_id,
-                &mut fx,
-            );
-            if let Err(refusal) = done {
-                return Err(refusal.into());
-            }
-            t.flags |= uapi::ALPC_SENT;
-            (engine, None)
-        }
-        Send::New(_) | Send::Into(_) => {
-            let (engine, sent) = send(scope, plan, t, &mut fx)?;
-            t.flags |= uapi::ALPC_SENT;
-            t.send_id = match plan.send {
-                Send::New(New::OneWay) => 0,
-                _ => sent.id,
-            };
-            (engine, Some(sent))
-        }
+    let mut body = match plan.send {
+        Send::New(_) | Send::Into(_) => Some(message(scope, t.send_data, t.send_length)?),
+        Send::Nothing | Send::Discard => None,
     };
+    // A call to a server that waits, and its answer: nearly every one.
+    let (engine, at, waker) = match (plan.send, plan.receive, scope.end) {
+        (Send::New(New::Request), Receive::Answer, Some(end)) if plan.is_plain(scope) => {
+            let kept = body.as_ref().and_then(take_kept).unwrap_or(NONE);
+            let mut engine = port.lock();
+            let sent = engine.call_straight(end.index(), kept, &mut body);
+            let Some((Sent { id, slot }, waker)) = sent else {
+                body.iter().for_each(|body| keep_slot(body, kept));
+                return exchange_any(scope, plan, t, engine, body, hand);
+            };
+            t.send_id = id;
+            let side = Side::Client;
+            (engine, Wait::Conversation { slot, id, side }, waker)
+        }
+        (Send::Into(How::FinalReply), Receive::Next, None) if plan.is_plain(scope) => {
+            let mut engine = port.lock();
+            if !engine.is_port_quiet() {
+                return exchange_any(scope, plan, t, engine, body, hand);
+            }
+            let Some(waker) = engine.reply_straight(t.send_id, t.send_callback_id, &mut body)
+            else {
+                return exchange_any(scope, plan, t, engine, body, hand);
+            };
+            (engine, Wait::Next(Source::Port), waker)
+        }
+        _ => return exchange_any(scope, plan, t, port.lock(), body, hand),
+    };
+    t.flags |= uapi::ALPC_SENT;
+    let unlocked = || waker.wake_and_yield();
+    let waited = wait(port, engine, at, t.recv_capacity, Deadline::Never, hand, unlocked);
+    awaited(scope, plan, t, waited, hand)
+}
+
+/// Sends and receives, whatever it is.
+#[inline(never)]
+fn exchange_any<'a>(
+    scope: Scope<'a>,
+    plan: &Plan,
+    t: &mut uapi::alpc_transfer,
+    mut engine: Locked<'a>,
+    body: Option<Arc<Message>>,
+    hand: &mut Option<Hand<Kernel>>,
+) -> Result<(), Failure> {
+    let port = scope.port;
     let side = scope.side();
+    let mut fx = Effects::default();
+    let mut sent = None;
+    if let Some(body) = body {
+        let (locked, done) = send(scope, plan, t, engine, body, &mut fx)?;
+        engine = locked;
+        t.flags |= uapi::ALPC_SENT;
+        t.send_id = match plan.send {
+            Send::New(New::OneWay) => 0,
+            _ => done.id,
+        };
+        sent = Some(done);
+    } else if plan.send == Send::Discard {
+        engine.discard(scope.conn(), side, t.send_id, t.send_callback_id, &mut fx)?;
+        t.flags |= uapi::ALPC_SENT;
+    }
     let (received, at) = match (plan.receive, sent) {
         (Receive::Nothing, _) => {
             drop(engine);
             port.act(&mut fx);
-            return Ok(None);
+            return Ok(());
         }
         (Receive::Answer, Some(Sent { id, slot })) => {
             (Received::Empty, Wait::Conversation { slot, id, side })
@@ -419,13 +468,20 @@ fn exchange(
         ),
     };
     let failure = match received {
+        Received::Empty if plan.receive == Receive::Next && scope.nonblock => {
+            Failure::Special(nothing_yet(t), EAGAIN)
+        }
         Received::Empty => {
-            return wait_for(scope, plan, t, engine, at, &mut fx);
+            let unlocked = || port.act_and_yield(&mut fx);
+            let capacity = t.recv_capacity;
+            let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlocked);
+            return awaited(scope, plan, t, waited, hand);
         }
         Received::Message(delivery) => {
             drop(engine);
             port.act(&mut fx);
-            return Ok(Some(delivery));
+            *hand = Some(Hand::Message(delivery));
+            return Ok(());
         }
         Received::TooSmall(needed) => Failure::TooSmall(needed),
         Received::Ended(end) => end.into(),
@@ -436,51 +492,50 @@ fn exchange(
     Err(failure)
 }
 
-/// Waits for what is not there yet.
-fn wait_for(
+/// What a call is told whose time is up.
+fn nothing_yet(t: &uapi::alpc_transfer) -> Outcome {
+    match t.flags & uapi::ALPC_SENT {
+        0 => Outcome::TimedOut,
+        _ => Outcome::TimedOutSent,
+    }
+}
+
+/// What a call is told that a signal has ended.
+fn interrupted(t: &uapi::alpc_transfer) -> Outcome {
+    match t.flags & uapi::ALPC_SENT {
+        0 => Outcome::Interrupted,
+        _ => Outcome::InterruptedSent,
+    }
+}
+
+/// Looks at how a wait ended. A message stays in `hand`.
+#[inline]
+fn awaited(
     scope: Scope<'_>,
     plan: &Plan,
     t: &uapi::alpc_transfer,
-    engine: Locked<'_>,
-    at: Wait,
-    fx: &mut Effects<Kernel>,
-) -> Result<Option<Delivery<Kernel>>, Failure> {
-    let port = scope.port;
-    let sent = t.flags & uapi::ALPC_SENT != 0;
-    let timed_out = match sent {
-        true => Outcome::TimedOutSent,
-        false => Outcome::TimedOut,
-    };
-    let interrupted = match sent {
-        true => Outcome::InterruptedSent,
-        false => Outcome::Interrupted,
-    };
-    if plan.receive == Receive::Next && scope.nonblock {
-        drop(engine);
-        port.act(fx);
-        return Err(Failure::Special(timed_out, EAGAIN));
-    }
-    let unlocked = || port.act_and_yield(fx);
-    match wait(port, engine, at, t.recv_capacity, plan.deadline, unlocked) {
-        Waited::Handed(Hand::Message(delivery)) => {
+    waited: Waited<'_>,
+    hand: &mut Option<Hand<Kernel>>,
+) -> Result<(), Failure> {
+    match (waited, &*hand) {
+        (Waited::Handed, Some(Hand::Message(_))) => {
             // Somebody else may still be able to take it.
             if plan.receive == Receive::Next && is_dying() {
-                port.undeliver(delivery);
-                return Err(interrupted.into());
+                return Err(interrupted(t).into());
             }
-            Ok(Some(delivery))
+            Ok(())
         }
-        Waited::Handed(Hand::TooSmall(needed)) => Err(Failure::TooSmall(needed)),
-        Waited::Handed(Hand::Ended(end)) => Err(end.into()),
-        Waited::Handed(Hand::Room) => Err(interrupted.into()),
-        Waited::Nothing(gone, engine) => {
+        (Waited::Handed, Some(Hand::TooSmall(needed))) => Err(Failure::TooSmall(*needed)),
+        (Waited::Handed, Some(Hand::Ended(end))) => Err((*end).into()),
+        (Waited::Handed, Some(Hand::Room) | None) => Err(interrupted(t).into()),
+        (Waited::Nothing(gone, engine), _) => {
             let over = gone == Gone::TimedOut || is_dying();
             if over && plan.receive == Receive::Answer {
                 cancel(scope, engine, t.send_id);
             }
             Err(match gone {
-                Gone::TimedOut => timed_out.into(),
-                Gone::Signal => interrupted.into(),
+                Gone::TimedOut => nothing_yet(t).into(),
+                Gone::Signal => interrupted(t).into(),
             })
         }
     }
@@ -491,14 +546,14 @@ fn send<'a>(
     scope: Scope<'a>,
     plan: &Plan,
     t: &uapi::alpc_transfer,
+    mut engine: Locked<'a>,
+    body: Arc<Message>,
     fx: &mut Effects<Kernel>,
 ) -> Result<(Locked<'a>, Sent), Failure> {
-    let body = message(scope, t.send_data, t.send_length)?;
     let kept = take_kept(&body);
     let result = match (plan.send, scope.end) {
-        (Send::New(new), Some(end)) => send_new(scope, end, plan, t, new, kept, body, fx),
+        (Send::New(new), Some(end)) => send_new(scope, end, plan, t, new, kept, engine, body, fx),
         (Send::Into(how), _) => {
-            let mut engine = scope.port.lock();
             match engine.send_into(
                 scope.conn(),
                 scope.side(),
@@ -521,7 +576,10 @@ fn send<'a>(
                 }
             }
         }
-        _ => Err((EINVAL.into(), body)),
+        _ => {
+            drop(engine);
+            Err((EINVAL.into(), body))
+        }
     };
     match result {
         Ok((mut engine, sent)) => {
@@ -531,6 +589,7 @@ fn send<'a>(
             Ok((engine, sent))
         }
         Err((failure, body)) => {
+            scope.port.act(fx);
             if let Some(slot) = kept {
                 keep_slot(&body, slot);
             }
@@ -549,6 +608,7 @@ fn send_new<'a>(
     t: &uapi::alpc_transfer,
     new: New,
     kept: Option<u32>,
+    mut engine: Locked<'a>,
     mut body: Arc<Message>,
     fx: &mut Effects<Kernel>,
 ) -> Result<(Locked<'a>, Sent), (Failure, Arc<Message>)> {
@@ -557,7 +617,6 @@ fn send_new<'a>(
     let may_wait = !scope.nonblock
         && t.flags & uapi::ALPC_NONBLOCK == 0
         && !matches!(plan.deadline, Deadline::Now);
-    let mut engine = port.lock();
     loop {
         let refusal;
         (refusal, body) = match engine.send_new(conn, side, new, kept, body, fx) {
@@ -573,16 +632,17 @@ fn send_new<'a>(
             }
             Refusal::QueueFull if may_wait => {
                 let at = Wait::Room { conn, side };
-                match wait(port, engine, at, 0, plan.deadline, || {}) {
-                    Waited::Handed(Hand::Ended(end)) => return Err((end.into(), body)),
-                    Waited::Handed(_) => {}
-                    Waited::Nothing(Gone::TimedOut, engine) => {
+                let mut hand = None;
+                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, || port.act(fx));
+                match (waited, hand) {
+                    (Waited::Handed, Some(Hand::Ended(end))) => return Err((end.into(), body)),
+                    (Waited::Handed, _) => {}
+                    (Waited::Nothing(gone, engine), _) => {
                         drop(engine);
-                        return Err((Outcome::TimedOut.into(), body));
-                    }
-                    Waited::Nothing(Gone::Signal, engine) => {
-                        drop(engine);
-                        return Err((Outcome::Interrupted.into(), body));
+                        return Err(match gone {
+                            Gone::TimedOut => (Outcome::TimedOut.into(), body),
+                            Gone::Signal => (Outcome::Interrupted.into(), body),
+                        });
                     }
                 }
             }
@@ -711,7 +771,7 @@ fn type_of(what: What) -> u16 {
 }
 
 /// The caller has the message: what it used can be used again.
-pub(crate) fn settle(scope: Scope<'_>, mut delivery: Delivery<Kernel>) {
+pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
     let body = delivery.body.take();
     let own = delivery.own.take();
     if delivery.idle {
@@ -734,7 +794,7 @@ pub(crate) fn settle(scope: Scope<'_>, mut delivery: Delivery<Kernel>) {
         };
         if !kept {
             let mut fx = Effects::default();
-            scope.port.lock().finish(&delivery, false, &mut fx);
+            scope.port.lock().finish(delivery, false, &mut fx);
             scope.port.act(&mut fx);
         }
     }

@@ -225,11 +225,12 @@ fn begin(
         id: sent.id,
         side: Side::Client,
     };
-    let waited = wait(&port, engine, at, arg.recv_capacity, deadline, || {
-        port.act(&mut fx)
-    });
+    let mut hand = None;
+    let unlocked = || port.act(&mut fx);
+    let capacity = arg.recv_capacity;
+    let waited = wait(&port, engine, at, capacity, deadline, &mut hand, unlocked);
     match waited {
-        Waited::Handed(hand) => {
+        Waited::Handed => {
             answered(&end, arg, size, addr, hand)?;
             Ok(file.install())
         }
@@ -259,10 +260,11 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
         arg.recv_capacity,
         &mut fx,
     );
-    let hand = match received {
-        Received::Message(delivery) => Hand::Message(delivery),
-        Received::TooSmall(needed) => Hand::TooSmall(needed),
-        Received::Ended(reason) => Hand::Ended(reason),
+    let mut hand = None;
+    match received {
+        Received::Message(delivery) => hand = Some(Hand::Message(delivery)),
+        Received::TooSmall(needed) => hand = Some(Hand::TooSmall(needed)),
+        Received::Ended(reason) => hand = Some(Hand::Ended(reason)),
         Received::Refused(refusal) => return Err(refusal.into()),
         Received::Empty => {
             let at = Wait::Conversation {
@@ -270,18 +272,15 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
                 id,
                 side: Side::Client,
             };
-            let waited = wait(port, engine, at, arg.recv_capacity, deadline, || {
-                port.act(&mut fx)
-            });
-            match waited {
-                Waited::Handed(hand) => hand,
-                Waited::Nothing(gone, engine) => {
-                    drop(engine);
-                    return Err(unanswered(gone, deadline, None, arg, size, addr));
-                }
+            let unlocked = || port.act(&mut fx);
+            let capacity = arg.recv_capacity;
+            let waited = wait(port, engine, at, capacity, deadline, &mut hand, unlocked);
+            if let Waited::Nothing(gone, engine) = waited {
+                drop(engine);
+                return Err(unanswered(gone, deadline, None, arg, size, addr));
             }
         }
-    };
+    }
     port.act(&mut fx);
     answered(&end, arg, size, addr, hand)?;
     Ok(arg.fd as isize)
@@ -293,14 +292,14 @@ fn answered(
     arg: &mut uapi::alpc_connect,
     size: usize,
     addr: u64,
-    hand: Hand<Kernel>,
+    hand: Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
     let port = end.port();
     let delivery = match hand {
-        Hand::Message(delivery) => delivery,
-        Hand::Ended(reason) => return Err(reason.into()),
-        Hand::Room => return Err(Outcome::InterruptedSent.into()),
-        Hand::TooSmall(needed) => {
+        Some(Hand::Message(delivery)) => delivery,
+        Some(Hand::Ended(reason)) => return Err(reason.into()),
+        Some(Hand::Room) | None => return Err(Outcome::InterruptedSent.into()),
+        Some(Hand::TooSmall(needed)) => {
             // A server that refuses at length has refused all the same.
             if port.lock().phase(end.index()) == Phase::Refused {
                 return Err(Outcome::Refused.into());

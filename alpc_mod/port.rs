@@ -237,10 +237,8 @@ impl Port {
         if core::mem::take(&mut fx.poll_port) && self.poll.is_active() {
             self.poll.wake(READABLE | bindings::POLLHUP);
         }
-        for peer in [fx.poll.take(), fx.poll_also.take()] {
-            if let Some(peer) = peer {
-                peer.wake_pollers();
-            }
+        for peer in [fx.poll.take(), fx.poll_also.take()].into_iter().flatten() {
+            peer.wake_pollers();
         }
         if let Some(message) = fx.bodies.get_mut(Side::Server).take() {
             self.recycle(message);

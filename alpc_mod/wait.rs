@@ -34,7 +34,6 @@ use core::{
 };
 use kernel::{
     bindings,
-    prelude::*,
     sync::aref::ARef,
     task::Task, //
 };
@@ -53,7 +52,8 @@ struct Node {
     next: *mut Node,
     capacity: u32,
     linked: bool,
-    hand: Option<Hand<Kernel>>,
+    /// Where the thread finds what it is handed: a place of its own.
+    hand: *mut Option<Hand<Kernel>>,
     // The kernel's own atomics are a call each, which is much for a flag. This
     // one is written and read with nothing but release and acquire.
     done: AtomicBool,
@@ -159,18 +159,21 @@ impl WaitSet {
 }
 
 impl Waiters<Kernel> for WaitSet {
+    #[inline]
     fn is_empty(&self) -> bool {
         self.head.is_null()
     }
 
+    #[inline]
     fn fits(&self, len: u32) -> bool {
         !self.find(len).is_null()
     }
 
-    fn hand(&mut self, len: u32, hand: Hand<Kernel>) -> Result<Waker, Hand<Kernel>> {
+    #[inline]
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Waker> {
         let node = self.find(len);
         if node.is_null() {
-            return Err(hand);
+            return None;
         }
         // SAFETY: The node is on this list, hence valid, and ours under the lock. Its task is
         // alive because it is inside `wait`, which it does not leave before it sees `done` or
@@ -178,9 +181,10 @@ impl Waiters<Kernel> for WaitSet {
         unsafe {
             self.remove(node);
             let waker = Waker(ARef::from(&*(*node).task.cast::<Task>()));
-            (*node).hand = Some(hand);
+            // Its thread has put `None` there, which needs no drop.
+            (*node).hand.write(Some(make()));
             (*node).done.store(true, Ordering::Release);
-            Ok(waker)
+            Some(waker)
         }
     }
 }
@@ -212,24 +216,27 @@ pub(crate) enum Gone {
 
 /// How a wait ended.
 pub(crate) enum Waited<'a> {
-    /// With what was waited for. No lock is held.
-    Handed(Hand<Kernel>),
+    /// With something handed to it. No lock is held.
+    Handed,
     /// With nothing. The lock is held, so nothing can come any more.
     Nothing(Gone, Locked<'a>),
 }
 
 /// Waits, in the place where the engine has just said that nothing is there.
 ///
-/// `capacity` is how much payload the caller has room for. `unlocked` runs once
-/// the lock is released, before sleeping.
+/// `capacity` is how much payload the caller has room for, `hand` is where it finds
+/// what it is handed. `unlocked` runs once the lock is released, before sleeping.
+#[inline]
 pub(crate) fn wait<'a>(
     port: &'a Port,
     mut engine: Locked<'a>,
     at: Wait,
     capacity: u32,
     deadline: Deadline,
+    hand: &mut Option<Hand<Kernel>>,
     unlocked: impl FnOnce(),
 ) -> Waited<'a> {
+    *hand = None;
     let cell = UnsafeCell::new(Node {
         // SAFETY: There is always a current task.
         task: unsafe { bindings::get_current() },
@@ -237,7 +244,7 @@ pub(crate) fn wait<'a>(
         next: null_mut(),
         capacity,
         linked: false,
-        hand: None,
+        hand,
         done: AtomicBool::new(false),
     });
     let node = cell.get();
@@ -267,15 +274,12 @@ pub(crate) fn wait<'a>(
             }
             return Waited::Nothing(gone, engine);
         }
-        // SAFETY: As above.
-        if unsafe { (*node).hand.is_none() } {
-            return Waited::Nothing(gone, engine);
-        }
     }
-    // SAFETY: Whoever took the node off has set `done` under the lock or before this thread saw it.
-    match unsafe { (*node).hand.take() } {
-        Some(hand) => Waited::Handed(hand),
-        None => Waited::Nothing(Gone::Signal, port.lock()),
+    // It is not linked any more, or never was because its place had gone: so `done` is set, and
+    // nobody else has the node.
+    match done.load(Ordering::Acquire) {
+        true => Waited::Handed,
+        false => Waited::Nothing(Gone::Signal, port.lock()),
     }
 }
 

@@ -38,6 +38,7 @@ mod end;
 mod list;
 mod receive;
 mod send;
+mod straight;
 mod types;
 
 pub use close::Progress;

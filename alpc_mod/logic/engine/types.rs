@@ -90,9 +90,20 @@ pub trait Waiters<H: Host>: Default {
     fn is_empty(&self) -> bool;
     /// Whether a thread waits that has room for `len` bytes.
     fn fits(&self, len: u32) -> bool;
-    /// Ends the wait of the first thread that has room for `len` bytes by
-    /// handing it `hand`; gives `hand` back when there is none.
-    fn hand(&mut self, len: u32, hand: Hand<H>) -> Result<H::Waker, Hand<H>>;
+    /// Ends the wait of the first thread that has room for `len` bytes by handing
+    /// it what `make` makes, which is not called when there is none.
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<H>) -> Option<H::Waker>;
+
+    /// The same for something that costs nothing to make. Gives it back when
+    /// there is no such thread.
+    fn hand(&mut self, len: u32, hand: Hand<H>) -> Result<H::Waker, Hand<H>> {
+        let mut hand = Some(hand);
+        let waker = self.hand_with(len, || hand.take().unwrap_or(Hand::Room));
+        match (waker, hand) {
+            (Some(waker), _) => Ok(waker),
+            (None, hand) => Err(hand.unwrap_or(Hand::Room)),
+        }
+    }
 }
 
 /// What a waiting thread is handed.

@@ -195,13 +195,11 @@ impl Waiters<Test> for Set {
         self.0.iter().any(|waiting| waiting.capacity >= len)
     }
 
-    fn hand(&mut self, len: u32, hand: Hand<Test>) -> Result<Alarm, Hand<Test>> {
-        let Some(at) = self.0.iter().position(|waiting| waiting.capacity >= len) else {
-            return Err(hand);
-        };
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Test>) -> Option<Alarm> {
+        let at = self.0.iter().position(|waiting| waiting.capacity >= len)?;
         let waiting = self.0.remove(at);
-        *waiting.inbox.borrow_mut() = Some(hand);
-        Ok(Alarm(Some(waiting.thread)))
+        *waiting.inbox.borrow_mut() = Some(make());
+        Some(Alarm(Some(waiting.thread)))
     }
 }
 

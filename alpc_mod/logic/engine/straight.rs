@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two sends of nearly every call: a request to a server that waits, and
+//! its final reply to the client that waits.
+//!
+//! They do what [`Engine::send_new`] and [`Engine::send_into`] would do, in fewer
+//! steps and with no effect but the one thread to wake, or they do nothing.
+
+use super::list::Store;
+use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
+use super::{Engine, Sent, INDEX_BITS, SLOTS_MAX};
+
+impl<H: Host> Engine<H> {
+    /// Sends a new request of the client into the hands of a thread that waits at
+    /// the connection port. `kept` is the slot that came idle with `body`. Takes
+    /// the body if this is such a case.
+    #[inline]
+    pub fn call_straight(
+        &mut self,
+        conn: u32,
+        kept: u32,
+        body: &mut Option<H::Body>,
+    ) -> Option<(Sent, H::Waker)> {
+        let len = body.as_ref()?.len();
+        let c = self.conns.get_mut(conn)?;
+        let slot = self.slots.get_mut(kept)?;
+        if c.phase != Phase::Open
+            || len > c.share.max_length
+            || !c.room.get(Side::Client).is_empty()
+            || slot.state != State::Idle
+            || slot.conn != conn
+            || !self.ready.is_empty()
+            || !self.arrivals.is_empty()
+        {
+            return None;
+        }
+        let generation = slot.generation.wrapping_add(1);
+        let id = (generation << INDEX_BITS) | u64::from(kept.saturating_add(1));
+        let sequence = self.sequence.wrapping_add(1);
+        let port_context = *c.context.get(Side::Server);
+        let waker = self.receivers.hand_with(len, || {
+            Hand::Message(Delivery {
+                conn,
+                slot: kept,
+                to: Side::Server,
+                id,
+                turn: 0,
+                what: What::Request,
+                open: true,
+                idle: false,
+                body: body.clone(),
+                own: None,
+                peer: None,
+                port_context,
+                message_context: 0,
+                sequence,
+            })
+        })?;
+        c.nameless = c.nameless.saturating_sub(1);
+        self.nameless = self.nameless.saturating_sub(1);
+        self.sequence = sequence;
+        slot.generation = generation;
+        slot.id = id;
+        slot.state = State::Held(Side::Server);
+        slot.kind = Kind::Request;
+        slot.origin = Side::Client;
+        slot.what = What::Request;
+        slot.open = true;
+        *slot.seen.get_mut(Side::Client) = true;
+        *slot.seen.get_mut(Side::Server) = true;
+        slot.turn = 0;
+        slot.depth = 0;
+        slot.answered = false;
+        slot.sequence = sequence;
+        slot.context = Default::default();
+        *slot.bodies.get_mut(Side::Client) = body.take();
+        Some((Sent { id, slot: kept }, waker))
+    }
+
+    /// Sends the server's final reply to a request of a client that waits for it.
+    /// Takes the body if this is such a case.
+    #[inline]
+    pub fn reply_straight(
+        &mut self,
+        id: u64,
+        turn: u32,
+        body: &mut Option<H::Body>,
+    ) -> Option<H::Waker> {
+        let len = body.as_ref()?.len();
+        let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
+        let slot = self.slots.get_mut(index)?;
+        let c = self.conns.get_mut(slot.conn)?;
+        if slot.id != id
+            || slot.state != State::Held(Side::Server)
+            || slot.kind != Kind::Request
+            || slot.turn != turn
+            || slot.depth != 0
+            || slot.bodies.get(Side::Server).is_some()
+            || c.phase != Phase::Open
+            || len > c.share.max_length
+        {
+            return None;
+        }
+        let sequence = c.sequence.get(Side::Client).wrapping_add(1);
+        let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
+        let message_context = *slot.context.get(Side::Client);
+        let request = slot.bodies.get_mut(Side::Client);
+        let waker = slot.waiters.get_mut(Side::Client).hand_with(len, || {
+            Hand::Message(Delivery {
+                conn,
+                slot: index,
+                to: Side::Client,
+                id,
+                turn,
+                what: What::Reply,
+                open: false,
+                idle: true,
+                body: body.take(),
+                own: request.take(),
+                peer: None,
+                port_context,
+                message_context,
+                sequence,
+            })
+        })?;
+        *c.sequence.get_mut(Side::Client) = sequence;
+        c.nameless = c.nameless.saturating_add(1);
+        self.nameless = self.nameless.saturating_add(1);
+        slot.state = State::Idle;
+        slot.what = What::Reply;
+        slot.open = false;
+        slot.answered = true;
+        slot.sequence = sequence;
+        *slot.seen.get_mut(Side::Client) = true;
+        Some(waker)
+    }
+
+    /// Whether a receive on the connection port would find nothing, and wait.
+    #[inline]
+    pub fn is_port_quiet(&self) -> bool {
+        self.ready.is_empty() && self.arrivals.is_empty() && !self.closed
+    }
+}
