@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use alpc_tests::raw::*;
 use alpc_tests::rng::Rng;
@@ -47,10 +48,10 @@ fn outcome_of<T>(result: &Result<T, Failure>) -> String {
     }
 }
 
-fn spin(times: u64) {
-    for _ in 0..times {
-        std::hint::spin_loop();
-    }
+/// Keeps a processor busy for some microseconds: sleeping takes too long.
+fn spin(microseconds: u64) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_micros(microseconds) {}
 }
 
 fn drain(port: &Port) -> Vec<Message> {
@@ -86,9 +87,9 @@ fn a_reply_races_with_a_cancel() {
             for _ in 0..total {
                 id.store(pair.client.post(b"x").expect("post"), SeqCst);
                 let request = pair.port.receive().expect("receive");
-                delay.store(rng.below(400), SeqCst);
+                delay.store(rng.below(60), SeqCst);
                 start.wait();
-                spin(rng.below(400));
+                spin(rng.below(60));
                 let reply = pair.port.reply(&request, b"y");
                 start.wait();
                 let (to_client, to_server) = (drain(&pair.client), drain(&pair.port));
@@ -128,7 +129,7 @@ fn a_reply_races_with_the_timeout_of_the_call() {
                 while let Ok(message) = pair.port.receive() {
                     match message.kind {
                         ALPC_TYPE_REQUEST => {
-                            spin(rng.below(3000));
+                            spin(rng.below(300));
                             match pair.port.reply(&message, &message.data) {
                                 Ok(()) => replied.fetch_add(1, SeqCst),
                                 Err(fail::CANCELED | fail::NOT_FOUND) => {
@@ -176,38 +177,67 @@ fn a_call_races_with_the_end_of_its_connection() {
     isolated_long(5, || {
         let mut seen = Seen::default();
         let mut rng = Rng::new(rng::seed());
-        let total = rounds(3_000);
+        let total = rounds(20_000);
         let port = Create::anonymous().run().expect("create");
-        for round in 0..total {
-            let (server, client) = pair::attach(&port, round);
-            let ours = rng.one_in(2);
-            let (before, after) = (rng.below(20_000), rng.below(20_000));
-            thread::scope(|scope| {
-                let call = scope.spawn(|| client.request(b"x"));
-                let end = scope.spawn(|| {
-                    spin(before);
-                    let end = if ours { &client } else { &server };
-                    end.disconnect().expect("disconnect");
-                });
-                spin(after);
-                if let Ok(message) = port.receive_now() {
-                    if message.kind == ALPC_TYPE_REQUEST {
-                        let _ = port.reply(&message, b"y");
-                    }
-                }
-                end.join().expect("join");
-                let result = call.join().expect("join");
-                let side = if ours { "own" } else { "server's" };
-                seen.count(format!("{side} end: {}", outcome_of(&result)));
+        let start = Barrier::new(3);
+        // The connection of the round, who ends it, and when.
+        let round: Mutex<Option<Arc<(Port, Port)>>> = Mutex::default();
+        let (ours, before) = (AtomicBool::new(false), AtomicU64::new(0));
+        let result = Mutex::new(String::new());
+        let connection = || round.lock().expect("lock").clone();
+        thread::scope(|scope| {
+            scope.spawn(|| loop {
+                start.wait();
+                let Some(ends) = connection() else { break };
+                *result.lock().expect("lock") = outcome_of(&ends.1.request(b"x"));
+                drop(ends);
+                start.wait();
             });
-            drop((server, client));
-            let closed = drain(&port)
-                .iter()
-                .filter(|m| m.kind == ALPC_TYPE_PORT_CLOSED && m.port_context == round)
-                .count();
-            assert!(closed <= 1);
-        }
-        seen.expect(&[], false);
+            scope.spawn(|| loop {
+                start.wait();
+                let Some(ends) = connection() else { break };
+                spin(before.load(SeqCst));
+                let end = if ours.load(SeqCst) { &ends.1 } else { &ends.0 };
+                end.disconnect().expect("disconnect");
+                drop(ends);
+                start.wait();
+            });
+            for number in 0..total {
+                *round.lock().expect("lock") = Some(Arc::new(pair::attach(&port, number)));
+                ours.store(rng.one_in(2), SeqCst);
+                before.store(rng.below(600), SeqCst);
+                start.wait();
+                let mut receive = Transfer::new().receive().timeout(1_000_000);
+                let mut told: Vec<_> = receive.run(&port).into_iter().collect();
+                if told.first().is_some_and(|m| m.kind == ALPC_TYPE_REQUEST) {
+                    spin(rng.below(300));
+                    let _ = port.reply(&told.remove(0), b"y");
+                }
+                start.wait();
+                *round.lock().expect("lock") = None;
+                let side = if ours.load(SeqCst) { "own" } else { "server's" };
+                seen.count(format!("{side} end: {}", result.lock().expect("lock")));
+                told.extend(drain(&port));
+                let closed = told.iter().filter(|m| m.kind == ALPC_TYPE_PORT_CLOSED);
+                let closed: Vec<_> = closed.map(|m| m.port_context).collect();
+                // One who ends it itself need not be told.
+                let expected = if side == "own" {
+                    vec![number]
+                } else {
+                    Vec::new()
+                };
+                assert_eq!(closed, expected);
+            }
+            start.wait();
+        });
+        let expected = [
+            "own end: CLOSED",
+            "own end: ok",
+            "server's end: DISCONNECTED",
+            "server's end: LOST",
+            "server's end: ok",
+        ];
+        seen.expect(&expected, total >= 20_000);
         let query = port.query_port().expect("query");
         assert_eq!((query.connections, query.queued_messages), (0, 0));
     });
@@ -280,8 +310,9 @@ fn a_name_has_one_winner() {
 #[test]
 fn a_connect_to_a_port_that_closes_fails_cleanly() {
     isolated_long(5, || {
-        let seen = std::sync::Mutex::new(Seen::default());
+        let seen = Mutex::new(Seen::default());
         let done = AtomicBool::new(false);
+        let total = rounds(3_000);
         thread::scope(|scope| {
             for seed in 0..2 {
                 let (done, seen) = (&done, &seen);
@@ -298,9 +329,9 @@ fn a_connect_to_a_port_that_closes_fails_cleanly() {
                 });
             }
             let mut rng = Rng::new(rng::seed());
-            for _ in 0..rounds(3_000) {
+            for _ in 0..total {
                 let port = Create::named("race/closing").run().expect("create");
-                spin(rng.below(20_000));
+                spin(rng.below(500));
                 if let Ok(request) = port.receive_now() {
                     let _ = Accept::new(request.id).run(&port);
                 }
@@ -308,7 +339,9 @@ fn a_connect_to_a_port_that_closes_fails_cleanly() {
             }
             done.store(true, SeqCst);
         });
-        seen.lock().expect("lock").expect(&[], false);
+        let expected = ["ok", "NAME_NOT_FOUND", "REFUSED"];
+        let seen = seen.into_inner().expect("lock");
+        seen.expect(&expected, total >= 3_000);
     });
 }
 

@@ -202,7 +202,7 @@ fn an_asynchronous_request_and_a_receive_that_times_out_leave_the_request_alone(
 }
 
 #[test]
-fn a_callback_that_times_out_was_sent() {
+fn a_callback_that_times_out_ends_the_conversation() {
     isolated(|| {
         let pair = Pair::new();
         thread::scope(|scope| {
@@ -212,9 +212,15 @@ fn a_callback_that_times_out_was_sent() {
             callback = callback.flags(ALPC_SYNC).timeout(20 * MS);
             let failure = callback.run(&pair.port).unwrap_err();
             assert_eq!(failure, fail::TIMED_OUT_SENT);
-            // What became of the conversation is the same for both sides.
-            let received = client.join().expect("join");
-            note!("after a callback timed out the client has {received:?}");
+            let received = client.join().expect("join").expect("the callback");
+            assert_eq!(received.data, b"2");
+            let answer = pair.client.answer(&received, b"3").map(|_| ());
+            assert_eq!(answer, Err(fail::CANCELED));
+            let notice = pair.client.receive().expect("receive");
+            assert_eq!((notice.kind, notice.id), (ALPC_TYPE_CANCELED, request.id));
+            assert_eq!(pair.port.reply(&request, b"4"), Err(fail::NOT_FOUND));
+            let answer = pair.client.answer(&received, b"3").map(|_| ());
+            assert_eq!(answer, Err(fail::NOT_FOUND));
         });
     });
 }

@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use alpc_tests::raw::*;
-use alpc_tests::*;
+use alpc::{
+    Accept, Acl, Client, ConnectBuilder, Device, NoticeKind, Outcome, PortBuilder, Received, Turn,
+    Who,
+};
+use alpc_tests::{Link, Peer, User, ALICE, BOB, CAROL, MALLORY};
 
 const NAME: &str = "demo/who-am-i";
 /// The request that the server doesn't answer at once.
@@ -26,7 +29,8 @@ fn main() {
     // SAFETY: A plain number.
     unsafe { libc::alarm(120) };
 
-    let version = query().abi_version;
+    let device = Device::open().expect("/dev/alpc");
+    let version = device.query().expect("query").abi_version;
     say("demo", &format!("/dev/alpc speaks ABI version {version}"));
     let server = Peer::spawn(ALICE, serve);
     server.sync();
@@ -39,8 +43,8 @@ fn main() {
 
     let victim = Peer::spawn(CAROL, |_| {
         say("carol", "connects again, and calls once more");
-        let client = Connect::to(NAME).run().expect("connect").port;
-        let _ = client.request(HOLD);
+        let client = Client::connect(NAME).expect("connect");
+        let _ = client.call(HOLD, &mut [0; 256]);
         unreachable!("the server holds this call until its caller is dead");
     });
     // The server says when it holds the request.
@@ -54,104 +58,103 @@ fn main() {
 /// A client with nothing special about it.
 fn call_twice(user: User) {
     let name = user.name;
-    let connected = Connect::to(NAME)
-        .data(b"good morning")
-        .required_uid(ALICE.uid)
-        .run()
+    let mut buffer = [0; 256];
+    let connected = ConnectBuilder::new(NAME)
+        .payload(b"good morning")
+        .require_uid(ALICE.uid)
+        .connect_with(&mut buffer)
         .expect("connect");
-    assert_eq!(connected.server_uid, ALICE.uid);
+    let server = connected.server;
+    assert_eq!(server.uid, ALICE.uid);
+    let answer = text(&buffer[..connected.length]);
     say(
         name,
         &format!(
-            "connected to pid {} of uid {}, who says \"{}\"",
-            connected.server_pid,
-            connected.server_uid,
-            text(&connected.data)
+            "connected to pid {} of uid {}, who says \"{answer}\"",
+            server.pid, server.uid
         ),
     );
     for question in ["who am I?", "and still?"] {
-        let reply = connected.port.request(question.as_bytes()).expect("call");
-        let expected = format!(
-            "uid {}, gid {}, pid {}",
-            user.uid,
-            user.gid,
-            std::process::id()
-        );
-        say(
-            name,
-            &format!("\"{question}\" -> \"{}\"", text(&reply.data)),
-        );
-        assert_eq!(text(&reply.data), expected);
+        let client = &connected.client;
+        let reply = client.call(question.as_bytes(), &mut buffer).expect("call");
+        let answer = text(reply.data());
+        say(name, &format!("\"{question}\" -> \"{answer}\""));
+        let pid = std::process::id();
+        let expected = format!("uid {}, gid {}, pid {pid}", user.uid, user.gid);
+        assert_eq!(answer, expected);
     }
 }
 
 /// A client that the access control list doesn't admit.
 fn be_refused() {
-    let failure = Connect::to(NAME).run().expect_err("mallory was admitted");
-    assert_eq!(failure, fail::ACCESS_DENIED);
-    say("mallory", &format!("not admitted: {failure:?}"));
+    let error = Client::connect(NAME).expect_err("mallory was admitted");
+    assert_eq!(error.outcome(), Outcome::AccessDenied);
+    say("mallory", &format!("not admitted: {error}"));
 }
 
 fn serve(link: &Link) {
     let me = "alice";
-    let admitted = [BOB, CAROL].map(|user| allow(ALPC_ACL_USER, user.uid));
-    let port = Create::named(NAME).acl(&admitted).run().expect("create");
+    let acl = Acl::new()
+        .allow(Who::User(BOB.uid))
+        .allow(Who::User(CAROL.uid));
+    let server = PortBuilder::new(NAME).acl(&acl).create().expect("create");
     say(me, &format!("listens on \"{NAME}\", for bob and carol"));
     link.sync();
 
     // The server side of each connection, by the context value it was given.
     let mut connections = BTreeMap::new();
-    let mut held: Option<Message> = None;
+    let mut held: Option<Turn<'_>> = None;
     let mut canceled = false;
+    let mut buffer = [0; 4096];
     loop {
-        let message = port.receive().expect("receive");
-        let who = format!("uid {} (pid {})", message.uid, message.pid);
-        match message.kind {
-            ALPC_TYPE_CONNECTION_REQUEST => {
-                say(me, &format!("{who} connects: \"{}\"", text(&message.data)));
+        match server.receive(&mut buffer).expect("receive") {
+            Received::Connection(request) => {
+                let (who, data) = (caller(request.sender()), text(request.data()));
+                say(me, &format!("{who} connects: \"{data}\""));
                 let context = connections.len() as u64 + 1;
-                let accepted = Accept::new(message.id)
-                    .data(b"welcome")
-                    .context(context)
-                    .run(&port)
-                    .expect("accept");
-                connections.insert(context, Some(accepted));
+                let accept = Accept::new().payload(b"welcome").context(context);
+                let port = request.accept_with(accept).expect("accept");
+                connections.insert(context, Some(port));
             }
-            ALPC_TYPE_REQUEST if message.data == HOLD => {
-                say(me, &format!("{who} calls: \"{}\": I do", text(HOLD)));
-                held = Some(message);
-                link.sync();
+            Received::Request(request) => {
+                let (message, turn) = request.split();
+                let who = message.sender();
+                let question = text(message.data());
+                say(me, &format!("{} calls: \"{question}\"", caller(who)));
+                if message.data() == HOLD {
+                    held = Some(turn);
+                    link.sync();
+                    continue;
+                }
+                let answer = format!("uid {}, gid {}, pid {}", who.uid, who.gid, who.pid);
+                turn.reply(answer.as_bytes()).expect("reply");
             }
-            ALPC_TYPE_REQUEST => {
-                let answer = format!(
-                    "uid {}, gid {}, pid {}",
-                    message.uid, message.gid, message.pid
-                );
-                say(me, &format!("{who} calls: \"{}\"", text(&message.data)));
-                port.reply(&message, answer.as_bytes()).expect("reply");
-            }
-            ALPC_TYPE_CANCELED => {
+            Received::Notice(notice) if notice.kind() == NoticeKind::Canceled => {
+                let turn = held.take().expect("a held request");
+                assert_eq!(notice.conversation(), Some(turn.id().conversation));
                 say(me, "notice: the caller of the held request is gone");
-                let request = held.take().expect("a held request");
-                assert_eq!(message.id, request.id);
-                let late = port.reply(&request, b"too late").expect_err("a late reply");
-                say(me, &format!("a late reply: {late:?}"));
+                let late = turn.reply(b"too late").expect_err("a late reply");
+                say(me, &format!("a late reply gets: {late}"));
                 canceled = true;
             }
-            ALPC_TYPE_PORT_CLOSED => {
-                let context = message.port_context;
-                let connection = connections.get_mut(&context).expect("a known context");
-                assert!(connection.take().is_some(), "closed once");
+            Received::Notice(notice) if notice.kind() == NoticeKind::PortClosed => {
+                let context = notice.port_context();
+                let port = connections.get_mut(&context).expect("a known context");
+                assert!(port.take().is_some(), "closed once");
                 say(me, &format!("notice: connection {context} is closed"));
                 if connections.len() == 4 {
                     break;
                 }
                 link.sync();
             }
-            other => panic!("unexpected message of type {other}"),
+            other => panic!("unexpected: {other:?}"),
         }
     }
     assert!(canceled, "no notice of the killed caller");
     assert!(connections.values().all(Option::is_none));
     say(me, "served three clients and lost one");
+}
+
+fn caller(sender: alpc::Sender) -> String {
+    format!("uid {} (pid {})", sender.uid, sender.pid)
 }
