@@ -33,6 +33,7 @@ const KNOWN: u32 = uapi::ALPC_ATTR_SECURITY
     | uapi::ALPC_ATTR_MEMORY;
 
 /// Reads the head of a container.
+#[inline(never)]
 fn head(addr: u64) -> Result<uapi::alpc_attributes> {
     let head: uapi::alpc_attributes = copy_struct_in(HEAD, addr, HEAD)?;
     if head.allocated & !KNOWN != 0 {
@@ -54,10 +55,16 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// Reads the container at `addr`, if that is not 0.
+    #[inline]
     pub(crate) fn read(addr: u64) -> Result<Self> {
-        if addr == 0 {
-            return Ok(Self::default());
+        match addr {
+            0 => Ok(Self::default()),
+            addr => Self::read_container(addr),
         }
+    }
+
+    #[inline(never)]
+    fn read_container(addr: u64) -> Result<Self> {
         let head = head(addr)?;
         if head.valid & !head.allocated != 0 {
             return Err(EINVAL);
@@ -84,16 +91,26 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// Checks the container at `addr`, if that is not 0.
+    #[inline]
     pub(crate) fn check(addr: u64) -> Result<Self> {
-        let context = addr != 0 && head(addr)?.allocated & uapi::ALPC_ATTR_CONTEXT != 0;
+        let context = match addr {
+            0 => false,
+            addr => head(addr)?.allocated & uapi::ALPC_ATTR_CONTEXT != 0,
+        };
         Ok(Self { addr, context })
     }
 
     /// Fills the container in.
+    #[inline]
     pub(crate) fn write(&self, delivery: &Delivery<Kernel>) -> Result {
-        if self.addr == 0 {
-            return Ok(());
+        match self.addr {
+            0 => Ok(()),
+            _ => self.write_container(delivery),
         }
+    }
+
+    #[inline(never)]
+    fn write_container(&self, delivery: &Delivery<Kernel>) -> Result {
         let mut head = uapi::alpc_attributes::default();
         if self.context {
             let context = uapi::alpc_attr_context {

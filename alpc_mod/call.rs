@@ -103,6 +103,7 @@ impl Scope<'_> {
 }
 
 /// A request on a connection port.
+#[inline]
 pub(crate) fn port_ioctl(
     port: ArcBorrow<'_, Port>,
     nonblock: bool,
@@ -115,12 +116,13 @@ pub(crate) fn port_ioctl(
         nonblock,
     };
     match ioctl::base(cmd) {
-        ioctl::SEND_WAIT_RECEIVE => transfer(scope, ioctl::size(cmd), addr),
+        ioctl::SEND_WAIT_RECEIVE => transfer(scope, ioctl::size(cmd), addr).map(|()| 0),
         _ => control::port_request(port, scope, cmd, addr),
     }
 }
 
 /// A request on a communication port.
+#[inline]
 pub(crate) fn comm_ioctl(
     end: ArcBorrow<'_, CommPort>,
     nonblock: bool,
@@ -133,7 +135,7 @@ pub(crate) fn comm_ioctl(
         nonblock,
     };
     match ioctl::base(cmd) {
-        ioctl::SEND_WAIT_RECEIVE => transfer(scope, ioctl::size(cmd), addr),
+        ioctl::SEND_WAIT_RECEIVE => transfer(scope, ioctl::size(cmd), addr).map(|()| 0),
         _ => control::comm_request(end, scope, cmd, addr),
     }
 }
@@ -285,7 +287,7 @@ impl Plan {
     }
 }
 
-fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
+fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result {
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(size, addr, &mut slot)?;
     let plan = match Plan::new(scope, t) {
@@ -298,14 +300,13 @@ fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
             Some(Hand::Message(delivery)) => match give(&plan, size, addr, t, delivery) {
                 Ok(()) => {
                     settle(scope, delivery);
-                    return Ok(0);
+                    return Ok(());
                 }
                 Err(error) => error.into(),
             },
             _ => {
                 t.outcome = uapi::ALPC_OUTCOME_OK;
-                transfer_out(size, addr, t)?;
-                return Ok(0);
+                return transfer_out(size, addr, t);
             }
         },
         Err(failure) => failure,
@@ -509,7 +510,7 @@ fn interrupted(t: &uapi::alpc_transfer) -> Outcome {
 }
 
 /// Looks at how a wait ended. A message stays in `hand`.
-#[inline]
+#[inline(always)]
 fn awaited(
     scope: Scope<'_>,
     plan: &Plan,
@@ -517,17 +518,29 @@ fn awaited(
     waited: Waited<'_>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
-    match (waited, &*hand) {
-        (Waited::Handed, Some(Hand::Message(_))) => {
-            // Somebody else may still be able to take it.
-            if plan.receive == Receive::Next && is_dying() {
-                return Err(interrupted(t).into());
-            }
-            Ok(())
-        }
+    if let (Waited::Handed, Some(Hand::Message(_))) = (&waited, &*hand) {
+        // Somebody else may still be able to take what a dying thread received.
+        return match plan.receive == Receive::Next && is_dying() {
+            true => Err(interrupted(t).into()),
+            false => Ok(()),
+        };
+    }
+    not_given(scope, plan, t, waited, hand)
+}
+
+/// Why a wait ended with no message.
+#[inline(never)]
+fn not_given(
+    scope: Scope<'_>,
+    plan: &Plan,
+    t: &uapi::alpc_transfer,
+    waited: Waited<'_>,
+    hand: &Option<Hand<Kernel>>,
+) -> Result<(), Failure> {
+    match (waited, hand) {
         (Waited::Handed, Some(Hand::TooSmall(needed))) => Err(Failure::TooSmall(*needed)),
         (Waited::Handed, Some(Hand::Ended(end))) => Err((*end).into()),
-        (Waited::Handed, Some(Hand::Room) | None) => Err(interrupted(t).into()),
+        (Waited::Handed, _) => Err(interrupted(t).into()),
         (Waited::Nothing(gone, engine), _) => {
             let over = gone == Gone::TimedOut || is_dying();
             if over && plan.receive == Receive::Answer {
@@ -741,7 +754,7 @@ fn give(
     }
     t.id = delivery.id;
     t.callback_id = delivery.turn;
-    t.type_ = type_of(delivery.what);
+    t.type_ = delivery.what as u16;
     t.type_flags = match delivery.open {
         // CAST: The flags are 16 bits.
         true => uapi::ALPC_TYPE_FLAG_CONTINUATION as u16,
@@ -753,22 +766,18 @@ fn give(
     transfer_out(size, addr, t)
 }
 
-/// The number of a type of message in the ABI.
-fn type_of(what: What) -> u16 {
-    let number = match what {
-        What::Request => uapi::ALPC_TYPE_REQUEST,
-        What::Reply => uapi::ALPC_TYPE_REPLY,
-        What::Datagram => uapi::ALPC_TYPE_DATAGRAM,
-        What::ConnectionRequest => uapi::ALPC_TYPE_CONNECTION_REQUEST,
-        What::ConnectionReply => uapi::ALPC_TYPE_CONNECTION_REPLY,
-        What::ConnectionRefused => uapi::ALPC_TYPE_CONNECTION_REFUSED,
-        What::Canceled => uapi::ALPC_TYPE_CANCELED,
-        What::LostReply => uapi::ALPC_TYPE_LOST_REPLY,
-        What::PortClosed => uapi::ALPC_TYPE_PORT_CLOSED,
-    };
-    // CAST: Types are 16 bits.
-    number as u16
-}
+// The engine's numbers are the ABI's.
+const _: () = {
+    assert!(What::Request as u32 == uapi::ALPC_TYPE_REQUEST);
+    assert!(What::Reply as u32 == uapi::ALPC_TYPE_REPLY);
+    assert!(What::Datagram as u32 == uapi::ALPC_TYPE_DATAGRAM);
+    assert!(What::LostReply as u32 == uapi::ALPC_TYPE_LOST_REPLY);
+    assert!(What::PortClosed as u32 == uapi::ALPC_TYPE_PORT_CLOSED);
+    assert!(What::ConnectionRequest as u32 == uapi::ALPC_TYPE_CONNECTION_REQUEST);
+    assert!(What::ConnectionReply as u32 == uapi::ALPC_TYPE_CONNECTION_REPLY);
+    assert!(What::Canceled as u32 == uapi::ALPC_TYPE_CANCELED);
+    assert!(What::ConnectionRefused as u32 == uapi::ALPC_TYPE_CONNECTION_REFUSED);
+};
 
 /// The caller has the message: what it used can be used again.
 pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {

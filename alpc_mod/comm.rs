@@ -222,6 +222,7 @@ impl CommPort {
 impl ObjectFile for CommPort {
     const NAME: &'static CStr = c"[alpc-comm]";
 
+    #[inline]
     fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
         call::comm_ioctl(this, nonblock, cmd, arg as u64)
     }

@@ -20,18 +20,22 @@ use kernel::{
 
 /// The identity of a sender, as the kernel knew it at the moment of sending.
 ///
-/// It holds references, never copies of numbers: a number means something only to one namespace,
-/// and the receiver's is not known before the message is received. It may be dropped in any
-/// context that can sleep, by any task.
+/// It holds references: a number means something only to one namespace, and the receiver's is not
+/// known before the message is received. It may be dropped in any context that can sleep, by any
+/// task.
 ///
 /// # Invariants
 ///
-/// Owns one reference to each of the three objects.
+/// Owns one reference to each of the first three objects. That to the thread keeps `pids` alive.
 #[repr(C)]
 pub(crate) struct Identity {
     cred: NonNull<bindings::cred>,
     process: NonNull<bindings::pid>,
     thread: NonNull<bindings::pid>,
+    /// The sender's own pid namespace, and the identity as the sender sees it: most receivers are
+    /// in the same namespaces, and see the same.
+    pids: NonNull<bindings::pid_namespace>,
+    own: Seen,
 }
 
 // SAFETY: The three objects are reference counted atomically, and may be released by any task.

@@ -398,6 +398,7 @@ pub(crate) const WRITABLE: u32 = bindings::POLLOUT | bindings::POLLWRNORM;
 impl ObjectFile for Port {
     const NAME: &'static CStr = c"[alpc-port]";
 
+    #[inline]
     fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
         call::port_ioctl(this, nonblock, cmd, arg as u64)
     }

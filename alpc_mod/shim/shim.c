@@ -74,6 +74,11 @@ void alpc_shim_identity_get(struct alpc_identity *id)
 	id->cred = get_current_cred();
 	id->process = get_pid(task_tgid(current));
 	id->thread = get_pid(task_pid(current));
+	id->pids = ns_of_pid(id->thread);
+	id->own.pid = id->process->numbers[id->pids->level].nr;
+	id->own.tid = id->thread->numbers[id->pids->level].nr;
+	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
+	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
 }
 
 bool alpc_shim_identity_is_current(const struct alpc_identity *id)
@@ -94,14 +99,15 @@ void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *s
 {
 	struct pid_namespace *pids = ns_of_pid(task_pid(current));
 	struct user_namespace *users = current_user_ns();
-	bool plain = users == &init_user_ns;
-	kuid_t uid = id->cred->euid;
-	kgid_t gid = id->cred->egid;
 
+	if (likely(pids == id->pids && users == id->cred->user_ns)) {
+		*seen = id->own;
+		return;
+	}
 	seen->pid = nr_in(id->process, pids);
 	seen->tid = nr_in(id->thread, pids);
-	seen->uid = plain ? __kuid_val(uid) : from_kuid_munged(users, uid);
-	seen->gid = plain ? __kgid_val(gid) : from_kgid_munged(users, gid);
+	seen->uid = from_kuid_munged(users, id->cred->euid);
+	seen->gid = from_kgid_munged(users, id->cred->egid);
 }
 
 u64 alpc_shim_ipc_ns_id(void)
@@ -143,13 +149,19 @@ bool alpc_shim_fatal_signal_pending(void)
 
 /*
  * Wakes a task on this CPU, for a caller that is about to sleep: the wakee runs
- * next, on a warm cache, and neither CPU is made to preempt. The flags are the
- * scheduler's own; default_wake_function() warns of those it does not take.
+ * next, on a warm cache, and no other CPU is disturbed. The flags are the
+ * scheduler's own; default_wake_function() warns of those it does not take. It
+ * looks at nothing of the entry but the task.
  */
 void alpc_shim_wake_up_and_yield(struct task_struct *task)
 {
 	const int wf_sync = 0x10, wf_current_cpu = 0x40;
-	struct wait_queue_entry entry = { .private = task };
+	struct wait_queue_entry entry;
 
+	if (num_online_cpus() == 1) {
+		wake_up_process(task);
+		return;
+	}
+	entry.private = task;
 	default_wake_function(&entry, TASK_NORMAL, wf_sync | wf_current_cpu, NULL);
 }

@@ -14,14 +14,8 @@ struct cred;
 struct file;
 struct file_operations;
 struct pid;
+struct pid_namespace;
 struct task_struct;
-
-/* Who sent a message. Layout of Identity in cred.rs; holds three references. */
-struct alpc_identity {
-	const struct cred *cred;
-	struct pid *process;
-	struct pid *thread;
-};
 
 /* An identity as one task sees it. Layout of Seen in cred.rs. */
 struct alpc_seen {
@@ -29,6 +23,19 @@ struct alpc_seen {
 	u32 tid;
 	u32 uid;
 	u32 gid;
+};
+
+/*
+ * Who sent a message. Layout of Identity in cred.rs; holds three references.
+ * The thread's keeps its pid namespace too.
+ */
+struct alpc_identity {
+	const struct cred *cred;
+	struct pid *process;
+	struct pid *thread;
+	/* The sender's pid namespace, and its ids in that and its user namespace. */
+	struct pid_namespace *pids;
+	struct alpc_seen own;
 };
 
 struct file *alpc_shim_anon_inode_getfile(const char *name,

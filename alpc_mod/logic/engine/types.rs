@@ -163,27 +163,28 @@ pub enum Refusal {
     Grow,
 }
 
-/// What a message in transit is.
+/// What a message in transit is. The numbers are those of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
 pub enum What {
     /// A request or a callback: the receiver owes an answer.
-    Request,
+    Request = 1,
     /// An answer.
-    Reply,
+    Reply = 2,
     /// One-way.
-    Datagram,
-    /// A client asks to be connected.
-    ConnectionRequest,
-    /// The answer of a server that accepts.
-    ConnectionReply,
-    /// The answer of a server that refuses.
-    ConnectionRefused,
-    /// Notice to the holder: the conversation is void.
-    Canceled,
+    Datagram = 3,
     /// Notice to the requester: no answer will come.
-    LostReply,
+    LostReply = 4,
     /// Notice to the server: the client has gone.
-    PortClosed,
+    PortClosed = 5,
+    /// A client asks to be connected.
+    ConnectionRequest = 10,
+    /// The answer of a server that accepts.
+    ConnectionReply = 11,
+    /// Notice to the holder: the conversation is void.
+    Canceled = 12,
+    /// The answer of a server that refuses.
+    ConnectionRefused = 13,
 }
 
 impl What {
