@@ -279,8 +279,12 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
                 drop(engine);
                 return Err(unanswered(gone, deadline, None, arg, size, addr));
             }
+            answered(&end, arg, size, addr, hand)?;
+            return Ok(arg.fd as isize);
         }
     }
+    // By name: the compiler would keep it to the end, as `wait` takes it in one case only.
+    drop(engine);
     port.act(&mut fx);
     answered(&end, arg, size, addr, hand)?;
     Ok(arg.fd as isize)
