@@ -418,7 +418,15 @@ fn exchange(
     };
     t.flags |= uapi::ALPC_SENT;
     let unlocked = || waker.wake_and_yield();
-    let waited = wait(port, engine, at, t.recv_capacity, Deadline::Never, hand, unlocked);
+    let waited = wait(
+        port,
+        engine,
+        at,
+        t.recv_capacity,
+        Deadline::Never,
+        hand,
+        unlocked,
+    );
     awaited(scope, plan, t, waited, hand)
 }
 
@@ -646,7 +654,9 @@ fn send_new<'a>(
             Refusal::QueueFull if may_wait => {
                 let at = Wait::Room { conn, side };
                 let mut hand = None;
-                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, || port.act(fx));
+                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, || {
+                    port.act(fx)
+                });
                 match (waited, hand) {
                     (Waited::Handed, Some(Hand::Ended(end))) => return Err((end.into(), body)),
                     (Waited::Handed, _) => {}

@@ -116,7 +116,7 @@ impl Connection {
         for side in [Side::Client, Side::Server] {
             if self.poll(side).is_active() {
                 self.poll(side)
-                    .wake(READABLE | WRITABLE | bindings::POLLHUP);
+                    .wake_all(READABLE | WRITABLE | bindings::POLLHUP);
             }
         }
     }

@@ -33,8 +33,8 @@ pub(crate) struct Identity {
     process: NonNull<bindings::pid>,
     thread: NonNull<bindings::pid>,
     /// The sender's own pid namespace, and the identity as the sender sees it: most receivers are
-    /// in the same namespaces, and see the same.
-    pids: NonNull<bindings::pid_namespace>,
+    /// in the same namespaces, and see the same. Null where that can change.
+    pids: *const bindings::pid_namespace,
     own: Seen,
 }
 

@@ -382,11 +382,28 @@ impl PollHead {
         }
     }
 
-    /// Wakes those who wait for one of the events in `mask`.
+    /// Wakes those who wait for one of the events in `mask`; of those who wait exclusively, one.
     pub(crate) fn wake(&self, mask: u32) {
-        let key = mask as usize as *mut c_void;
+        self.wake_some(1, mask);
+    }
+
+    /// Wakes all who wait for one of the events in `mask`: for what does not go away when one of
+    /// them has dealt with it.
+    pub(crate) fn wake_all(&self, mask: u32) {
+        self.wake_some(0, mask);
+    }
+
+    /// `exclusive` is how many of those who wait exclusively, 0 for all.
+    fn wake_some(&self, exclusive: c_int, mask: u32) {
         // SAFETY: The head is initialised. The key of a poll wake-up is the mask itself.
-        unsafe { bindings::__wake_up(self.head.get(), bindings::TASK_NORMAL, 1, key) };
+        unsafe {
+            bindings::__wake_up(
+                self.head.get(),
+                bindings::TASK_NORMAL,
+                exclusive,
+                mask as usize as *mut c_void,
+            );
+        }
     }
 }
 

@@ -235,7 +235,7 @@ impl Port {
             }
         }
         if core::mem::take(&mut fx.poll_port) && self.poll.is_active() {
-            self.poll.wake(READABLE | bindings::POLLHUP);
+            self.poll.wake(READABLE);
         }
         for peer in [fx.poll.take(), fx.poll_also.take()].into_iter().flatten() {
             peer.wake_pollers();
@@ -287,6 +287,9 @@ impl Port {
         }
         let (mut progress, mut inner) = (Progress::default(), Progress::default());
         self.run(|engine, fx| engine.close_port(flush, &mut progress, &mut inner, fx));
+        if self.poll.is_active() {
+            self.poll.wake_all(READABLE | bindings::POLLHUP);
+        }
     }
 
     /// The events of a source, as `POLL*`.

@@ -4,6 +4,7 @@
 //!
 //! Entries are read in order. A right is settled by the first entry that names it and that matches
 //! the subject, and a right that no entry settles is denied.
+#![deny(unsafe_code)]
 
 /// What an entry does with its rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //!
 //! Nothing here knows the kernel, allocates, or can panic. The files are built twice: into the
 //! module, and into a host crate that tests them. They refer to each other by `super::` only.
+#![deny(unsafe_code)]
 
 pub mod acl;
 pub mod engine;

@@ -5,6 +5,7 @@
 //! A name is UTF-8, made of components between slashes. It reads like a relative path without
 //! anything that a path could hide: no empty component, hence no slash at either end, no `.` and
 //! `..`, no control characters. There is one spelling per name: names are compared as bytes.
+#![deny(unsafe_code)]
 
 /// The longest name in bytes.
 pub const MAX_LENGTH: usize = 255;

@@ -5,6 +5,7 @@
 //! A chain is the accounts of all who answer for one task. Accounts are shared between tasks and
 //! are not locked together, so a chain that turns out to be full at its end has charged its
 //! beginning for a moment. Nobody ever exceeds a limit, not even for that moment.
+#![deny(unsafe_code)]
 
 /// The account after one more is taken, or nothing if that is above the limit.
 pub fn take(used: u32, limit: u32) -> Option<u32> {

@@ -75,10 +75,14 @@ void alpc_shim_identity_get(struct alpc_identity *id)
 	id->process = get_pid(task_tgid(current));
 	id->thread = get_pid(task_pid(current));
 	id->pids = ns_of_pid(id->thread);
-	id->own.pid = id->process->numbers[id->pids->level].nr;
-	id->own.tid = id->thread->numbers[id->pids->level].nr;
+	id->own.pid = pid_vnr(id->process);
+	id->own.tid = pid_vnr(id->thread);
 	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
 	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
+	/* A namespace without its maps will get them, once: until then, ask it. */
+	if (!kuid_has_mapping(id->cred->user_ns, id->cred->euid) ||
+	    !kgid_has_mapping(id->cred->user_ns, id->cred->egid))
+		id->pids = NULL;
 }
 
 bool alpc_shim_identity_is_current(const struct alpc_identity *id)

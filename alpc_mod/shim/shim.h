@@ -33,7 +33,10 @@ struct alpc_identity {
 	const struct cred *cred;
 	struct pid *process;
 	struct pid *thread;
-	/* The sender's pid namespace, and its ids in that and its user namespace. */
+	/*
+	 * The sender's pid namespace, and its ids in that and its user namespace.
+	 * NULL while the latter can't be told for good.
+	 */
 	struct pid_namespace *pids;
 	struct alpc_seen own;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! For the tests: whether all that the engine keeps twice agrees.
+#![deny(unsafe_code)]
 
 use super::deliver::place;
 use super::list::{Linked, List, Store, Via, NONE};

@@ -5,6 +5,7 @@
 //! What may be long is done in steps. A caller repeats a step until it says
 //! that nothing is left, acting on the effects in between with no lock held.
 //! The new phase is set by the first step, so nothing is added behind it.
+#![deny(unsafe_code)]
 
 use super::end::Why;
 use super::list::{Store, Via};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Asking for a connection, and the server's answer.
+#![deny(unsafe_code)]
 
 use super::list::{Store, Via};
 use super::types::{End, Host, Kind, Phase, Place, Refusal, Share, Side, State, What};

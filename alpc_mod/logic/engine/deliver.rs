@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Bringing a message to its side: into the hands of who waits, or into a queue.
+#![deny(unsafe_code)]
 
 use super::list::{Store, Via, NONE};
 use super::types::{Delivery, Hand, Host, Peer, Place, Side, Slot, State, Waiters};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What an operation leaves to be done once no lock is held.
+#![deny(unsafe_code)]
 
 use super::receive::Source;
 use super::types::{Host, Sides};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The end of conversations: by cancel, by release, with their connection.
+#![deny(unsafe_code)]
 
 use super::list::Store;
 use super::types::{End, Hand, Host, Kind, Phase, Place, Refusal, Side, State, Waiters, What};

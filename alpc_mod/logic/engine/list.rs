@@ -5,6 +5,7 @@
 //! An index names an entry for as long as its table lives, so a stale link can
 //! at worst name the wrong entry: it can never be a dangling pointer. Every
 //! function ignores an index that names no entry.
+#![deny(unsafe_code)]
 
 /// The index that names no entry.
 pub const NONE: u32 = u32::MAX;

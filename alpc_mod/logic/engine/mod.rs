@@ -25,6 +25,7 @@
 //!
 //! The engine never allocates, blocks or drops a message: what is to be woken
 //! or dropped goes into [`Effects`]. It is called under the port's lock.
+#![deny(unsafe_code)]
 
 #[cfg(test)]
 mod audit;

@@ -3,6 +3,7 @@
 //! Everything that takes a message out: receiving the next one of a port,
 //! collecting the next one of a conversation, and putting one back that could
 //! not be copied to its receiver.
+#![deny(unsafe_code)]
 
 use super::deliver::place;
 use super::list::{Store, Via, NONE};

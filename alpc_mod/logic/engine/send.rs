@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Sending: new messages, replies and callbacks.
+#![deny(unsafe_code)]
 
 use super::deliver::place;
 use super::list::Store;

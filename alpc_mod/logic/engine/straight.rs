@@ -5,6 +5,7 @@
 //!
 //! They do what [`Engine::send_new`] and [`Engine::send_into`] would do, in fewer
 //! steps and with no effect but the one thread to wake, or they do nothing.
+#![deny(unsafe_code)]
 
 use super::list::Store;
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};

@@ -2,6 +2,7 @@
 
 //! The vocabulary of the engine: sides, states, results, and what it needs
 //! from the world around it.
+#![deny(unsafe_code)]
 
 use super::list::{Linked, Links, List, Store, Via, NONE};
 
