@@ -30,7 +30,8 @@ use crate::{
     },
     quota::{
         Charge,
-        Charger, //
+        Charger,
+        Kind, //
     },
     uapi, //
 };
@@ -49,9 +50,27 @@ use kernel::{
     }, //
 };
 
+/// What a connection costs who connects.
+pub(crate) struct Costs {
+    /// The accounts that its conversations are charged to as well.
+    pub(crate) charger: Arc<Charger>,
+    /// The accounts of its places at the port.
+    pub(crate) here: Arc<Charger>,
+    /// The connection, until the client's end is closed.
+    pub(crate) connection: Charge,
+    /// Its place at the port, as long as there is anything of it.
+    pub(crate) place: Charge,
+    /// Its place among those who wait for the server's answer.
+    pub(crate) pending: Charge,
+}
+
 /// What both ends of a connection share. Its state is in the port's engine.
 #[pin_data]
 pub(crate) struct Connection {
+    // Dropped first: the places are told apart by the port's address.
+    costs: Costs,
+    /// What it costs the port's maker once the client's end is closed.
+    remains: SetOnce<Charge>,
     pub(crate) port: Arc<Port>,
     #[pin]
     client_poll: PollHead,
@@ -63,16 +82,15 @@ pub(crate) struct Connection {
     pub(crate) client: Identity,
     /// Who accepted.
     pub(crate) server: SetOnce<Identity>,
-    /// What the client's conversations are charged to.
-    charger: Arc<Charger>,
-    _charge: Charge,
 }
 
 impl Connection {
     /// A connection that the current task asks for.
-    pub(crate) fn new(port: Arc<Port>, charger: Arc<Charger>, charge: Charge) -> Result<Arc<Self>> {
+    pub(crate) fn new(port: Arc<Port>, costs: Costs) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                costs,
+                remains: SetOnce::new(),
                 port,
                 client_poll <- PollHead::new(),
                 server_poll <- PollHead::new(),
@@ -80,8 +98,6 @@ impl Connection {
                 server_spare: Spare::new(),
                 client: Identity::capture_current(),
                 server: SetOnce::new(),
-                charger,
-                _charge: charge,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -106,9 +122,28 @@ impl Connection {
     /// What a side's conversations are charged to.
     pub(crate) fn charger(&self, side: Side) -> &Arc<Charger> {
         match side {
-            Side::Client => &self.charger,
+            Side::Client => &self.costs.charger,
             Side::Server => &self.port.charger,
         }
+    }
+
+    /// How many places among pending requests and among connections of the port
+    /// its client has, with this one.
+    pub(crate) fn places(&self) -> (u32, u32) {
+        let here = &self.costs.here;
+        (here.most(Kind::Pending), here.most(Kind::Connection))
+    }
+
+    /// Its request is no more: answered, or withdrawn.
+    pub(crate) fn not_pending(&self) {
+        self.costs.pending.end();
+    }
+
+    /// The client's end is closed: what there still is, is the server's affair.
+    fn client_left(&self) {
+        let remains = Charge::beyond(&self.port.charger, Kind::Remains);
+        self.remains.populate(remains);
+        self.costs.connection.end();
     }
 
     /// Wakes everybody who polls either end.
@@ -179,6 +214,9 @@ impl CommPort {
         let mut progress = Progress::default();
         self.port()
             .run(|engine, fx| engine.disconnect(self.index(), self.side, flush, &mut progress, fx));
+        if self.side == Side::Client {
+            self.connection.not_pending();
+        }
     }
 
     /// Answers `ALPC_IOC_QUERY_PORT`.
@@ -245,6 +283,9 @@ impl ObjectFile for CommPort {
             if let Some(slot) = take_kept(&message) {
                 this.release_slot(slot);
             }
+        }
+        if this.side == Side::Client {
+            this.connection.client_left();
         }
         let mut progress = Progress::default();
         this.port()

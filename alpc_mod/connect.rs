@@ -13,7 +13,8 @@ use crate::{
     },
     comm::{
         CommPort,
-        Connection, //
+        Connection,
+        Costs, //
     },
     control::at_most,
     cred::{
@@ -152,6 +153,25 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the current task pays for a connection to `port`.
+fn charge(accounts: &Arc<Accounts>, port: &Arc<Port>) -> Result<Costs, Failure> {
+    // Whoever has made the port may do with it what he wants.
+    let here = Charger::for_current_at(accounts, port, port.owner.euid())?;
+    let charger = Charger::for_current(accounts)?;
+    // A server that keeps too much of what its clients have closed gets no more of it.
+    if !port.charger.has_room(Kind::Remains) {
+        return Err(Outcome::Limit.into());
+    }
+    let take = |charger, kind| Charge::new(charger, kind).map_err(|_| Outcome::Limit);
+    Ok(Costs {
+        connection: take(&charger, Kind::Connection)?,
+        place: take(&here, Kind::Connection)?,
+        pending: take(&here, Kind::Pending)?,
+        charger,
+        here,
+    })
+}
+
 fn begin(
     accounts: &Arc<Accounts>,
     arg: &mut uapi::alpc_connect,
@@ -183,11 +203,10 @@ fn begin(
     if arg.send_length > share.max_length {
         return Err(Outcome::TooLong.into());
     }
-    let charger = Charger::for_current(accounts)?;
-    let charge = Charge::new(&charger, Kind::Connection).map_err(|_| Outcome::Limit)?;
+    let costs = charge(accounts, &port)?;
     let mut draft = Draft::new()?;
     draft.fill(arg.send_data, arg.send_length)?;
-    let connection = Connection::new(port.clone(), charger, charge)?;
+    let connection = Connection::new(port.clone(), costs)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;
     let file = new_file(end.clone())?;
     arg.outcome = uapi::ALPC_OUTCOME_OK;
@@ -197,6 +216,11 @@ fn begin(
     let mut fx = Effects::default();
     let mut engine = port.lock();
     let sent = loop {
+        let (pending, connections) = connection.places();
+        if !engine.has_place(pending, connections) {
+            drop(engine);
+            return Err(Outcome::Limit.into());
+        }
         let refused;
         (refused, body) =
             match engine.connect(connection.clone(), body, share, arg.context, &mut fx) {

@@ -176,20 +176,23 @@ fn try_accept(
     // A caller that can't be told is found out before anything has happened.
     write(uapi::ALPC_OUTCOME_OK)?;
     let mut fx = Effects::default();
+    let found = port.lock().peer_of_request(arg.id);
+    let (_, connection) = found?;
     if arg.flags & uapi::ALPC_REFUSE != 0 {
         let body = message(scope, arg.send_data, arg.send_length)?;
         let refused = port.lock().refuse(arg.id, body, &mut fx);
         port.act(&mut fx);
         return match refused {
-            Ok(()) => Ok(0),
+            Ok(()) => {
+                connection.not_pending();
+                Ok(0)
+            }
             Err((refusal, body)) => {
                 put_back(scope, body);
                 Err(refusal.into())
             }
         };
     }
-    let found = port.lock().peer_of_request(arg.id);
-    let (_, connection) = found?;
     let end = CommPort::new(connection, Side::Server)?;
     let file = new_file(end.clone())?;
     let server = Identity::capture_current();
@@ -201,6 +204,7 @@ fn try_accept(
             end.connection.server.populate(server);
             end.bind(index, arg.id);
             drop(engine);
+            end.connection.not_pending();
             port.act(&mut fx);
             Ok(file.install())
         }

@@ -66,6 +66,7 @@
 //! | `Spare` | its one pointer is exchanged whole |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
 //! | `Connection::server` | set once, before the client can learn that it is accepted |
+//! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | counters of `quota` | atomic, checked before they change |
 //!

@@ -47,8 +47,13 @@ pub(crate) const CONVERSATIONS_PER_USER: u32 = 65536;
 pub(crate) enum Kind {
     /// Connection ports, charged to who makes them.
     Port,
-    /// Connections, charged to who connects.
+    /// Connections, charged to who connects until that end is closed.
     Connection,
+    /// What remains of connections whose client has gone, charged to who made the port: a server
+    /// that keeps its end, or reads no notices, must not use up what its clients may have.
+    Remains,
+    /// Requests for a connection that wait for the server.
+    Pending,
     /// Open conversations, charged to who begins them.
     Conversation,
 }
@@ -58,7 +63,9 @@ impl Kind {
     const fn limit(self) -> u32 {
         match self {
             Self::Port => PORTS_PER_USER,
-            Self::Connection => CONNECTIONS_PER_USER,
+            Self::Connection | Self::Remains => CONNECTIONS_PER_USER,
+            // The port has a limit of its own for all.
+            Self::Pending => u32::MAX,
             Self::Conversation => CONVERSATIONS_PER_USER,
         }
     }
@@ -72,6 +79,10 @@ struct Counter(Atomic<u32>);
 impl Counter {
     const fn new() -> Self {
         Self(Atomic::new(0))
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Relaxed)
     }
 
     /// Replaces the value by what `change` makes of it, or leaves it and says so.
@@ -100,21 +111,33 @@ impl quota::Account for Counter {
     }
 }
 
-/// What one user has. Counters are atomic, nothing else changes.
-struct Account {
+/// Whose an account is, and where.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// 0 for all that the user has, else a port: what the user has there.
+    port: usize,
     /// The user, as a kernel id.
     kuid: u32,
+}
+
+/// What one user has. Counters are atomic, nothing else changes.
+struct Account {
+    key: Key,
     ports: Counter,
     connections: Counter,
+    remains: Counter,
+    pending: Counter,
     conversations: Counter,
 }
 
 impl Account {
-    fn new(kuid: u32) -> Self {
+    fn new(key: Key) -> Self {
         Self {
-            kuid,
+            key,
             ports: Counter::new(),
             connections: Counter::new(),
+            remains: Counter::new(),
+            pending: Counter::new(),
             conversations: Counter::new(),
         }
     }
@@ -124,6 +147,8 @@ impl Account {
         match kind {
             Kind::Port => &self.ports,
             Kind::Connection => &self.connections,
+            Kind::Remains => &self.remains,
+            Kind::Pending => &self.pending,
             Kind::Conversation => &self.conversations,
         }
     }
@@ -138,9 +163,9 @@ struct Listed {
 /// The accounts of all users that have anything.
 #[pin_data]
 pub(crate) struct Accounts {
-    /// By kernel id. Taken when a charger is made and when it goes, never to charge.
+    /// Taken when a charger is made and when it goes, never to charge.
     #[pin]
-    table: Mutex<RBTree<u32, Listed>>,
+    table: Mutex<RBTree<Key, Listed>>,
 }
 
 impl Accounts {
@@ -155,11 +180,11 @@ impl Accounts {
     }
 
     /// The account of a user, listed until the result is dropped.
-    fn open(this: &Arc<Self>, kuid: u32) -> Result<OpenAccount> {
-        let new = Arc::new(Account::new(kuid), GFP_KERNEL_ACCOUNT)?;
+    fn open(this: &Arc<Self>, key: Key) -> Result<OpenAccount> {
+        let new = Arc::new(Account::new(key), GFP_KERNEL_ACCOUNT)?;
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
         let mut table = this.table.lock();
-        let account = match table.entry(kuid) {
+        let account = match table.entry(key) {
             Entry::Occupied(mut entry) => {
                 let listed = entry.get_mut();
                 listed.holders = listed.holders.checked_add(1).ok_or(EDQUOT)?;
@@ -183,9 +208,9 @@ impl Accounts {
     }
 
     /// Undoes one [`open`](Self::open).
-    fn close(&self, kuid: u32) {
+    fn close(&self, key: Key) {
         let mut table = self.table.lock();
-        let Some(mut entry) = table.find_mut(&kuid) else {
+        let Some(mut entry) = table.find_mut(&key) else {
             return;
         };
         let listed = entry.get_mut();
@@ -204,7 +229,7 @@ struct OpenAccount {
 
 impl Drop for OpenAccount {
     fn drop(&mut self) {
-        self.accounts.close(self.account.kuid);
+        self.accounts.close(self.account.key);
     }
 }
 
@@ -219,11 +244,26 @@ pub(crate) struct Charger {
 impl Charger {
     /// The accounts of the current task. `ENOMEM` if there is no memory for them.
     pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
+        Self::new(accounts, 0, None)
+    }
+
+    /// The accounts of the current task at one port, whose owner has none there. The port must
+    /// stay in memory as long as this: its address is what tells it apart.
+    pub(crate) fn for_current_at<T>(
+        accounts: &Arc<Accounts>,
+        port: &Arc<T>,
+        owner: u32,
+    ) -> Result<Arc<Self>> {
+        Self::new(accounts, Arc::as_ptr(port).addr(), Some(owner))
+    }
+
+    fn new(accounts: &Arc<Accounts>, port: usize, except: Option<u32>) -> Result<Arc<Self>> {
         let mut chain = KVec::<OpenAccount>::new();
         for_each_accountable(|kuid| {
+            let key = Key { port, kuid };
             // A user that answers twice, as an owner of nested namespaces, still pays once.
-            if !chain.iter().any(|open| open.account.kuid == kuid) {
-                chain.push(Accounts::open(accounts, kuid)?, GFP_KERNEL_ACCOUNT)?;
+            if except != Some(kuid) && !chain.iter().any(|open| open.account.key == key) {
+                chain.push(Accounts::open(accounts, key)?, GFP_KERNEL_ACCOUNT)?;
             }
             Ok(())
         })?;
@@ -255,6 +295,16 @@ impl Charger {
         quota::give_back_all(self.counters(kind));
     }
 
+    /// How many of a kind that one has who has most.
+    pub(crate) fn most(&self, kind: Kind) -> u32 {
+        self.counters(kind).map(Counter::get).max().unwrap_or(0)
+    }
+
+    /// Whether another one of a kind would be within the limit.
+    pub(crate) fn has_room(&self, kind: Kind) -> bool {
+        self.most(kind) < kind.limit()
+    }
+
     #[inline]
     fn counters(&self, kind: Kind) -> impl Iterator<Item = &Counter> + Clone {
         self.chain
@@ -263,25 +313,45 @@ impl Charger {
     }
 }
 
-/// One of a kind, charged for as long as this exists.
+/// One of a kind, charged until somebody says that it has ended, or as long as this exists.
 pub(crate) struct Charge {
     charger: Arc<Charger>,
     kind: Kind,
+    ended: Atomic<bool>,
 }
 
 impl Charge {
     /// Charges one to every account of the charger, or `EDQUOT` and to none.
     pub(crate) fn new(charger: &Arc<Charger>, kind: Kind) -> Result<Self> {
         charger.try_charge(kind)?;
-        Ok(Self {
+        Ok(Self::taken(charger, kind))
+    }
+
+    /// Charges one above every limit: for what is there already, and can't be refused.
+    pub(crate) fn beyond(charger: &Arc<Charger>, kind: Kind) -> Self {
+        // No more exist than memory has room for, far below the limit of the number.
+        quota::take_all(charger.counters(kind), u32::MAX);
+        Self::taken(charger, kind)
+    }
+
+    fn taken(charger: &Arc<Charger>, kind: Kind) -> Self {
+        Self {
             charger: charger.clone(),
             kind,
-        })
+            ended: Atomic::new(false),
+        }
+    }
+
+    /// Gives it back now. It may be called by many and often.
+    pub(crate) fn end(&self) {
+        if !self.ended.xchg(true, Relaxed) {
+            self.charger.uncharge(self.kind);
+        }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.charger.uncharge(self.kind);
+        self.end();
     }
 }

@@ -3,10 +3,48 @@
 //! What a user can't do to another one: as its client, as its server, as a
 //! third party.
 
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 use alpc_tests::raw::*;
 use alpc_tests::*;
+
+/// Lets this process have as many descriptors as the kernel allows.
+fn many_descriptors() {
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("nr_open");
+    let most: u64 = most.trim().parse().expect("a number");
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: A live limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+/// Runs `body` as `user` with many descriptors.
+fn as_user(user: User, body: impl FnOnce(&Link)) -> Peer {
+    Peer::spawn(ROOT, move |link| {
+        many_descriptors();
+        user.become_it();
+        body(link);
+    })
+}
+
+/// Repeats `make` until it fails; what it made, and how it failed.
+fn until_failure<T>(mut make: impl FnMut() -> Result<T, Failure>) -> (Vec<T>, Failure) {
+    let mut made = Vec::new();
+    loop {
+        match make() {
+            Ok(one) => made.push(one),
+            Err(failure) => return (made, failure),
+        }
+    }
+}
+
+/// Connects by name without waiting for the answer.
+fn knock(name: &str) -> Result<Port, Failure> {
+    let connected = Connect::to(name).asynchronous().run()?;
+    Ok(connected.port)
+}
 
 #[test]
 fn an_answer_that_has_come_before_it_is_waited_for_again_is_taken() {
@@ -37,5 +75,232 @@ fn an_answer_that_has_come_before_it_is_waited_for_again_is_taken() {
                 None => assert_eq!(result.unwrap_err(), fail::REFUSED),
             }
         }
+    });
+}
+
+#[test]
+fn a_connect_is_resumed_once_and_by_one() {
+    isolated(|| {
+        let port = Create::anonymous().run().expect("create");
+        let through = port.connect_descriptor().expect("connect descriptor");
+        let resume = |fd: &Port| {
+            let mut connect = Connect::new(None).flags(ALPC_CONNECT_SENT);
+            connect.arg.fd = fd.as_fd().as_raw_fd();
+            // On success it is the same descriptor, which has its owner.
+            let connected = connect.run_on(&through)?;
+            std::mem::forget(connected.port);
+            Ok::<_, Failure>(connected.data)
+        };
+        let pending = || {
+            let mut connect = Connect::new(None).asynchronous();
+            connect.run_on(&through).expect("connect").port
+        };
+        let client = pending();
+        std::thread::scope(|scope| {
+            // Whichever of two comes second is told so; a wait of no time is one as well.
+            let first = scope.spawn(|| loop {
+                let result = resume(&client);
+                if result != Err(fail::NOT_OWNER) {
+                    break result;
+                }
+            });
+            eventually(|| {
+                let mut connect = Connect::new(None).flags(ALPC_CONNECT_SENT).timeout(0);
+                connect.arg.fd = client.as_fd().as_raw_fd();
+                connect.run_on(&through).unwrap_err() == fail::NOT_OWNER
+            });
+            let request = port.receive().expect("receive");
+            let _server = Accept::new(request.id).run(&port).expect("accept");
+            assert_eq!(first.join().expect("join").expect("the answer"), b"");
+        });
+        assert_eq!(resume(&client), Err(fail::NOT_FOUND));
+        // Withdrawn under the feet of who waits.
+        let client = pending();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| resume(&client));
+            wait::settle();
+            client.disconnect().expect("disconnect");
+            assert_eq!(waiter.join().expect("join"), Err(fail::CLOSED));
+        });
+    });
+}
+
+/// Serves `name` as a user who keeps all she can: every connection, for good.
+fn hoard(link: &Link, name: &str, rounds: u64) {
+    let mut kept = Vec::new();
+    for round in 0..rounds {
+        let port = Create::named(format!("{name}/{round}"))
+            .open()
+            .run()
+            .expect("create");
+        link.sync();
+        let mut batch = link.take();
+        while batch != 0 {
+            for _ in 0..batch {
+                let request = loop {
+                    let message = port.receive().expect("receive");
+                    if message.kind == ALPC_TYPE_CONNECTION_REQUEST {
+                        break message;
+                    }
+                };
+                kept.push(Accept::new(request.id).run(&port).expect("accept"));
+            }
+            link.sync();
+            batch = link.take();
+        }
+        // The port stays as well.
+        kept.push(port);
+    }
+    link.sync();
+}
+
+#[test]
+fn a_connection_that_its_client_has_closed_is_not_counted_for_it_whatever_the_server_keeps() {
+    isolated_long(10, || {
+        let limits = query();
+        let rounds = u64::from(limits.connections_per_user / limits.connections_per_port * 2 + 2);
+        let mallory = as_user(MALLORY, move |link| hoard(link, "hostile/hoard", rounds));
+        let bob = Peer::spawn(BOB, |link| {
+            let port = Create::named("hostile/bob").open().run().expect("create");
+            link.sync();
+            link.sync();
+            drop(port);
+        });
+        bob.sync();
+        let (ours, theirs) = Link::pair();
+        let alice = Peer::fork(ROOT, move |_| {
+            many_descriptors();
+            ALICE.become_it();
+            let link = theirs;
+            let mut made = 0;
+            for round in 0..rounds {
+                link.sync();
+                loop {
+                    let batch: Vec<_> = (0..256)
+                        .map_while(|_| knock(&format!("hostile/hoard/{round}")).ok())
+                        .collect();
+                    made += batch.len();
+                    link.put(batch.len() as u64);
+                    if batch.is_empty() {
+                        break;
+                    }
+                    link.sync();
+                }
+            }
+            note!("{made} connections came and went");
+            link.sync();
+            drop(knock("hostile/bob").expect("she has no connection"));
+        });
+        // From one link to the other.
+        for _ in 0..rounds {
+            mallory.sync();
+            ours.sync();
+            loop {
+                let batch = ours.take();
+                mallory.put(batch);
+                if batch == 0 {
+                    break;
+                }
+                mallory.sync();
+                ours.sync();
+            }
+        }
+        ours.sync();
+        alice.wait();
+        mallory.sync();
+        mallory.wait();
+        bob.sync();
+        bob.wait();
+    });
+}
+
+#[test]
+fn one_user_cannot_take_all_the_places_of_those_who_wait_to_be_accepted() {
+    isolated(|| {
+        // A server that is busy with something else.
+        let server = Peer::spawn(ALICE, |link| {
+            let port = Create::named("hostile/pending")
+                .open()
+                .run()
+                .expect("create");
+            link.sync();
+            link.sync();
+            drop(port);
+        });
+        server.sync();
+        let mallory = as_user(MALLORY, |link| {
+            let (kept, failure) = until_failure(|| knock("hostile/pending"));
+            assert_eq!(failure, fail::LIMIT);
+            link.put(kept.len() as u64);
+            link.sync();
+            // What she gives up she can have again.
+            drop(kept);
+            drop(knock("hostile/pending").expect("knock"));
+        });
+        let most = u64::from(query().pending_connections);
+        assert_eq!(mallory.take(), most / 2);
+        Peer::spawn(BOB, |_| drop(knock("hostile/pending").expect("a place"))).wait();
+        mallory.sync();
+        mallory.wait();
+        server.sync();
+        server.wait();
+    });
+}
+
+#[test]
+fn one_user_cannot_take_all_connections_of_a_port_even_those_that_were_refused_or_ended() {
+    isolated(|| {
+        let server = Peer::spawn(ALICE, |link| {
+            let port = Create::named("hostile/full").open().connections(64).run();
+            let port = port.expect("create");
+            link.sync();
+            for i in 0.. {
+                let message = port.receive().expect("receive");
+                if message.kind != ALPC_TYPE_CONNECTION_REQUEST {
+                    continue;
+                }
+                let mut answer = Accept::new(message.id);
+                if message.uid == BOB.uid {
+                    drop(answer.run(&port).expect("accept"));
+                    break;
+                }
+                match i % 2 {
+                    0 => drop(answer.run(&port).expect("accept")),
+                    _ => answer.refuse(&port).expect("refuse"),
+                }
+            }
+            // Her own connections are her own affair.
+            let mut own = Vec::new();
+            while let Ok(client) = knock("hostile/full") {
+                let request = port.receive().expect("receive");
+                own.push((client, Accept::new(request.id).run(&port).expect("accept")));
+            }
+            assert!(own.len() > 16, "{} connections of her own", own.len());
+        });
+        server.sync();
+        let mallory = Peer::spawn(MALLORY, |link| {
+            let mut kept = Vec::new();
+            let failure = loop {
+                // Waits for the answer, so that it is not a matter of pending ones.
+                match knock("hostile/full") {
+                    Ok(port) => {
+                        port.receive().expect("an answer");
+                        kept.push(port);
+                    }
+                    Err(failure) => break failure,
+                }
+            };
+            assert_eq!(failure, fail::LIMIT);
+            link.put(kept.len() as u64);
+            link.sync();
+        });
+        assert_eq!(mallory.take(), 32);
+        Peer::spawn(BOB, |_| {
+            Connect::to("hostile/full").run().expect("a place");
+        })
+        .wait();
+        mallory.sync();
+        mallory.wait();
+        server.wait();
     });
 }

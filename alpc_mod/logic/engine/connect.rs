@@ -52,6 +52,15 @@ impl<H: Host> Engine<H> {
         Ok((conn, Sent { id, slot: index }))
     }
 
+    /// Whether a user who has so many places, with the one that is asked for, may
+    /// have that one. Nobody may have more than are free, so one alone gets half of
+    /// them, and there is always one for who comes first.
+    pub fn has_place(&self, pending: u32, connections: u32) -> bool {
+        self.closed
+            || (pending <= PENDING_MAX.saturating_sub(self.pending)
+                && connections <= self.max_connections.saturating_sub(self.connections))
+    }
+
     /// Accepts the received connection request `id`. The connection is open,
     /// with its context bound, before the client can learn of it.
     pub fn accept(

@@ -205,6 +205,34 @@ fn connections_and_requests_have_limits() {
 }
 
 #[test]
+fn nobody_has_more_of_a_ports_places_than_are_free() {
+    let mut w = World::with(false, 5);
+    assert!(w.engine.has_place(1, 1));
+    assert!(w.engine.has_place(PENDING_MAX, 5), "all of them are free");
+    assert!(!w.engine.has_place(PENDING_MAX + 1, 1));
+    assert!(!w.engine.has_place(1, 6));
+    for free in (1..5).rev() {
+        w.connect();
+        assert!(w.engine.has_place(1, free));
+        assert!(!w.engine.has_place(1, free + 1));
+        let pending = PENDING_MAX - 5 + free;
+        assert!(w.engine.has_place(pending, 1));
+        assert!(!w.engine.has_place(pending + 1, 1));
+    }
+    w.connect();
+    assert!(!w.engine.has_place(1, 1), "not one is free");
+    assert!(
+        w.engine.has_place(0, 0),
+        "who is exempt is told by the port"
+    );
+    w.shut(true);
+    assert!(
+        w.engine.has_place(1, 1),
+        "the end of the port is what counts"
+    );
+}
+
+#[test]
 fn conversations_of_a_connection_have_a_limit() {
     let mut w = World::new();
     let (conn, other) = (w.open(), w.open());
