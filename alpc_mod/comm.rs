@@ -59,7 +59,7 @@ pub(crate) struct Costs {
     /// The connection, until the client's end is closed.
     pub(crate) connection: Charge,
     /// Its place at the port, as long as there is anything of it.
-    pub(crate) place: Charge,
+    pub(crate) _place: Charge,
     /// Its place among those who wait for the server's answer.
     pub(crate) pending: Charge,
 }

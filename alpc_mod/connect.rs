@@ -165,7 +165,7 @@ fn charge(accounts: &Arc<Accounts>, port: &Arc<Port>) -> Result<Costs, Failure> 
     let take = |charger, kind| Charge::new(charger, kind).map_err(|_| Outcome::Limit);
     Ok(Costs {
         connection: take(&charger, Kind::Connection)?,
-        place: take(&here, Kind::Connection)?,
+        _place: take(&here, Kind::Connection)?,
         pending: take(&here, Kind::Pending)?,
         charger,
         here,

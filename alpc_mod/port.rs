@@ -110,7 +110,8 @@ pub(crate) struct Port {
     pub(crate) owner: Identity,
     /// What the conversations that the server begins are charged to.
     pub(crate) charger: Arc<Charger>,
-    _charge: Charge,
+    /// The port itself, until it is closed.
+    charge: Charge,
 }
 
 /// What a port is made with.
@@ -148,7 +149,7 @@ impl Port {
                 share: config.share,
                 owner: Identity::capture_current(),
                 charger: config.charger,
-                _charge: config.charge,
+                charge: config.charge,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -419,6 +420,8 @@ impl ObjectFile for Port {
         this.shut(false);
         // Nobody can receive what is left: notices, and what was sent one-way.
         this.run(|engine, fx| engine.drain_port(fx));
+        // Others may keep what is left of it.
+        this.charge.end();
     }
 }
 

@@ -343,7 +343,7 @@ fn list_entries_are_checked_one_by_one() {
         bad("reserved", &|entry| entry.reserved = 1);
         for bit in 6..32 {
             bad("rights", &|entry| {
-                entry.rights = ALPC_RIGHT_CONNECT | 1 << bit
+                entry.rights = ALPC_RIGHT_CONNECT | (1 << bit)
             });
         }
         bad("no such user", &|entry| {

@@ -415,7 +415,7 @@ impl Player<'_> {
         let number = self.rng.below(64) as u32;
         let size = self.rng.below(512) as u32;
         let direction = self.rng.below(4) as u32;
-        let request = direction << 30 | size << 16 | ALPC_IOC_MAGIC << 8 | number;
+        let request = (direction << 30) | (size << 16) | (ALPC_IOC_MAGIC << 8) | number;
         // A receive of random flags could wait for ever.
         if number == (ALPC_IOCTL_SEND_WAIT_RECEIVE & 0xff) || number == (ALPC_IOCTL_CONNECT & 0xff)
         {
