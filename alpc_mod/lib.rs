@@ -50,16 +50,17 @@
 //!
 //! No two locks are ever held together: each row is taken with none of the others
 //! held, and the order says only what would be allowed. Under `Port::engine` nothing
-//! is allocated, copied from or to user space, dropped or woken. References to
-//! messages and connections are counted there (up only), and a waking thread's task
-//! is referenced. No lock is taken in interrupt context.
+//! is allocated, copied from or to user space, freed or woken. References to messages,
+//! connections and the tasks of waking threads are taken there. Those to connections
+//! may be given up there too, but never the last one: the table or the caller has
+//! another. No lock is taken in interrupt context.
 //!
 //! # Field protection
 //!
 //! | what | by |
 //! | --- | --- |
 //! | `Engine`, all of it: slots, connections, queues, wait sets | `Port::engine` |
-//! | `wait::Node`, but `done` | `Port::engine` until `done` is set, its thread from then on |
+//! | `wait::Node` and its hand, but `done` | `Port::engine` until `done` is set, its thread after |
 //! | `wait::Node::done` | set once, release; read by its thread, acquire |
 //! | `Message`, but `kept` | written by its only owner, constant once sent |
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |

@@ -12,30 +12,34 @@ use kernel::prelude::*;
 /// Entries in one chunk.
 const CHUNK: u32 = 16;
 
+/// The chunks of a table in their order. There may be thousands, so the list need
+/// not be of one piece of physical memory.
+type ChunkList<T> = KVVec<KVec<T>>;
+
 /// A table of entries, named by index.
 pub(crate) struct Chunks<T> {
-    chunks: KVec<KVec<T>>,
+    chunks: ChunkList<T>,
 }
 
 /// What a table needs to grow by one chunk.
 pub(crate) struct Growth<T> {
     chunk: KVec<T>,
     /// A longer list of chunks, where the old one is full.
-    list: Option<KVec<KVec<T>>>,
+    list: Option<ChunkList<T>>,
 }
 
 impl<T> Chunks<T> {
     /// An empty table, without memory.
     pub(crate) fn new() -> Self {
         Self {
-            chunks: KVec::new(),
+            chunks: KVVec::new(),
         }
     }
 
     /// Adds a chunk. Gives back what must be dropped with no lock held: the old
     /// list of chunks, if any; or, as an error, everything when the table has
     /// grown meanwhile and the list made for it is too short now.
-    pub(crate) fn grow(&mut self, growth: Growth<T>) -> Result<Option<KVec<KVec<T>>>, Growth<T>> {
+    pub(crate) fn grow(&mut self, growth: Growth<T>) -> Result<Option<ChunkList<T>>, Growth<T>> {
         let Growth { chunk, mut list } = growth;
         if self.chunks.len() == self.chunks.capacity() {
             match &mut list {
@@ -64,8 +68,8 @@ impl<T: Default> Growth<T> {
         let chunks = (len / CHUNK) as usize;
         // Lists are as long as powers of two, so this is when one is full.
         let list = match chunks {
-            0 => Some(KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?),
-            n if n.is_power_of_two() => Some(KVec::with_capacity(
+            0 => Some(KVVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?),
+            n if n.is_power_of_two() => Some(KVVec::with_capacity(
                 n.saturating_mul(2),
                 GFP_KERNEL_ACCOUNT,
             )?),
