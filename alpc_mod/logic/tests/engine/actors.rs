@@ -98,6 +98,15 @@ impl Sim {
         let calls = what % 4 == 0;
         let kept = self.ends[end].kept.pop();
         self.w.grow();
+        if let (true, Client, Some(slot)) = (calls, side, kept) {
+            match self.w.call_straight(conn, slot, len) {
+                Ok(sent) => {
+                    self.call_goes_on(thread, end, sent, u32::from(what) % 3 * 60);
+                    return;
+                }
+                Err(body) => drop(body),
+            }
+        }
         let body = self.text(len);
         let capacity = u32::from(what) % 3 * 60;
         let (result, inbox) = self.w.step(|engine, fx| {
@@ -127,11 +136,31 @@ impl Sim {
         }
     }
 
+    /// A request has gone the short way: its sender waits.
+    fn call_goes_on(&mut self, thread: usize, end: usize, sent: Sent, capacity: u32) {
+        let Sent { slot, id } = sent;
+        let at = Wait::Conversation {
+            slot,
+            id,
+            side: Client,
+        };
+        let set = self.w.engine.waiters(at).expect("a place");
+        let inbox = set.add(thread, capacity, false);
+        self.ids.push((Client, id, 0));
+        self.stand(thread, Fd::End(end), at, inbox, 0);
+    }
+
     /// Sends into a conversation, and waits on in it, or receives in one pass.
     pub fn send_into(&mut self, thread: usize, fd: Fd, a: u8, b: u8) {
         let (conn, side) = self.scope(fd);
         let (id, turn) = self.turn(side, a);
         let how = [How::Reply, How::FinalReply, How::Callback, How::Answer][usize::from(b) % 4];
+        if let (Fd::Port, How::FinalReply) = (fd, how) {
+            match self.w.reply_straight(id, turn, u32::from(b) % 101) {
+                Ok(()) => return,
+                Err(body) => drop(body),
+            }
+        }
         let (source, body) = (self.source(fd), self.text(u32::from(b) % 101));
         let (_result, got, inbox) = self.w.step(|engine, fx| {
             let result = engine.send_into(conn, side, id, turn, how, body, fx);

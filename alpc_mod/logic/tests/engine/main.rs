@@ -14,6 +14,7 @@ mod ports;
 mod queues;
 mod random;
 mod receive;
+mod straight;
 mod table;
 mod talk;
 mod threads;

@@ -46,7 +46,6 @@ pub struct Sim {
     pub ids: Vec<(Side, u64, u32)>,
     pub turns: Vec<(Side, u64, u32)>,
     pub requests: Vec<u64>,
-    pub sent: BTreeSet<u64>,
     pub received: BTreeSet<u64>,
 }
 
@@ -64,7 +63,6 @@ impl Sim {
             ids: Vec::new(),
             turns: Vec::new(),
             requests: Vec::new(),
-            sent: BTreeSet::new(),
             received: BTreeSet::new(),
         }
     }
@@ -83,9 +81,7 @@ impl Sim {
     }
 
     pub fn text(&mut self, len: u32) -> Text {
-        let text = self.w.text(len);
-        self.sent.insert(text.serial());
-        text
+        self.w.text(len)
     }
 
     pub fn source(&self, fd: Fd) -> Source {
@@ -316,7 +312,6 @@ impl Sim {
         self.w.expect_nothing();
         assert!(self.w.live.borrow().is_empty(), "messages are left");
         assert_eq!(self.w.links.get(), 0, "peers are left");
-        assert!(self.received.is_subset(&self.sent));
     }
 
     fn run_jobs(&mut self) {
@@ -331,7 +326,7 @@ impl Sim {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 6000,
+        cases: 3000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
