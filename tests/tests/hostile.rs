@@ -125,6 +125,27 @@ fn a_connect_is_resumed_once_and_by_one() {
     });
 }
 
+#[test]
+fn a_port_that_has_ended_is_not_counted_whoever_keeps_its_other_descriptors() {
+    isolated_long(5, || {
+        let most = query().ports_per_user;
+        many_descriptors();
+        // What a broker would do who makes a port for each of its clients.
+        let alice = as_user(ALICE, move |link| {
+            for _ in 0..most {
+                let port = Create::anonymous().open().run().expect("create");
+                link.put_fd(&port.connect_descriptor().expect("connect descriptor"));
+            }
+            link.sync();
+            drop(Create::anonymous().run().expect("no port of hers is left"));
+        });
+        let kept: Vec<_> = (0..most).map(|_| alice.take_fd()).collect();
+        alice.sync();
+        alice.wait();
+        drop(kept);
+    });
+}
+
 /// Serves `name` as a user who keeps all she can: every connection, for good.
 fn hoard(link: &Link, name: &str, rounds: u64) {
     let mut kept = Vec::new();
