@@ -18,6 +18,7 @@ pub mod peer;
 pub mod raw;
 pub mod rng;
 pub mod scale;
+pub mod shared;
 pub mod signals;
 pub mod wait;
 
@@ -27,6 +28,7 @@ pub use pair::Pair;
 pub use peer::{Peer, User, ALICE, BOB, CAROL, MALLORY, ROOT};
 pub use raw::{Failure, Port, Transfer};
 pub use scale::rounds;
+pub use shared::Shared;
 pub use wait::eventually;
 
 /// Says something outside libtest's capture, which stops at a fork.
