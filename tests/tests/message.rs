@@ -350,3 +350,36 @@ fn ids_of_ended_conversations_are_not_used_again() {
         }
     });
 }
+
+#[test]
+fn every_success_writes_the_reserved_output_as_zero() {
+    isolated(|| {
+        let pair = Pair::new();
+        let run = |mut call: Transfer, port: &Port| {
+            assert_eq!(call.arg.reserved1, JUNK32);
+            let message = call.run(port).expect("transfer");
+            assert_eq!(call.arg.reserved1, 0);
+            message
+        };
+        let send = || Transfer::new().send(b"x");
+        run(send().flags(ALPC_RELEASE), &pair.client);
+        run(send(), &pair.client);
+        run(Transfer::new().receive(), &pair.port);
+        let request = run(Transfer::new().receive(), &pair.port);
+        let both = send().receive().now().flags(ALPC_RELEASE).into(&request);
+        pair.client.one_way(b"next").expect("send");
+        run(both, &pair.port);
+        run(Transfer::new().receive(), &pair.client);
+        std::thread::scope(|scope| {
+            let call = send().receive().flags(ALPC_SYNC);
+            let client = scope.spawn(|| run(call, &pair.client));
+            let request = pair.port.receive().expect("receive");
+            pair.port.reply(&request, b"y").expect("reply");
+            client.join().expect("join");
+        });
+        // A failure writes nothing.
+        let mut nothing = Transfer::new().receive().now();
+        assert_eq!(nothing.run(&pair.port).unwrap_err(), fail::TIMED_OUT);
+        assert_eq!(nothing.arg.reserved1, JUNK32);
+    });
+}

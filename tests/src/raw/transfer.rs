@@ -72,6 +72,7 @@ impl Transfer {
                 tid: JUNK32,
                 uid: JUNK32,
                 gid: JUNK32,
+                reserved1: JUNK32,
                 port_context: JUNK64,
                 sequence: JUNK64,
                 ..Default::default()
