@@ -90,6 +90,14 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
+    /// No container.
+    pub(crate) fn none() -> Self {
+        Self {
+            addr: 0,
+            context: false,
+        }
+    }
+
     /// Checks the container at `addr`, if that is not 0.
     #[inline]
     pub(crate) fn check(addr: u64) -> Result<Self> {

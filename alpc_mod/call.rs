@@ -19,6 +19,7 @@ use crate::{
     },
     comm::CommPort,
     control,
+    cred::Seen,
     ioctl,
     logic::engine::{
         Delivery,
@@ -32,8 +33,7 @@ use crate::{
         Side,
         Source,
         Wait,
-        What,
-        NONE, //
+        What, //
     },
     message::{
         keep_slot,
@@ -54,6 +54,7 @@ use crate::{
         Charge,
         Kind, //
     },
+    straight,
     time::Deadline,
     uapi,
     wait::{
@@ -110,6 +111,9 @@ pub(crate) fn port_ioctl(
     cmd: u32,
     addr: u64,
 ) -> Result<isize> {
+    if cmd == uapi::ALPC_IOCTL_SEND_WAIT_RECEIVE && !nonblock {
+        return straight::reply(&port, addr).map(|()| 0);
+    }
     let scope = Scope {
         port: &port,
         end: None,
@@ -129,6 +133,9 @@ pub(crate) fn comm_ioctl(
     cmd: u32,
     addr: u64,
 ) -> Result<isize> {
+    if cmd == uapi::ALPC_IOCTL_SEND_WAIT_RECEIVE && !nonblock {
+        return straight::call(&end, addr).map(|()| 0);
+    }
     let scope = Scope {
         port: end.port(),
         end: Some(&end),
@@ -142,7 +149,7 @@ pub(crate) fn comm_ioctl(
 
 /// What is to be sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Send {
+pub(crate) enum Send {
     Nothing,
     New(New),
     Into(How),
@@ -151,7 +158,7 @@ enum Send {
 
 /// What is to be received.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Receive {
+pub(crate) enum Receive {
     Nothing,
     /// The next message of the port.
     Next,
@@ -160,7 +167,7 @@ enum Receive {
 }
 
 /// A call whose arguments make sense.
-struct Plan {
+pub(crate) struct Plan {
     send: Send,
     receive: Receive,
     deadline: Deadline,
@@ -278,26 +285,62 @@ impl Plan {
         })
     }
 
-    /// Whether nothing but the message itself is to be seen to.
-    #[inline]
-    fn is_plain(&self, scope: Scope<'_>) -> bool {
-        matches!(self.deadline, Deadline::Never)
-            && self.outgoing.message_context.is_none()
-            && !scope.nonblock
+    /// What [`straight`] does.
+    pub(crate) fn straight(send: Send, receive: Receive) -> Self {
+        Self {
+            send,
+            receive,
+            deadline: Deadline::Never,
+            outgoing: Outgoing::default(),
+            incoming: Incoming::none(),
+        }
     }
 }
 
+#[inline(never)]
 fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result {
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(size, addr, &mut slot)?;
+    transfer_any(scope, size, addr, t, None)
+}
+
+/// Does what the caller asks for. The message may be there already.
+#[inline(never)]
+pub(crate) fn transfer_any(
+    scope: Scope<'_>,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    body: Option<Arc<Message>>,
+) -> Result {
     let plan = match Plan::new(scope, t) {
         Ok(plan) => plan,
-        Err(failure) => return Err(ioctl::report(failure, |o| write_outcome(size, addr, t, o))),
+        Err(failure) => {
+            if let Some(body) = body {
+                put_back(scope, body);
+            }
+            return Err(ioctl::report(failure, |o| write_outcome(size, addr, t, o)));
+        }
     };
     let mut hand = None;
-    let failure = match exchange(scope, &plan, t, &mut hand) {
+    let result = exchange(scope, &plan, t, body, &mut hand);
+    conclude(scope, &plan, size, addr, t, result, hand)
+}
+
+/// Tells the caller how a call ended, which takes what `hand` holds.
+#[inline(never)]
+pub(crate) fn conclude(
+    scope: Scope<'_>,
+    plan: &Plan,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    result: Result<(), Failure>,
+    mut hand: Option<Hand<Kernel>>,
+) -> Result {
+    let failure = match result {
         Ok(()) => match &mut hand {
-            Some(Hand::Message(delivery)) => match give(&plan, size, addr, t, delivery) {
+            Some(Hand::Message(delivery)) => match give(plan, size, addr, t, delivery) {
                 Ok(()) => {
                     settle(scope, delivery);
                     return Ok(());
@@ -314,7 +357,7 @@ fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result {
     if let Some(Hand::Message(delivery)) = hand {
         scope.port.undeliver(delivery);
     }
-    Err(fail(scope, &plan, size, addr, t, failure))
+    Err(fail(scope, plan, size, addr, t, failure))
 }
 
 fn write_outcome(size: usize, addr: u64, t: &mut uapi::alpc_transfer, outcome: u32) -> Result {
@@ -377,73 +420,22 @@ fn cancel(scope: Scope<'_>, mut engine: Locked<'_>, id: u64) {
 }
 
 /// Sends, and receives into `hand`. Notes in `t` what has been sent.
-#[inline]
 fn exchange(
     scope: Scope<'_>,
     plan: &Plan,
     t: &mut uapi::alpc_transfer,
-    hand: &mut Option<Hand<Kernel>>,
-) -> Result<(), Failure> {
-    let port = scope.port;
-    let mut body = match plan.send {
-        Send::New(_) | Send::Into(_) => Some(message(scope, t.send_data, t.send_length)?),
-        Send::Nothing | Send::Discard => None,
-    };
-    // A call to a server that waits, and its answer: nearly every one.
-    let (engine, at, waker) = match (plan.send, plan.receive, scope.end) {
-        (Send::New(New::Request), Receive::Answer, Some(end)) if plan.is_plain(scope) => {
-            let kept = body.as_ref().and_then(take_kept).unwrap_or(NONE);
-            let mut engine = port.lock();
-            let sent = engine.call_straight(end.index(), kept, &mut body);
-            let Some((Sent { id, slot }, waker)) = sent else {
-                body.iter().for_each(|body| keep_slot(body, kept));
-                return exchange_any(scope, plan, t, engine, body, hand);
-            };
-            t.send_id = id;
-            let side = Side::Client;
-            (engine, Wait::Conversation { slot, id, side }, waker)
-        }
-        (Send::Into(How::FinalReply), Receive::Next, None) if plan.is_plain(scope) => {
-            let mut engine = port.lock();
-            if !engine.is_port_quiet() {
-                return exchange_any(scope, plan, t, engine, body, hand);
-            }
-            let Some(waker) = engine.reply_straight(t.send_id, t.send_callback_id, &mut body)
-            else {
-                return exchange_any(scope, plan, t, engine, body, hand);
-            };
-            (engine, Wait::Next(Source::Port), waker)
-        }
-        _ => return exchange_any(scope, plan, t, port.lock(), body, hand),
-    };
-    t.flags |= uapi::ALPC_SENT;
-    let unlocked = || waker.wake_and_yield();
-    let waited = wait(
-        port,
-        engine,
-        at,
-        t.recv_capacity,
-        Deadline::Never,
-        hand,
-        unlocked,
-    );
-    awaited(scope, plan, t, waited, hand)
-}
-
-/// Sends and receives, whatever it is.
-#[inline(never)]
-fn exchange_any<'a>(
-    scope: Scope<'a>,
-    plan: &Plan,
-    t: &mut uapi::alpc_transfer,
-    mut engine: Locked<'a>,
     body: Option<Arc<Message>>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
+    let body = match (plan.send, body) {
+        (Send::New(_) | Send::Into(_), None) => Some(message(scope, t.send_data, t.send_length)?),
+        (_, body) => body,
+    };
     let port = scope.port;
     let side = scope.side();
     let mut fx = Effects::default();
     let mut sent = None;
+    let mut engine = port.lock();
     if let Some(body) = body {
         let (locked, done) = send(scope, plan, t, engine, body, &mut fx)?;
         engine = locked;
@@ -518,33 +510,20 @@ fn interrupted(t: &uapi::alpc_transfer) -> Outcome {
 }
 
 /// Looks at how a wait ended. A message stays in `hand`.
-#[inline(always)]
-fn awaited(
-    scope: Scope<'_>,
-    plan: &Plan,
-    t: &uapi::alpc_transfer,
-    waited: Waited<'_>,
-    hand: &mut Option<Hand<Kernel>>,
-) -> Result<(), Failure> {
-    if let (Waited::Handed, Some(Hand::Message(_))) = (&waited, &*hand) {
-        // Somebody else may still be able to take what a dying thread received.
-        return match plan.receive == Receive::Next && is_dying() {
-            true => Err(interrupted(t).into()),
-            false => Ok(()),
-        };
-    }
-    not_given(scope, plan, t, waited, hand)
-}
-
-/// Why a wait ended with no message.
-#[inline(never)]
-fn not_given(
+pub(crate) fn awaited(
     scope: Scope<'_>,
     plan: &Plan,
     t: &uapi::alpc_transfer,
     waited: Waited<'_>,
     hand: &Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
+    if let (Waited::Handed, Some(Hand::Message(_))) = (&waited, hand) {
+        // Somebody else may still be able to take what a dying thread received.
+        return match plan.receive == Receive::Next && is_dying() {
+            true => Err(interrupted(t).into()),
+            false => Ok(()),
+        };
+    }
     match (waited, hand) {
         (Waited::Handed, Some(Hand::TooSmall(needed))) => Err(Failure::TooSmall(*needed)),
         (Waited::Handed, Some(Hand::Ended(end))) => Err((*end).into()),
@@ -682,12 +661,34 @@ fn send_new<'a>(
 ///
 /// What is sent on a communication port is charged to who owns that end. What is
 /// sent on the connection port goes into a conversation that is charged already.
+#[inline(always)]
 pub(crate) fn message(scope: Scope<'_>, addr: u64, len: u32) -> Result<Arc<Message>, Failure> {
     let spare = match scope.end {
         Some(end) => end.connection.spare(end.side),
         None => &scope.port.spare,
     };
-    let mut draft = match spare.draft() {
+    match spare.draft() {
+        Some(Ok(mut draft)) if scope.end.is_none() || draft.is_charged() => {
+            let filled = draft.fill(addr, len);
+            let message = draft.finish();
+            match filled {
+                Ok(()) => Ok(message),
+                Err(error) => Err(unsent(scope, message, error.into())),
+            }
+        }
+        draft => new_message(scope, draft, addr, len),
+    }
+}
+
+/// The same where there is no spare message to be filled, or it is not charged.
+#[inline(never)]
+fn new_message(
+    scope: Scope<'_>,
+    draft: Option<Result<Draft, u32>>,
+    addr: u64,
+    len: u32,
+) -> Result<Arc<Message>, Failure> {
+    let mut draft = match draft {
         Some(Ok(draft)) => draft,
         // Somebody still reads it: that one drops it.
         Some(Err(kept)) => {
@@ -710,11 +711,15 @@ pub(crate) fn message(scope: Scope<'_>, addr: u64, len: u32) -> Result<Arc<Messa
     let message = draft.finish();
     match ready {
         Ok(()) => Ok(message),
-        Err(failure) => {
-            put_back(scope, message);
-            Err(failure)
-        }
+        Err(failure) => Err(unsent(scope, message, failure)),
     }
+}
+
+/// Puts a message back that could not be filled.
+#[cold]
+fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure {
+    put_back(scope, message);
+    failure
 }
 
 /// Makes a message the spare one again.
@@ -739,11 +744,7 @@ fn give(
     delivery: &Delivery<Kernel>,
 ) -> Result {
     let seen = match &delivery.body {
-        Some(body) => {
-            body.buffer.write_user(t.recv_data)?;
-            t.recv_length = u32::try_from(body.buffer.len())?;
-            Some(body.sender.seen_by_current())
-        }
+        Some(body) => Some(give_body(t, body)?),
         // A notice comes from the other end.
         None => {
             t.recv_length = 0;
@@ -756,6 +757,26 @@ fn give(
         }
     };
     plan.incoming.write(delivery)?;
+    describe(t, delivery, seen);
+    transfer_out(size, addr, t)
+}
+
+/// Copies the payload of a message to the caller, and gives the sender as the caller sees it.
+#[inline(always)]
+pub(crate) fn give_body(t: &mut uapi::alpc_transfer, body: &Message) -> Result<Seen> {
+    body.buffer.write_user(t.recv_data)?;
+    // No payload is above `ALPC_MESSAGE_MAX`.
+    t.recv_length = body.buffer.len() as u32;
+    Ok(body.sender.seen_by_current())
+}
+
+/// Fills in what the caller learns of a message.
+#[inline(always)]
+pub(crate) fn describe(
+    t: &mut uapi::alpc_transfer,
+    delivery: &Delivery<Kernel>,
+    seen: Option<Seen>,
+) {
     if let Some(seen) = seen {
         t.pid = seen.pid;
         t.tid = seen.tid;
@@ -773,7 +794,6 @@ fn give(
     t.port_context = delivery.port_context;
     t.sequence = delivery.sequence;
     t.outcome = uapi::ALPC_OUTCOME_OK;
-    transfer_out(size, addr, t)
 }
 
 // The engine's numbers are the ABI's.
@@ -812,12 +832,18 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
             (None, _) => false,
         };
         if !kept {
-            let mut fx = Effects::default();
-            scope.port.lock().finish(delivery, false, &mut fx);
-            scope.port.act(&mut fx);
+            finish(scope, delivery);
         }
     }
     if let (Some(body), Side::Client) = (body, delivery.to) {
         scope.port.recycle(body);
     }
+}
+
+/// Gives a slot back that does not go with a message.
+#[inline(never)]
+pub(crate) fn finish(scope: Scope<'_>, delivery: &Delivery<Kernel>) {
+    let mut fx = Effects::default();
+    scope.port.lock().finish(delivery, false, &mut fx);
+    scope.port.act(&mut fx);
 }

@@ -75,10 +75,20 @@ impl Identity {
     /// misses none; the references held keep the addresses from being used again.
     #[inline]
     pub(crate) fn recapture(&mut self) {
-        // SAFETY: The pointer is valid and the identity is initialised.
-        if !unsafe { ffi::alpc_shim_identity_is_current(self) } {
-            *self = Self::capture_current();
+        // SAFETY: There is always a current task, and what it is changes by itself only.
+        let (cred, thread) = unsafe {
+            let task = bindings::get_current();
+            ((*task).cred, (*task).thread_pid)
+        };
+        // A thread's `struct pid` never belongs to another process, so that need not be compared.
+        if cred != self.cred.as_ptr() || thread != self.thread.as_ptr() {
+            self.replace_by_current();
         }
+    }
+
+    #[cold]
+    fn replace_by_current(&mut self) {
+        *self = Self::capture_current();
     }
 
     /// Translates the identity into the namespaces of the current task.

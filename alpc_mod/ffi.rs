@@ -42,9 +42,6 @@ extern "C" {
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 
-    /// Whether an identity is what [`alpc_shim_identity_get`] would fill in now.
-    pub(crate) fn alpc_shim_identity_is_current(id: *const Identity) -> bool;
-
     /// Translates an identity into the namespaces of the current task.
     pub(crate) fn alpc_shim_identity_seen(id: *const Identity, seen: *mut Seen);
 
@@ -57,6 +54,9 @@ extern "C" {
     /// Whether the current task is being killed.
     pub(crate) fn alpc_shim_fatal_signal_pending() -> bool;
 
-    /// Wakes a task, for a caller that is about to sleep.
+    /// Wakes a task and drops the reference to it, for a caller that is about to sleep.
     pub(crate) fn alpc_shim_wake_up_and_yield(task: *mut bindings::task_struct);
+
+    /// The same, and sleeps then until `*done` or a signal. Gives `*done`.
+    pub(crate) fn alpc_shim_hand_over(task: *mut bindings::task_struct, done: *const bool) -> bool;
 }

@@ -141,6 +141,7 @@ mod names;
 mod outcome;
 mod port;
 mod quota;
+mod straight;
 mod table;
 mod time;
 #[allow(

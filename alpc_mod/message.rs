@@ -73,6 +73,7 @@ impl Draft {
     }
 
     /// Reads the payload, and makes the current thread the sender.
+    #[inline(always)]
     pub(crate) fn fill(&mut self, addr: u64, len: u32) -> Result {
         self.0.buffer.read_user(addr, len as usize)?;
         self.0.sender.recapture();
@@ -121,6 +122,7 @@ impl Spare {
     }
 
     /// Takes the message out.
+    #[inline(always)]
     pub(crate) fn take(&self) -> Option<Arc<Message>> {
         // INVARIANT: Null. SYNC: pairs with the exchange in `put`.
         let message = self.0.swap(null_mut(), Ordering::Acquire);
@@ -132,6 +134,7 @@ impl Spare {
     }
 
     /// Takes the message out for writing, or gives back what is still shared.
+    #[inline(always)]
     pub(crate) fn draft(&self) -> Option<Result<Draft, u32>> {
         let message = self.take()?;
         let kept = message.kept.load(Ordering::Relaxed);
@@ -142,6 +145,7 @@ impl Spare {
     }
 
     /// Puts a message in, or gives it back when there is one already.
+    #[inline(always)]
     pub(crate) fn put(&self, message: Arc<Message>) -> Option<Arc<Message>> {
         let raw = Arc::into_raw(message).cast_mut();
         // INVARIANT: The reference is the pointer's now. SYNC: pairs with the exchange in `take`.

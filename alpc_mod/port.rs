@@ -249,7 +249,7 @@ impl Port {
     }
 
     /// Keeps a message that a reply through this port can use, or drops it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recycle(&self, message: Arc<Message>) {
         if message.charge.is_none() {
             drop(self.spare.put(message));

@@ -8,13 +8,17 @@
 
 use crate::logic::engine::Store;
 use kernel::prelude::*;
+use pin_init::init_array_from_fn;
 
 /// Entries in one chunk.
 const CHUNK: u32 = 16;
 
+/// That many of them, in one allocation.
+type Chunk<T> = KBox<[T; CHUNK as usize]>;
+
 /// The chunks of a table in their order. There may be thousands, so the list need
 /// not be of one piece of physical memory.
-type ChunkList<T> = KVVec<KVec<T>>;
+type ChunkList<T> = KVVec<Chunk<T>>;
 
 /// A table of entries, named by index.
 pub(crate) struct Chunks<T> {
@@ -23,7 +27,7 @@ pub(crate) struct Chunks<T> {
 
 /// What a table needs to grow by one chunk.
 pub(crate) struct Growth<T> {
-    chunk: KVec<T>,
+    chunk: Chunk<T>,
     /// A longer list of chunks, where the old one is full.
     list: Option<ChunkList<T>>,
 }
@@ -61,10 +65,10 @@ impl<T> Chunks<T> {
 impl<T: Default> Growth<T> {
     /// Makes a chunk for a table of `len` entries.
     pub(crate) fn new(len: u32) -> Result<Self> {
-        let mut chunk = KVec::with_capacity(CHUNK as usize, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..CHUNK {
-            chunk.push(T::default(), GFP_KERNEL_ACCOUNT)?;
-        }
+        let chunk = KBox::init(
+            init_array_from_fn(|_| Ok::<_, Error>(T::default())),
+            GFP_KERNEL_ACCOUNT,
+        )?;
         let chunks = (len / CHUNK) as usize;
         // Lists are as long as powers of two, so this is when one is full.
         let list = match chunks {

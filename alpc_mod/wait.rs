@@ -169,7 +169,7 @@ impl Waiters<Kernel> for WaitSet {
         !self.find(len).is_null()
     }
 
-    #[inline]
+    #[inline(always)]
     fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Waker> {
         let node = self.find(len);
         if node.is_null() {
@@ -198,10 +198,15 @@ impl Waker {
         self.0.wake_up();
     }
 
+    /// The task, with the reference to it.
+    fn into_raw(self) -> *mut bindings::task_struct {
+        ARef::into_raw(self.0).as_ptr().cast()
+    }
+
     /// Wakes it to run here next, as the caller is about to sleep. No lock may be held.
     pub(crate) fn wake_and_yield(self) {
-        // SAFETY: The task is referenced.
-        unsafe { ffi::alpc_shim_wake_up_and_yield(self.0.as_ptr()) };
+        // SAFETY: The task is referenced, and the reference is handed over.
+        unsafe { ffi::alpc_shim_wake_up_and_yield(self.into_raw()) };
     }
 }
 
@@ -226,10 +231,9 @@ pub(crate) enum Waited<'a> {
 ///
 /// `capacity` is how much payload the caller has room for, `hand` is where it finds
 /// what it is handed. `unlocked` runs once the lock is released, before sleeping.
-#[inline]
 pub(crate) fn wait<'a>(
     port: &'a Port,
-    mut engine: Locked<'a>,
+    engine: Locked<'a>,
     at: Wait,
     capacity: u32,
     deadline: Deadline,
@@ -237,6 +241,49 @@ pub(crate) fn wait<'a>(
     unlocked: impl FnOnce(),
 ) -> Waited<'a> {
     *hand = None;
+    stand(port, engine, at, capacity, hand, |done| {
+        unlocked();
+        match deadline {
+            Deadline::Now if done.load(Ordering::Acquire) => None,
+            Deadline::Now => Some(Gone::TimedOut),
+            Deadline::Never => sleep(done, null(), 0),
+            Deadline::At { time, clock } => sleep(done, &time, clock),
+        }
+    })
+}
+
+/// Waits in such a place with no deadline, after waking `waker`'s thread.
+///
+/// `hand` holds nothing.
+#[inline(always)]
+pub(crate) fn hand_over<'a>(
+    port: &'a Port,
+    engine: Locked<'a>,
+    at: Wait,
+    capacity: u32,
+    hand: &mut Option<Hand<Kernel>>,
+    waker: Waker,
+) -> Waited<'a> {
+    stand(port, engine, at, capacity, hand, |done| {
+        // SAFETY: The task is referenced, and the reference is handed over; `done` is valid.
+        match unsafe { ffi::alpc_shim_hand_over(waker.into_raw(), done.as_ptr()) } {
+            true => None,
+            false => Some(Gone::Signal),
+        }
+    })
+}
+
+/// Stands in a place until `sleep`, which runs with no lock held, is over: it gives
+/// nothing when `done` is set.
+#[inline(always)]
+fn stand<'a>(
+    port: &'a Port,
+    mut engine: Locked<'a>,
+    at: Wait,
+    capacity: u32,
+    hand: &mut Option<Hand<Kernel>>,
+    sleep: impl FnOnce(&AtomicBool) -> Option<Gone>,
+) -> Waited<'a> {
     let cell = UnsafeCell::new(Node {
         // SAFETY: There is always a current task.
         task: unsafe { bindings::get_current() },
@@ -253,33 +300,38 @@ pub(crate) fn wait<'a>(
         unsafe { set.add(node, matches!(at, Wait::Room { .. })) };
     }
     drop(engine);
-    unlocked();
     // SAFETY: `done` may be read at any time.
-    let done = unsafe { &(*node).done };
-    let gone = match deadline {
-        Deadline::Now if done.load(Ordering::Acquire) => None,
-        Deadline::Now => Some(Gone::TimedOut),
-        Deadline::Never => sleep(done, null(), 0),
-        Deadline::At { time, clock } => sleep(done, &time, clock),
-    };
-    if let Some(gone) = gone {
-        let mut engine = port.lock();
-        // SAFETY: Under the lock all fields may be accessed.
-        if unsafe { (*node).linked } {
-            match engine.waiters(at) {
-                // SAFETY: It is linked to where it was added: sets don't move, and an entry of
-                // the engine is not reused while somebody waits there.
-                Some(set) => unsafe { set.remove(node) },
-                None => panic!("a wait set has gone while a thread stood in it"),
-            }
-            return Waited::Nothing(gone, engine);
-        }
+    match sleep(unsafe { &(*node).done }) {
+        None => Waited::Handed,
+        // SAFETY: It is the node that was added there.
+        Some(gone) => unsafe { give_up(port, at, node, gone) },
     }
-    // It is not linked any more, or never was because its place had gone: so `done` is set, and
-    // nobody else has the node.
-    match done.load(Ordering::Acquire) {
+}
+
+/// Leaves a place where nothing has come.
+///
+/// # Safety
+///
+/// `node` is the current thread's, and was added at `at` if that was there.
+#[inline(never)]
+unsafe fn give_up(port: &Port, at: Wait, node: *mut Node, gone: Gone) -> Waited<'_> {
+    let mut engine = port.lock();
+    // SAFETY: Under the lock all fields may be accessed.
+    if unsafe { (*node).linked } {
+        match engine.waiters(at) {
+            // SAFETY: It is linked to where it was added: sets don't move, and an entry of
+            // the engine is not reused while somebody waits there.
+            Some(set) => unsafe { set.remove(node) },
+            None => panic!("a wait set has gone while a thread stood in it"),
+        }
+        return Waited::Nothing(gone, engine);
+    }
+    // It is not linked any more, so `done` is set and nobody else has the node; or it never was,
+    // because its place had gone.
+    // SAFETY: `done` may be read at any time.
+    match unsafe { (*node).done.load(Ordering::Acquire) } {
         true => Waited::Handed,
-        false => Waited::Nothing(Gone::Signal, port.lock()),
+        false => Waited::Nothing(Gone::Signal, engine),
     }
 }
 

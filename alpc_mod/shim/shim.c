@@ -85,12 +85,6 @@ void alpc_shim_identity_get(struct alpc_identity *id)
 		id->pids = NULL;
 }
 
-bool alpc_shim_identity_is_current(const struct alpc_identity *id)
-{
-	return id->cred == current_cred() && id->thread == task_pid(current) &&
-	       id->process == task_tgid(current);
-}
-
 /* pid_nr_ns(), without the call. */
 static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
 {
@@ -99,19 +93,24 @@ static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
 	return 0;
 }
 
-void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen)
+static noinline void seen_elsewhere(const struct alpc_identity *id, struct alpc_seen *seen)
 {
 	struct pid_namespace *pids = ns_of_pid(task_pid(current));
 	struct user_namespace *users = current_user_ns();
 
-	if (likely(pids == id->pids && users == id->cred->user_ns)) {
-		*seen = id->own;
-		return;
-	}
 	seen->pid = nr_in(id->process, pids);
 	seen->tid = nr_in(id->thread, pids);
 	seen->uid = from_kuid_munged(users, id->cred->euid);
 	seen->gid = from_kgid_munged(users, id->cred->egid);
+}
+
+void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen)
+{
+	if (likely(ns_of_pid(task_pid(current)) == id->pids &&
+		   current_user_ns() == id->cred->user_ns))
+		*seen = id->own;
+	else
+		seen_elsewhere(id, seen);
 }
 
 u64 alpc_shim_ipc_ns_id(void)
@@ -152,20 +151,46 @@ bool alpc_shim_fatal_signal_pending(void)
 }
 
 /*
- * Wakes a task on this CPU, for a caller that is about to sleep: the wakee runs
- * next, on a warm cache, and no other CPU is disturbed. The flags are the
- * scheduler's own; default_wake_function() warns of those it does not take. It
- * looks at nothing of the entry but the task.
+ * Wakes a task on this CPU. The flags are the scheduler's own;
+ * default_wake_function() warns of those it does not take. It looks at nothing
+ * of the entry but the task.
  */
-void alpc_shim_wake_up_and_yield(struct task_struct *task)
+static noinline void wake_up_here(struct task_struct *task)
 {
 	const int wf_sync = 0x10, wf_current_cpu = 0x40;
-	struct wait_queue_entry entry;
+	struct wait_queue_entry entry = { .private = task };
 
-	if (num_online_cpus() == 1) {
-		wake_up_process(task);
-		return;
-	}
-	entry.private = task;
 	default_wake_function(&entry, TASK_NORMAL, wf_sync | wf_current_cpu, NULL);
+}
+
+/*
+ * Wakes a task, and drops the reference to it, for a caller that is about to
+ * sleep: the wakee runs next, on a warm cache, and no other CPU is disturbed.
+ */
+static __always_inline void wake_up_and_yield(struct task_struct *task)
+{
+	if (num_online_cpus() == 1)
+		wake_up_process(task);
+	else
+		wake_up_here(task);
+	put_task_struct(task);
+}
+
+void alpc_shim_wake_up_and_yield(struct task_struct *task)
+{
+	wake_up_and_yield(task);
+}
+
+/* The same, and sleeps then, until *done is set or a signal is pending: *done. */
+bool alpc_shim_hand_over(struct task_struct *task, const bool *done)
+{
+	wake_up_and_yield(task);
+	do {
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (smp_load_acquire(done) || signal_pending(current))
+			break;
+		schedule();
+	} while (!smp_load_acquire(done));
+	__set_current_state(TASK_RUNNING);
+	return smp_load_acquire(done);
 }

@@ -48,11 +48,11 @@ void *alpc_shim_kvmalloc(size_t size);
 int alpc_shim_copy_from_user_72(u64 *to, const u64 __user *from);
 int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);
 void alpc_shim_identity_get(struct alpc_identity *id);
-bool alpc_shim_identity_is_current(const struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);
 int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock);
 bool alpc_shim_fatal_signal_pending(void);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);
+bool alpc_shim_hand_over(struct task_struct *task, const bool *done);
 
 #endif /* ALPC_SHIM_H */

@@ -259,6 +259,7 @@ impl<H: Host> Engine<H> {
     ///
     /// A thread may be added only right after the engine said that there is
     /// nothing yet, under the same lock.
+    #[inline(always)]
     pub fn waiters(&mut self, wait: Wait) -> Option<&mut H::Waiters> {
         match wait {
             Wait::Next(Source::Port) => Some(&mut self.receivers),

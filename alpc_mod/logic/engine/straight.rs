@@ -9,22 +9,23 @@
 
 use super::list::Store;
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
-use super::{Engine, Sent, INDEX_BITS, SLOTS_MAX};
+use super::{Engine, INDEX_BITS, SLOTS_MAX};
 
 impl<H: Host> Engine<H> {
     /// Sends a new request of the client into the hands of a thread that waits at
-    /// the connection port. `kept` is the slot that came idle with `body`. Takes
-    /// the body if this is such a case.
-    #[inline]
+    /// the connection port. `kept` is the slot that came idle with `body`. Gives
+    /// the id, or the body back if this is not such a case.
+    #[inline(always)]
     pub fn call_straight(
         &mut self,
         conn: u32,
         kept: u32,
-        body: &mut Option<H::Body>,
-    ) -> Option<(Sent, H::Waker)> {
-        let len = body.as_ref()?.len();
-        let c = self.conns.get_mut(conn)?;
-        let slot = self.slots.get_mut(kept)?;
+        body: H::Body,
+    ) -> Result<(u64, H::Waker), H::Body> {
+        let len = body.len();
+        let (Some(c), Some(slot)) = (self.conns.get_mut(conn), self.slots.get_mut(kept)) else {
+            return Err(body);
+        };
         if c.phase != Phase::Open
             || len > c.share.max_length
             || !c.room.get(Side::Client).is_empty()
@@ -33,10 +34,10 @@ impl<H: Host> Engine<H> {
             || !self.ready.is_empty()
             || !self.arrivals.is_empty()
         {
-            return None;
+            return Err(body);
         }
         let generation = slot.generation.wrapping_add(1);
-        let id = (generation << INDEX_BITS) | u64::from(kept.saturating_add(1));
+        let id = (generation << INDEX_BITS) | u64::from(kept.wrapping_add(1));
         let sequence = self.sequence.wrapping_add(1);
         let port_context = *c.context.get(Side::Server);
         let waker = self.receivers.hand_with(len, || {
@@ -49,14 +50,17 @@ impl<H: Host> Engine<H> {
                 what: What::Request,
                 open: true,
                 idle: false,
-                body: body.clone(),
+                body: Some(body.clone()),
                 own: None,
                 peer: None,
                 port_context,
                 message_context: 0,
                 sequence,
             })
-        })?;
+        });
+        let Some(waker) = waker else {
+            return Err(body);
+        };
         c.nameless = c.nameless.saturating_sub(1);
         self.nameless = self.nameless.saturating_sub(1);
         self.sequence = sequence;
@@ -74,23 +78,27 @@ impl<H: Host> Engine<H> {
         slot.answered = false;
         slot.sequence = sequence;
         slot.context = Default::default();
-        *slot.bodies.get_mut(Side::Client) = body.take();
-        Some((Sent { id, slot: kept }, waker))
+        *slot.bodies.get_mut(Side::Client) = Some(body);
+        Ok((id, waker))
     }
 
     /// Sends the server's final reply to a request of a client that waits for it.
-    /// Takes the body if this is such a case.
-    #[inline]
+    /// Gives the body back if this is not such a case.
+    #[inline(always)]
     pub fn reply_straight(
         &mut self,
         id: u64,
         turn: u32,
-        body: &mut Option<H::Body>,
-    ) -> Option<H::Waker> {
-        let len = body.as_ref()?.len();
+        body: H::Body,
+    ) -> Result<H::Waker, Option<H::Body>> {
+        let len = body.len();
         let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
-        let slot = self.slots.get_mut(index)?;
-        let c = self.conns.get_mut(slot.conn)?;
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Err(Some(body));
+        };
+        let Some(c) = self.conns.get_mut(slot.conn) else {
+            return Err(Some(body));
+        };
         if slot.id != id
             || slot.state != State::Held(Side::Server)
             || slot.kind != Kind::Request
@@ -100,8 +108,9 @@ impl<H: Host> Engine<H> {
             || c.phase != Phase::Open
             || len > c.share.max_length
         {
-            return None;
+            return Err(Some(body));
         }
+        let mut body = Some(body);
         let sequence = c.sequence.get(Side::Client).wrapping_add(1);
         let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
         let message_context = *slot.context.get(Side::Client);
@@ -123,7 +132,10 @@ impl<H: Host> Engine<H> {
                 message_context,
                 sequence,
             })
-        })?;
+        });
+        let Some(waker) = waker else {
+            return Err(body);
+        };
         *c.sequence.get_mut(Side::Client) = sequence;
         c.nameless = c.nameless.saturating_add(1);
         self.nameless = self.nameless.saturating_add(1);
@@ -133,7 +145,7 @@ impl<H: Host> Engine<H> {
         slot.answered = true;
         slot.sequence = sequence;
         *slot.seen.get_mut(Side::Client) = true;
-        Some(waker)
+        Ok(waker)
     }
 
     /// Whether a receive on the connection port would find nothing, and wait.
