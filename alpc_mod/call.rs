@@ -50,10 +50,7 @@ use crate::{
         Locked,
         Port, //
     },
-    quota::{
-        Charge,
-        Kind, //
-    },
+    quota::Charge,
     straight,
     time::Deadline,
     uapi,
@@ -428,7 +425,8 @@ fn exchange(
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
     let body = match (plan.send, body) {
-        (Send::New(_) | Send::Into(_), None) => Some(message(scope, t.send_data, t.send_length)?),
+        (Send::New(_), None) => Some(message(scope, true, t.send_data, t.send_length)?),
+        (Send::Into(_), None) => Some(message(scope, false, t.send_data, t.send_length)?),
         (_, body) => body,
     };
     let port = scope.port;
@@ -659,10 +657,16 @@ fn send_new<'a>(
 
 /// A message from the current thread, with its payload.
 ///
-/// What is sent on a communication port is charged to who owns that end. What is
-/// sent on the connection port goes into a conversation that is charged already.
+/// What begins a conversation is charged, and so is what a client sends into one.
+/// What a server sends into one is not: a client that doesn't read its answers must
+/// not use up what the server may have.
 #[inline(always)]
-pub(crate) fn message(scope: Scope<'_>, addr: u64, len: u32) -> Result<Arc<Message>, Failure> {
+pub(crate) fn message(
+    scope: Scope<'_>,
+    new: bool,
+    addr: u64,
+    len: u32,
+) -> Result<Arc<Message>, Failure> {
     let spare = match scope.end {
         Some(end) => end.connection.spare(end.side),
         None => &scope.port.spare,
@@ -676,7 +680,7 @@ pub(crate) fn message(scope: Scope<'_>, addr: u64, len: u32) -> Result<Arc<Messa
                 Err(error) => Err(unsent(scope, message, error.into())),
             }
         }
-        draft => new_message(scope, draft, addr, len),
+        draft => new_message(scope, new, draft, addr, len),
     }
 }
 
@@ -684,6 +688,7 @@ pub(crate) fn message(scope: Scope<'_>, addr: u64, len: u32) -> Result<Arc<Messa
 #[inline(never)]
 fn new_message(
     scope: Scope<'_>,
+    new: bool,
     draft: Option<Result<Draft, u32>>,
     addr: u64,
     len: u32,
@@ -700,8 +705,10 @@ fn new_message(
         None => Draft::new()?,
     };
     let mut ready = Ok(());
-    if let Some(end) = scope.end.filter(|_| !draft.is_charged()) {
-        ready = Charge::new(end.connection.charger(end.side), Kind::Conversation)
+    let charged = |end: &&CommPort| (new || end.side == Side::Client) && !draft.is_charged();
+    if let Some(end) = scope.end.filter(charged) {
+        let (charger, kind) = end.connection.account(end.side);
+        ready = Charge::new(charger, kind)
             .map(|charge| draft.charge(charge))
             .map_err(|_| Failure::from(Outcome::Limit));
     }

@@ -119,12 +119,14 @@ impl Connection {
         }
     }
 
-    /// What a side's conversations are charged to.
-    pub(crate) fn charger(&self, side: Side) -> &Arc<Charger> {
-        match side {
-            Side::Client => &self.costs.charger,
-            Side::Server => &self.port.charger,
-        }
+    /// What a side's conversations are charged to: the client's accounts in either
+    /// case, as it is the client who may leave unread what the server tells it.
+    pub(crate) fn account(&self, side: Side) -> (&Arc<Charger>, Kind) {
+        let kind = match side {
+            Side::Client => Kind::Conversation,
+            Side::Server => Kind::Told,
+        };
+        (&self.costs.charger, kind)
     }
 
     /// How many places among pending requests and among connections of the port

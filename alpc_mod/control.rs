@@ -179,7 +179,7 @@ fn try_accept(
     let found = port.lock().peer_of_request(arg.id);
     let (_, connection) = found?;
     if arg.flags & uapi::ALPC_REFUSE != 0 {
-        let body = message(scope, arg.send_data, arg.send_length)?;
+        let body = message(scope, false, arg.send_data, arg.send_length)?;
         let refused = port.lock().refuse(arg.id, body, &mut fx);
         port.act(&mut fx);
         return match refused {
@@ -196,7 +196,7 @@ fn try_accept(
     let end = CommPort::new(connection, Side::Server)?;
     let file = new_file(end.clone())?;
     let server = Identity::capture_current();
-    let body = message(scope, arg.send_data, arg.send_length)?;
+    let body = message(scope, false, arg.send_data, arg.send_length)?;
     let mut engine = port.lock();
     match engine.accept(arg.id, share, arg.context, body, &mut fx) {
         Ok(index) => {

@@ -54,8 +54,10 @@ pub(crate) enum Kind {
     Remains,
     /// Requests for a connection that wait for the server.
     Pending,
-    /// Open conversations, charged to who begins them.
+    /// Open conversations, charged to the client that begins them.
     Conversation,
+    /// The same that a server begins, charged to the client that it tells something.
+    Told,
 }
 
 impl Kind {
@@ -66,7 +68,7 @@ impl Kind {
             Self::Connection | Self::Remains => CONNECTIONS_PER_USER,
             // The port has a limit of its own for all.
             Self::Pending => u32::MAX,
-            Self::Conversation => CONVERSATIONS_PER_USER,
+            Self::Conversation | Self::Told => CONVERSATIONS_PER_USER,
         }
     }
 }
@@ -128,6 +130,7 @@ struct Account {
     remains: Counter,
     pending: Counter,
     conversations: Counter,
+    told: Counter,
 }
 
 impl Account {
@@ -139,6 +142,7 @@ impl Account {
             remains: Counter::new(),
             pending: Counter::new(),
             conversations: Counter::new(),
+            told: Counter::new(),
         }
     }
 
@@ -150,6 +154,7 @@ impl Account {
             Kind::Remains => &self.remains,
             Kind::Pending => &self.pending,
             Kind::Conversation => &self.conversations,
+            Kind::Told => &self.told,
         }
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
     if !is_just(CALL, t, port) || !new || end.side != Side::Client {
         return transfer_any(scope, SIZE, addr, t, None);
     }
-    let body = match message(scope, t.send_data, t.send_length) {
+    let body = match message(scope, true, t.send_data, t.send_length) {
         Ok(body) => body,
         Err(failure) => return call_failed(scope, addr, t, failure),
     };
@@ -185,7 +185,7 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
     if !is_just(REPLY, t, port) || t.send_id == 0 {
         return transfer_any(scope, SIZE, addr, t, None);
     }
-    let body = match message(scope, t.send_data, t.send_length) {
+    let body = match message(scope, false, t.send_data, t.send_length) {
         Ok(body) => body,
         Err(failure) => return reply_failed(scope, addr, t, failure),
     };

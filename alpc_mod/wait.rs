@@ -22,7 +22,10 @@ use crate::{
     time::Deadline,
 };
 use core::{
-    cell::UnsafeCell,
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
     ptr::{
         null,
         null_mut, //
@@ -68,9 +71,11 @@ struct Node {
 ///
 /// `head` and `tail` are the ends of a list of linked nodes, or both null. The
 /// set lives inside the lock that guards the nodes.
+/// No thread in it has room for more than `most` bytes.
 pub(crate) struct WaitSet {
     head: *mut Node,
     tail: *mut Node,
+    most: Cell<u32>,
 }
 
 // SAFETY: By the invariants of `Node`, the nodes are used under the lock only.
@@ -82,6 +87,7 @@ impl Default for WaitSet {
         Self {
             head: null_mut(),
             tail: null_mut(),
+            most: Cell::new(0),
         }
     }
 }
@@ -105,6 +111,8 @@ impl WaitSet {
         // SAFETY: By the contract, and the neighbours are valid by the invariants.
         unsafe {
             (*node).linked = true;
+            // INVARIANT: Room for no less than before, and for what the new one has.
+            self.most.set(self.most.get().max((*node).capacity));
             if last {
                 (*node).prev = self.tail;
                 match self.tail.is_null() {
@@ -145,16 +153,55 @@ impl WaitSet {
     }
 
     /// The first node with room for `len` bytes, or null.
+    ///
+    /// What is walked in vain is not walked again before as many have been added:
+    /// else a client with thousands of threads that have no room could make it dear
+    /// for its server to send, and hold the lock all the time.
+    #[inline]
     fn find(&self, len: u32) -> *mut Node {
-        let mut node = self.head;
         // SAFETY: By the invariants, all nodes on the list are valid.
+        match unsafe { self.head.as_ref() } {
+            Some(first) if first.capacity >= len => self.head,
+            Some(_) if len <= self.most.get() => self.find_behind(len),
+            _ => null_mut(),
+        }
+    }
+
+    #[cold]
+    fn find_behind(&self, len: u32) -> *mut Node {
+        let (mut node, mut most) = (self.head, 0);
+        // SAFETY: As in `find`.
         while let Some(n) = unsafe { node.as_ref() } {
             if n.capacity >= len {
-                break;
+                return node;
             }
+            most = most.max(n.capacity);
             node = n.next;
         }
-        node
+        // INVARIANT: All have been looked at.
+        self.most.set(most);
+        null_mut()
+    }
+
+    /// Makes a node the first: those before it, which were passed over, go to the end.
+    ///
+    /// # Safety
+    ///
+    /// `node` is on this list.
+    unsafe fn turn_to(&mut self, node: *mut Node) {
+        // SAFETY: By the contract, and the neighbours are valid by the invariants.
+        unsafe {
+            let before = (*node).prev;
+            if before.is_null() {
+                return;
+            }
+            (*self.tail).next = self.head;
+            (*self.head).prev = self.tail;
+            (*before).next = null_mut();
+            (*node).prev = null_mut();
+            self.head = node;
+            self.tail = before;
+        }
     }
 }
 
@@ -179,6 +226,7 @@ impl Waiters<Kernel> for WaitSet {
         // alive because it is inside `wait`, which it does not leave before it sees `done` or
         // has taken the lock. After `done` is set the node is not touched any more.
         unsafe {
+            self.turn_to(node);
             self.remove(node);
             let waker = Waker(ARef::from(&*(*node).task.cast::<Task>()));
             // Its thread has put `None` there, which needs no drop.

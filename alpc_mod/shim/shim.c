@@ -77,12 +77,15 @@ void alpc_shim_identity_get(struct alpc_identity *id)
 	id->pids = ns_of_pid(id->thread);
 	id->own.pid = pid_vnr(id->process);
 	id->own.tid = pid_vnr(id->thread);
-	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
-	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
-	/* A namespace without its maps will get them, once: until then, ask it. */
+	/*
+	 * A namespace without its maps will get them, once: until then, ask it. What
+	 * is mapped before it is translated stays as it is translated.
+	 */
 	if (!kuid_has_mapping(id->cred->user_ns, id->cred->euid) ||
 	    !kgid_has_mapping(id->cred->user_ns, id->cred->egid))
 		id->pids = NULL;
+	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
+	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
 }
 
 /* pid_nr_ns(), without the call. */

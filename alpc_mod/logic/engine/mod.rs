@@ -203,7 +203,8 @@ impl<H: Host> Engine<H> {
     pub fn grown(&mut self, table: Table, old_len: u32) {
         match table {
             Table::Slots => {
-                for index in old_len..self.slots.len() {
+                // Ids tell no more of them apart.
+                for index in old_len..self.slots.len().min(SLOTS_MAX) {
                     self.free_slots
                         .push_back(&mut self.slots, Via::Queue, index);
                 }
