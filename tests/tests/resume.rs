@@ -129,6 +129,7 @@ fn a_resumed_call_gets_its_reply_once_the_buffer_is_large_enough() {
                 }
                 call.recv = vec![JUNK; 100];
                 let reply = call.run(&pair.client).expect("resume");
+                call.recv = vec![JUNK; 100];
                 let again = call.run(&pair.client).unwrap_err();
                 (reply, again)
             });
