@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Payloads are memory of whoever sends them: they count in its memory cgroup,
+//! and where that ends a send fails. Nobody is killed.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::SeqCst;
+
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+const LIMIT: u64 = 8 << 20;
+
+/// A memory cgroup, gone when dropped. Whoever was in it must have ended.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let root = PathBuf::from("/sys/fs/cgroup");
+        fs::write(root.join("cgroup.subtree_control"), "+memory").expect("a memory controller");
+        let this = Self(root.join(name));
+        fs::create_dir(&this.0).expect("cgroup");
+        this.write("memory.max", &LIMIT.to_string());
+        // A kernel without swap has no such file.
+        if this.0.join("memory.swap.max").exists() {
+            this.write("memory.swap.max", "0");
+        }
+        this
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.0.join(file), text).expect(file);
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.0.join(file)).expect(file)
+    }
+
+    fn add(&self, peer: &Peer) {
+        self.write("cgroup.procs", &peer.pid().to_string());
+    }
+
+    fn current(&self) -> u64 {
+        self.read("memory.current").trim().parse().expect("bytes")
+    }
+
+    /// The limit was met, and by nobody that would have had to be killed.
+    fn assert_nobody_was_killed(&self) {
+        let events = self.read("memory.events");
+        let count = |key: &str| -> u64 {
+            let line = events.lines().find_map(|line| line.strip_prefix(key));
+            line.expect(key).trim().parse().expect("a count")
+        };
+        assert!(count("max ") > 0, "the limit was never met:\n{events}");
+        assert_eq!((count("oom "), count("oom_kill ")), (0, 0), "\n{events}");
+    }
+
+    /// Waits until hardly anything is charged. What a processor has set aside
+    /// stays charged for a while.
+    fn until_empty(&self) {
+        eventually(|| self.current() < LIMIT / 4);
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Whoever was in it may be a moment from its end.
+        eventually(|| fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+/// Keeps all memory that this process has, so that a fault asks for none: that
+/// would invoke the killer, and rightly. What is there already is charged to
+/// the cgroup in which it came to be.
+fn keep_memory() {
+    let all = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: A live limit, and a call that takes no pointer.
+    unsafe {
+        assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &all), 0);
+        assert_eq!(libc::mlockall(libc::MCL_CURRENT), 0);
+    }
+}
+
+/// What the flooding process has done so far.
+const SENT: usize = 0;
+const ERRNO: usize = 1;
+const OUTCOME: usize = 2;
+const FLAGS: usize = 3;
+/// How often it may flood.
+const TURNS: usize = 4;
+const DONE: usize = 5;
+
+/// Connects to `name` often and, each time it is allowed to, sends one-way
+/// messages over all connections until that fails for want of memory.
+fn flooder(name: &'static str, length: usize, connections: usize, seen: Shared) -> Peer {
+    Peer::spawn(ROOT, move |link| {
+        keep_memory();
+        BOB.become_it();
+        link.sync();
+        let connect = |_| Connect::to(name).run().expect("connect").port;
+        let clients: Vec<_> = (0..connections).map(connect).collect();
+        // No memory of this process's own is needed from here on.
+        let data = vec![7; length];
+        let mut transfer = Transfer::new().send(&data);
+        transfer = transfer.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+        transfer.point();
+        let ready = transfer.arg;
+        keep_memory();
+        link.sync();
+        for turn in 1.. {
+            eventually(|| seen[TURNS].load(SeqCst) >= turn);
+            for client in &clients {
+                let failure = loop {
+                    transfer.arg = ready;
+                    match transfer.run_as_is(client) {
+                        Ok(_) => seen[SENT].fetch_add(1, SeqCst),
+                        Err(failure) => break failure,
+                    };
+                };
+                seen[ERRNO].store(failure.errno as u64, SeqCst);
+                seen[OUTCOME].store(failure.outcome.into(), SeqCst);
+                seen[FLAGS].store((transfer.arg.flags & ALPC_SENT).into(), SeqCst);
+                if failure != fail::QUEUE_FULL {
+                    break;
+                }
+            }
+            seen[DONE].store(turn, SeqCst);
+        }
+    })
+}
+
+/// Lets `client` flood until its memory ends. It lives, and nothing was sent
+/// by halves.
+fn flood(cgroup: &Cgroup, seen: Shared) {
+    let turn = seen[TURNS].fetch_add(1, SeqCst) + 1;
+    eventually(|| seen[DONE].load(SeqCst) == turn);
+    assert_eq!(seen[ERRNO].load(SeqCst), libc::ENOMEM as u64);
+    assert_eq!(seen[OUTCOME].load(SeqCst), u64::from(JUNK32));
+    assert_eq!(seen[FLAGS].load(SeqCst), 0, "nothing was sent");
+    cgroup.assert_nobody_was_killed();
+    let (held, sent) = (cgroup.current(), seen[SENT].load(SeqCst));
+    note!("{held} bytes charged, {sent} messages sent");
+    assert!(held > LIMIT / 8 * 7, "{held} bytes charged");
+}
+
+/// Takes all messages that wait at `port`: how many, all of this length.
+fn drain(port: &Port, length: usize) -> u64 {
+    let mut count = 0;
+    let mut receive = Transfer::new().capacity(length).now();
+    while let Ok(message) = receive.run(port) {
+        assert_eq!(message.kind, ALPC_TYPE_DATAGRAM);
+        assert_eq!(message.data, vec![7; length]);
+        receive.recv.fill(JUNK);
+        count += 1;
+    }
+    count
+}
+
+/// A client that floods up to its limit, is drained, and floods again; then
+/// it is killed with everything queued.
+fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) {
+    let cgroup = Cgroup::new(name);
+    let port = Create::named(format!("memcg/{name}"))
+        .open()
+        .max(ALPC_MESSAGE_MAX)
+        .run()
+        .expect("create");
+    let seen = Shared::new();
+    let address: &'static str = format!("memcg/{name}").leak();
+    let client = flooder(address, length, connections, seen);
+    cgroup.add(&client);
+    client.sync();
+    let servers: Vec<_> = (0..connections)
+        .map(|_| {
+            let request = port.receive().expect("receive");
+            Accept::new(request.id).run(&port).expect("accept")
+        })
+        .collect();
+    client.sync();
+    let before = cgroup.current();
+    for _ in 0..2 {
+        seen[SENT].store(0, SeqCst);
+        flood(&cgroup, seen);
+        assert_eq!(drain(&port, length), seen[SENT].load(SeqCst));
+        eventually(|| cgroup.current() < before + LIMIT / 8);
+    }
+    flood(&cgroup, seen);
+    // What a client had sent before its end stays, for the server to receive;
+    // with the server it goes.
+    client.kill();
+    wait::settle();
+    assert!(cgroup.current() > LIMIT / 2);
+    drop((port, servers));
+    cgroup.until_empty();
+    cgroup.assert_nobody_was_killed();
+}
+
+#[test]
+fn long_messages_fail_at_the_senders_limit_and_kill_nobody() {
+    isolated(|| one_way_messages_fail("long", ALPC_MESSAGE_MAX as usize, 12));
+}
+
+#[test]
+fn a_share_that_ends_first_is_full_and_takes_no_memory() {
+    isolated(|| {
+        let cgroup = Cgroup::new("share");
+        let port = Create::named("memcg/share").open().max(ALPC_MESSAGE_MAX);
+        let port = { port }.run().expect("create");
+        let client = Peer::spawn(BOB, |link| {
+            link.sync();
+            let client = Connect::to("memcg/share").run().expect("connect").port;
+            let data = vec![7; ALPC_MESSAGE_MAX as usize];
+            let mut transfer = Transfer::new().send(&data);
+            transfer = transfer.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+            let failure = loop {
+                if let Err(failure) = transfer.run(&client) {
+                    break failure;
+                }
+                transfer.arg.flags &= !ALPC_SENT;
+            };
+            assert_eq!(failure, fail::QUEUE_FULL);
+            link.sync();
+            // What is refused stays nowhere, however often.
+            for _ in 0..1000 {
+                assert_eq!(transfer.run(&client).unwrap_err(), fail::QUEUE_FULL);
+            }
+            link.sync();
+            link.sync();
+        });
+        cgroup.add(&client);
+        client.sync();
+        let request = port.receive().expect("receive");
+        let _server = Accept::new(request.id).run(&port).expect("accept");
+        client.sync();
+        let before = cgroup.current();
+        client.sync();
+        assert!(cgroup.current() < before + LIMIT / 8);
+        client.sync();
+        client.wait();
+    });
+}
