@@ -12,7 +12,7 @@ pub const CONSOLE: &str = "/dev/ttyS1";
 
 /// What a module that is neither the kernel's nor signed leaves behind; any
 /// other mark says that something went wrong.
-const TAINT_OF_OURS: u64 = 1 << 12 | 1 << 13;
+const TAINT_OF_OURS: u64 = (1 << 12) | (1 << 13);
 
 pub fn run(config: &Config) -> bool {
     let ok = dispatch(config);
