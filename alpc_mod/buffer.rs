@@ -19,6 +19,10 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    alloc::{
+        AllocError,
+        Flags, //
+    },
     bindings,
     ffi::c_void,
     prelude::*, //
@@ -130,6 +134,23 @@ impl Buffer {
             unsafe { bindings::kvfree(self.memory.as_ptr().cast()) };
         }
     }
+}
+
+/// Makes something of `size` bytes, charged to the current task, of which a user may ask for many.
+///
+/// `ENOMEM` at the limit of its memory cgroup, where `GFP_KERNEL_ACCOUNT` alone would kill somebody:
+/// `make` is given flags that never wait. What they don't find is made room for in between.
+#[inline]
+pub(crate) fn charged<T>(
+    size: usize,
+    mut make: impl FnMut(Flags) -> Result<T, AllocError>,
+) -> Result<T> {
+    let flags = GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL);
+    if let Ok(made) = make(flags) {
+        return Ok(made);
+    }
+    Buffer::new().allocate(size)?;
+    Ok(make(flags)?)
 }
 
 impl Default for Buffer {

@@ -8,7 +8,10 @@
 //! table: a call in the steady state allocates nothing and counts no reference.
 
 use crate::{
-    buffer::Buffer,
+    buffer::{
+        charged,
+        Buffer, //
+    },
     cred::Identity,
     logic::engine::{
         Body,
@@ -60,15 +63,13 @@ pub(crate) struct Draft(Pin<UniqueArc<Message>>);
 impl Draft {
     /// A new one without payload, from the current thread.
     pub(crate) fn new() -> Result<Self> {
-        let message = UniqueArc::new(
-            Message {
-                buffer: Buffer::new(),
-                sender: Identity::capture_current(),
-                charge: None,
-                kept: AtomicU32::new(NONE),
-            },
-            GFP_KERNEL_ACCOUNT,
-        )?;
+        let room = charged(size_of::<Message>(), UniqueArc::<Message>::new_uninit)?;
+        let message = room.write(Message {
+            buffer: Buffer::new(),
+            sender: Identity::capture_current(),
+            charge: None,
+            kept: AtomicU32::new(NONE),
+        });
         Ok(Self(Pin::from(message)))
     }
 

@@ -6,7 +6,10 @@
 //! next chunk is made beforehand, with no lock held, and moved in.
 #![deny(unsafe_code)]
 
-use crate::logic::engine::Store;
+use crate::{
+    buffer::charged,
+    logic::engine::Store, //
+};
 use kernel::prelude::*;
 use pin_init::init_array_from_fn;
 
@@ -65,10 +68,8 @@ impl<T> Chunks<T> {
 impl<T: Default> Growth<T> {
     /// Makes a chunk for a table of `len` entries.
     pub(crate) fn new(len: u32) -> Result<Self> {
-        let chunk = KBox::init(
-            init_array_from_fn(|_| Ok::<_, Error>(T::default())),
-            GFP_KERNEL_ACCOUNT,
-        )?;
+        let room = charged(size_of::<[T; CHUNK as usize]>(), KBox::new_uninit)?;
+        let chunk = room.write_init(init_array_from_fn(|_| Ok::<_, Error>(T::default())))?;
         let chunks = (len / CHUNK) as usize;
         // Lists are as long as powers of two, so this is when one is full.
         let list = match chunks {

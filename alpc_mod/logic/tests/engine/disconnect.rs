@@ -275,3 +275,37 @@ fn a_notice_of_the_end_that_comes_back_is_behind_messages_that_did() {
         w.end();
     }
 }
+
+#[test]
+fn pollers_of_the_port_learn_that_a_client_has_gone() {
+    for arrival_order in [false, true] {
+        let mut w = World::with(arrival_order, 8);
+        let conn = w.open();
+        w.port_polled = false;
+        w.close(conn, Client);
+        assert!(core::mem::take(&mut w.port_polled));
+        let notice = w.next(PORT).message();
+        w.undeliver(notice);
+        assert!(w.port_polled);
+        w.end();
+    }
+}
+
+#[test]
+fn a_close_that_is_done_does_nothing_to_who_comes_after() {
+    let mut w = World::new();
+    let (conn, _) = w.connect();
+    w.disconnect(conn, Client, false);
+    let mut progress = Progress::default();
+    assert!(!w.step(|engine, fx| engine.close_side(conn, Client, &mut progress, fx)));
+    let (again, sent) = w.connect();
+    assert_eq!(again, conn);
+    drop(w.next(PORT).message());
+    w.refuse(sent.id).unwrap();
+    assert!(!w.step(|engine, fx| engine.close_side(conn, Client, &mut progress, fx)));
+    let answer = w.next(client(conn)).message();
+    assert_eq!(answer.what, What::ConnectionRefused);
+    w.settle(answer);
+    assert_eq!(w.engine.phase(conn), Phase::Refused);
+    w.end();
+}
