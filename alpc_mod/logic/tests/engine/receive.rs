@@ -153,6 +153,10 @@ fn a_kept_slot_carries_the_next_message() {
         .send_kept(other, Client, New::Request, Some(slot), 10)
         .unwrap();
     assert_ne!(stranger.slot, slot, "a slot in use, of another connection");
+    let second = w
+        .send_kept(conn, Client, New::Request, Some(slot), 10)
+        .unwrap();
+    assert_ne!(second.slot, slot, "a slot in use");
     w.step(|engine, fx| engine.release(conn, slot, fx));
     assert_eq!(
         w.cancel(Client, sent.id, true),
