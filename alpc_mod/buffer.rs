@@ -78,14 +78,14 @@ impl Buffer {
     ///
     /// `EFAULT` if they can't be read and `ENOMEM` if there is no memory for them, at the memory
     /// cgroup's limit too. The buffer is empty then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_user(&mut self, addr: u64, len: usize) -> Result {
         self.clear();
         if len == 0 {
             return Ok(());
         }
         let from = user_ptr(addr)?;
-        if self.capacity < len || (self.capacity > KEEP_CAPACITY && self.capacity != len) {
+        if self.capacity < len || self.capacity > KEEP_CAPACITY {
             self.allocate(len)?;
         }
         // SAFETY: By the invariants and the check above, `len` bytes at `memory` are ours.
@@ -111,9 +111,12 @@ impl Buffer {
         Ok(())
     }
 
-    /// Replaces the memory by at least `len` bytes. The old content is not needed any more.
+    /// Replaces the memory by at least `len` bytes, if it is not just that. The old content is not needed any more.
     #[cold]
     fn allocate(&mut self, len: usize) -> Result {
+        if self.capacity == len {
+            return Ok(());
+        }
         self.free();
         let capacity = len.max(MIN_CAPACITY);
         // SAFETY: There are no requirements on the size.

@@ -73,7 +73,7 @@ impl Identity {
     /// Costs a comparison and no reference counting while the same thread sends again with the
     /// same credentials. A change of credentials replaces the whole object, so comparing pointers
     /// misses none; the references held keep the addresses from being used again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recapture(&mut self) {
         // SAFETY: There is always a current task, and what it is changes by itself only.
         let (cred, thread) = unsafe {

@@ -51,6 +51,9 @@ extern "C" {
     /// Sleeps until `*done`, a signal or the deadline: 0, `-EINTR` or `-ETIME`.
     pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> c_int;
 
+    /// The current task, with a reference to it.
+    pub(crate) fn alpc_shim_get_current() -> *mut bindings::task_struct;
+
     /// Whether the current task is being killed.
     pub(crate) fn alpc_shim_fatal_signal_pending() -> bool;
 

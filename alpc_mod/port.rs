@@ -252,7 +252,9 @@ impl Port {
     #[inline(always)]
     pub(crate) fn recycle(&self, message: Arc<Message>) {
         if message.charge.is_none() {
-            drop(self.spare.put(message));
+            if let Some(message) = self.spare.put(message) {
+                drop(message);
+            }
         }
     }
 

@@ -73,24 +73,39 @@ fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
         && t.send_length <= port.share.max_length
 }
 
+/// The scope of a call. It is made where it is needed, which is where a call is not straight.
+#[inline(always)]
+fn client(end: &CommPort) -> Scope<'_> {
+    Scope {
+        port: end.port(),
+        end: Some(end),
+        nonblock: false,
+    }
+}
+
+/// The same for a connection port.
+#[inline(always)]
+fn server(port: &Port) -> Scope<'_> {
+    Scope {
+        port,
+        end: None,
+        nonblock: false,
+    }
+}
+
 /// A call on a communication port, of which the caller knows the whole structure.
 #[inline(never)]
 pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
     let port = end.port();
-    let scope = Scope {
-        port,
-        end: Some(end),
-        nonblock: false,
-    };
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(SIZE, addr, &mut slot)?;
     let new = t.send_id == 0 && t.send_callback_id == 0;
     if !is_just(CALL, t, port) || !new || end.side != Side::Client {
-        return transfer_any(scope, SIZE, addr, t, None);
+        return transfer_any(client(end), SIZE, addr, t, None);
     }
-    let body = match message(scope, true, t.send_data, t.send_length) {
+    let body = match message(client(end), true, t.send_data, t.send_length) {
         Ok(body) => body,
-        Err(failure) => return call_failed(scope, addr, t, failure),
+        Err(failure) => return call_ends(client(end), addr, t, Err(failure), None),
     };
     let kept = take_kept(&body).unwrap_or(NONE);
     let mut engine = port.lock();
@@ -99,7 +114,7 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
         Err(body) => {
             drop(engine);
             keep_slot(&body, kept);
-            return transfer_any(scope, SIZE, addr, t, Some(body));
+            return transfer_any(client(end), SIZE, addr, t, Some(body));
         }
     };
     t.flags |= uapi::ALPC_SENT;
@@ -111,17 +126,30 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
         side: Side::Client,
     };
     match hand_over(port, engine, at, t.recv_capacity, &mut hand, waker) {
-        Waited::Handed if give_reply(scope, end, addr, t, &mut hand) => {
-            // Nothing is left in it.
-            forget(hand);
-            Ok(())
+        Waited::Handed => {
+            if give_reply(client(end), end, addr, t, &mut hand) {
+                // Nothing is left in it.
+                forget(hand);
+                return Ok(());
+            }
+            call_ends(client(end), addr, t, Ok(Waited::Handed), hand)
         }
-        waited => {
-            let plan = Plan::straight(Send::New(New::Request), Receive::Answer);
-            let result = awaited(scope, &plan, t, waited, &hand);
-            conclude(scope, &plan, SIZE, addr, t, result, hand)
-        }
+        waited => call_ends(client(end), addr, t, Ok(waited), hand),
     }
+}
+
+/// Ends a call in the general way.
+#[inline(never)]
+fn call_ends(
+    scope: Scope<'_>,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    waited: Result<Waited<'_>, Failure>,
+    hand: Option<Hand<Kernel>>,
+) -> Result {
+    let plan = Plan::straight(Send::New(New::Request), Receive::Answer);
+    let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
+    conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
 /// Gives a client the reply, if it is one, and takes it out of `hand`.
@@ -161,33 +189,17 @@ fn give_reply(
     true
 }
 
-#[inline(never)]
-fn call_failed(
-    scope: Scope<'_>,
-    addr: u64,
-    t: &mut uapi::alpc_transfer,
-    failure: Failure,
-) -> Result {
-    let plan = Plan::straight(Send::New(New::Request), Receive::Answer);
-    conclude(scope, &plan, SIZE, addr, t, Err(failure), None)
-}
-
 /// A call on a connection port, of which the caller knows the whole structure.
 #[inline(never)]
 pub(crate) fn reply(port: &Port, addr: u64) -> Result {
-    let scope = Scope {
-        port,
-        end: None,
-        nonblock: false,
-    };
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(SIZE, addr, &mut slot)?;
     if !is_just(REPLY, t, port) || t.send_id == 0 {
-        return transfer_any(scope, SIZE, addr, t, None);
+        return transfer_any(server(port), SIZE, addr, t, None);
     }
-    let body = match message(scope, false, t.send_data, t.send_length) {
+    let body = match message(server(port), false, t.send_data, t.send_length) {
         Ok(body) => body,
-        Err(failure) => return reply_failed(scope, addr, t, failure),
+        Err(failure) => return reply_ends(server(port), addr, t, Err(failure), None),
     };
     let mut engine = port.lock();
     let sent = match engine.is_port_quiet() {
@@ -198,25 +210,38 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
         Ok(waker) => waker,
         Err(body) => {
             drop(engine);
-            return transfer_any(scope, SIZE, addr, t, body);
+            return transfer_any(server(port), SIZE, addr, t, body);
         }
     };
     t.flags |= uapi::ALPC_SENT;
     let mut hand = None;
     let at = Wait::Next(Source::Port);
     match hand_over(port, engine, at, t.recv_capacity, &mut hand, waker) {
-        // Somebody else may still be able to take what a dying thread received.
-        Waited::Handed if !is_dying() && give_request(addr, t, &mut hand) => {
-            // Nothing is left in it.
-            forget(hand);
-            Ok(())
+        Waited::Handed => {
+            // Somebody else may still be able to take what a dying thread received.
+            if !is_dying() && give_request(addr, t, &mut hand) {
+                // Nothing is left in it.
+                forget(hand);
+                return Ok(());
+            }
+            reply_ends(server(port), addr, t, Ok(Waited::Handed), hand)
         }
-        waited => {
-            let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next);
-            let result = awaited(scope, &plan, t, waited, &hand);
-            conclude(scope, &plan, SIZE, addr, t, result, hand)
-        }
+        waited => reply_ends(server(port), addr, t, Ok(waited), hand),
     }
+}
+
+/// Ends a reply and receive in the general way.
+#[inline(never)]
+fn reply_ends(
+    scope: Scope<'_>,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    waited: Result<Waited<'_>, Failure>,
+    hand: Option<Hand<Kernel>>,
+) -> Result {
+    let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next);
+    let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
+    conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
 /// Gives a server the request, if it is one, and takes it out of `hand`.
@@ -234,22 +259,13 @@ fn give_request(addr: u64, t: &mut uapi::alpc_transfer, hand: &mut Option<Hand<K
     else {
         return false;
     };
-    let given = give(addr, t, delivery).is_ok();
-    if given {
-        drop(delivery.body.take());
+    if give(addr, t, delivery).is_err() {
+        return false;
     }
-    given
-}
-
-#[inline(never)]
-fn reply_failed(
-    scope: Scope<'_>,
-    addr: u64,
-    t: &mut uapi::alpc_transfer,
-    failure: Failure,
-) -> Result {
-    let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next);
-    conclude(scope, &plan, SIZE, addr, t, Err(failure), None)
+    if let Some(body) = delivery.body.take() {
+        drop(body);
+    }
+    true
 }
 
 /// Copies a message to the caller. If that fails, [`conclude`] tries again and reports it.

@@ -26,6 +26,7 @@ use core::{
         Cell,
         UnsafeCell, //
     },
+    mem::ManuallyDrop,
     ptr::{
         null,
         null_mut, //
@@ -35,11 +36,7 @@ use core::{
         Ordering, //
     },
 };
-use kernel::{
-    bindings,
-    sync::aref::ARef,
-    task::Task, //
-};
+use kernel::bindings;
 
 /// One waiting thread, on its own stack.
 ///
@@ -50,6 +47,7 @@ use kernel::{
 /// - `done` is set once, by whoever has taken the node off its list and filled
 ///   `hand`; from then on only the node's thread accesses it.
 struct Node {
+    /// The thread, with a reference that goes to the [`Waker`]; else the thread gives it up.
     task: *mut bindings::task_struct,
     prev: *mut Node,
     next: *mut Node,
@@ -222,13 +220,14 @@ impl Waiters<Kernel> for WaitSet {
         if node.is_null() {
             return None;
         }
-        // SAFETY: The node is on this list, hence valid, and ours under the lock. Its task is
-        // alive because it is inside `wait`, which it does not leave before it sees `done` or
-        // has taken the lock. After `done` is set the node is not touched any more.
+        // SAFETY: The node is on this list, hence valid, and ours under the lock: its thread does
+        // not leave `stand` before it sees `done` or has taken the lock. It is taken off once, so
+        // its reference to the task is given away once. After `done` is set the node is not
+        // touched any more.
         unsafe {
             self.turn_to(node);
             self.remove(node);
-            let waker = Waker(ARef::from(&*(*node).task.cast::<Task>()));
+            let waker = Waker((*node).task);
             // Its thread has put `None` there, which needs no drop.
             (*node).hand.write(Some(make()));
             (*node).done.store(true, Ordering::Release);
@@ -238,23 +237,38 @@ impl Waiters<Kernel> for WaitSet {
 }
 
 /// A thread that has been handed something and does not know yet.
-pub(crate) struct Waker(ARef<Task>);
+///
+/// # Invariants
+///
+/// Owns a reference to the task.
+pub(crate) struct Waker(*mut bindings::task_struct);
+
+// SAFETY: A task is reference counted atomically, and any task may wake it.
+unsafe impl Send for Waker {}
 
 impl Waker {
     /// Wakes it. No lock may be held.
     pub(crate) fn wake(self) {
-        self.0.wake_up();
+        // SAFETY: By the invariants.
+        unsafe { bindings::wake_up_process(self.0) };
     }
 
     /// The task, with the reference to it.
     fn into_raw(self) -> *mut bindings::task_struct {
-        ARef::into_raw(self.0).as_ptr().cast()
+        ManuallyDrop::new(self).0
     }
 
     /// Wakes it to run here next, as the caller is about to sleep. No lock may be held.
     pub(crate) fn wake_and_yield(self) {
         // SAFETY: The task is referenced, and the reference is handed over.
         unsafe { ffi::alpc_shim_wake_up_and_yield(self.into_raw()) };
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants the reference is ours to give up.
+        unsafe { bindings::put_task_struct(self.0) };
     }
 }
 
@@ -334,7 +348,7 @@ fn stand<'a>(
 ) -> Waited<'a> {
     let cell = UnsafeCell::new(Node {
         // SAFETY: There is always a current task.
-        task: unsafe { bindings::get_current() },
+        task: unsafe { ffi::alpc_shim_get_current() },
         prev: null_mut(),
         next: null_mut(),
         capacity,
@@ -372,6 +386,8 @@ unsafe fn give_up(port: &Port, at: Wait, node: *mut Node, gone: Gone) -> Waited<
             Some(set) => unsafe { set.remove(node) },
             None => panic!("a wait set has gone while a thread stood in it"),
         }
+        // SAFETY: It was not handed to a `Waker`. The current task is not gone by that.
+        unsafe { bindings::put_task_struct((*node).task) };
         return Waited::Nothing(gone, engine);
     }
     // It is not linked any more, so `done` is set and nobody else has the node; or it never was,
@@ -379,7 +395,11 @@ unsafe fn give_up(port: &Port, at: Wait, node: *mut Node, gone: Gone) -> Waited<
     // SAFETY: `done` may be read at any time.
     match unsafe { (*node).done.load(Ordering::Acquire) } {
         true => Waited::Handed,
-        false => Waited::Nothing(Gone::Signal, engine),
+        false => {
+            // SAFETY: As above.
+            unsafe { bindings::put_task_struct((*node).task) };
+            Waited::Nothing(Gone::Signal, engine)
+        }
     }
 }
 

@@ -148,6 +148,11 @@ int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock)
 	return ret;
 }
 
+struct task_struct *alpc_shim_get_current(void)
+{
+	return get_task_struct(current);
+}
+
 bool alpc_shim_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
@@ -184,16 +189,22 @@ void alpc_shim_wake_up_and_yield(struct task_struct *task)
 	wake_up_and_yield(task);
 }
 
+static __always_inline bool sleep_until(const bool *done)
+{
+	do {
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (smp_load_acquire(done) || signal_pending(current)) {
+			__set_current_state(TASK_RUNNING);
+			return smp_load_acquire(done);
+		}
+		schedule();
+	} while (!smp_load_acquire(done));
+	return true;
+}
+
 /* The same, and sleeps then, until *done is set or a signal is pending: *done. */
 bool alpc_shim_hand_over(struct task_struct *task, const bool *done)
 {
 	wake_up_and_yield(task);
-	do {
-		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
-		if (smp_load_acquire(done) || signal_pending(current))
-			break;
-		schedule();
-	} while (!smp_load_acquire(done));
-	__set_current_state(TASK_RUNNING);
-	return smp_load_acquire(done);
+	return sleep_until(done);
 }

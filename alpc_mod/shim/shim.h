@@ -51,6 +51,7 @@ void alpc_shim_identity_get(struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);
 int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock);
+struct task_struct *alpc_shim_get_current(void);
 bool alpc_shim_fatal_signal_pending(void);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);
 bool alpc_shim_hand_over(struct task_struct *task, const bool *done);

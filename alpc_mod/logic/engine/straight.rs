@@ -7,6 +7,8 @@
 //! steps and with no effect but the one thread to wake, or they do nothing.
 #![deny(unsafe_code)]
 
+use core::mem::forget;
+
 use super::list::Store;
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
 use super::{Engine, INDEX_BITS, SLOTS_MAX};
@@ -23,7 +25,11 @@ impl<H: Host> Engine<H> {
         body: H::Body,
     ) -> Result<(u64, H::Waker), H::Body> {
         let len = body.len();
-        let (Some(c), Some(slot)) = (self.conns.get_mut(conn), self.slots.get_mut(kept)) else {
+        let mut handed = Some(body.clone());
+        let Some(c) = self.conns.get_mut(conn) else {
+            return Err(body);
+        };
+        let Some(slot) = self.slots.get_mut(kept) else {
             return Err(body);
         };
         if c.phase != Phase::Open
@@ -31,6 +37,7 @@ impl<H: Host> Engine<H> {
             || !c.room.get(Side::Client).is_empty()
             || slot.state != State::Idle
             || slot.conn != conn
+            || slot.bodies.get(Side::Client).is_some()
             || !self.ready.is_empty()
             || !self.arrivals.is_empty()
         {
@@ -50,7 +57,7 @@ impl<H: Host> Engine<H> {
                 what: What::Request,
                 open: true,
                 idle: false,
-                body: Some(body.clone()),
+                body: handed.take(),
                 own: None,
                 peer: None,
                 port_context,
@@ -78,7 +85,9 @@ impl<H: Host> Engine<H> {
         slot.answered = false;
         slot.sequence = sequence;
         slot.context = Default::default();
-        *slot.bodies.get_mut(Side::Client) = Some(body);
+        // There was none. Both forgotten values are `None`, which the compiler can't see.
+        forget(slot.bodies.get_mut(Side::Client).replace(body));
+        forget(handed);
         Ok((id, waker))
     }
 
@@ -136,6 +145,8 @@ impl<H: Host> Engine<H> {
         let Some(waker) = waker else {
             return Err(body);
         };
+        // It is `None`: the thread has it.
+        forget(body);
         *c.sequence.get_mut(Side::Client) = sequence;
         c.nameless = c.nameless.saturating_add(1);
         self.nameless = self.nameless.saturating_add(1);
