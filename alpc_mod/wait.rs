@@ -155,7 +155,7 @@ impl WaitSet {
     /// What is walked in vain is not walked again before as many have been added:
     /// else a client with thousands of threads that have no room could make it dear
     /// for its server to send, and hold the lock all the time.
-    #[inline]
+    #[inline(always)]
     fn find(&self, len: u32) -> *mut Node {
         // SAFETY: By the invariants, all nodes on the list are valid.
         match unsafe { self.head.as_ref() } {
