@@ -50,10 +50,11 @@
 //!
 //! No two locks are ever held together: each row is taken with none of the others
 //! held, and the order says only what would be allowed. Under `Port::engine` nothing
-//! is allocated, copied from or to user space, freed or woken. References to messages,
-//! connections and the tasks of waking threads are taken there. Those to connections
-//! may be given up there too, but never the last one: the table or the caller has
-//! another. No lock is taken in interrupt context.
+//! is allocated, copied from or to user space, freed or woken. References to messages
+//! and connections are taken there; a waiting thread's to its own task, taken before,
+//! goes to its waker there. They may be given up there too, but never the last one: the
+//! table or the caller has another, and a thread that gives up runs. No lock is taken in
+//! interrupt context.
 //!
 //! # Field protection
 //!
