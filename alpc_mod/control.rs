@@ -10,11 +10,7 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
-    call::{
-        message,
-        put_back,
-        Scope, //
-    },
+    call::Scope,
     comm::CommPort,
     cred::Identity,
     file::new_file,
@@ -31,6 +27,10 @@ use crate::{
     port::{
         ConnectPort,
         Port, //
+    },
+    send::{
+        message,
+        put_back, //
     },
     uapi, //
 };

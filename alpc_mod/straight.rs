@@ -16,15 +16,8 @@ use crate::{
     call::{
         awaited,
         conclude,
-        describe,
-        finish,
-        give_body,
-        message,
         transfer_any,
-        Plan,
-        Receive,
-        Scope,
-        Send, //
+        Scope, //
     },
     comm::CommPort,
     logic::engine::{
@@ -42,10 +35,21 @@ use crate::{
         take_kept, //
     },
     outcome::Failure,
+    plan::{
+        Plan,
+        Receive,
+        Send, //
+    },
     port::{
         Kernel,
         Port, //
     },
+    receipt::{
+        describe,
+        finish,
+        give_body, //
+    },
+    send::message,
     uapi,
     wait::{
         hand_over,

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a call is asked to do: its flags and fields, checked, as one of the things
+//! that make sense.
+#![deny(unsafe_code)]
+
+use crate::{
+    attributes::{
+        Incoming,
+        Outgoing, //
+    },
+    call::Scope,
+    logic::engine::{
+        How,
+        New, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
+    },
+    time::Deadline,
+    uapi, //
+};
+use kernel::prelude::*;
+
+/// What is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Send {
+    Nothing,
+    New(New),
+    Into(How),
+    Discard,
+}
+
+/// What is to be received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receive {
+    Nothing,
+    /// The next message of the port.
+    Next,
+    /// The next message of the conversation.
+    Answer,
+}
+
+/// A call whose arguments make sense.
+pub(crate) struct Plan {
+    pub(crate) send: Send,
+    pub(crate) receive: Receive,
+    pub(crate) deadline: Deadline,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
+}
+
+const FLAGS: u32 = uapi::ALPC_TIMEOUT_MASK
+    | uapi::ALPC_SEND
+    | uapi::ALPC_RECEIVE
+    | uapi::ALPC_SYNC
+    | uapi::ALPC_RELEASE
+    | uapi::ALPC_ANSWER
+    | uapi::ALPC_DISCARD
+    | uapi::ALPC_NONBLOCK
+    | uapi::ALPC_SENT;
+
+/// The flags that say what a call does.
+const SHAPE: u32 = uapi::ALPC_SEND
+    | uapi::ALPC_RECEIVE
+    | uapi::ALPC_SYNC
+    | uapi::ALPC_RELEASE
+    | uapi::ALPC_ANSWER
+    | uapi::ALPC_DISCARD;
+
+impl Plan {
+    #[inline]
+    pub(crate) fn new(scope: Scope<'_>, t: &uapi::alpc_transfer) -> Result<Self, Failure> {
+        const SEND: u32 = uapi::ALPC_SEND;
+        const RECEIVE: u32 = uapi::ALPC_RECEIVE;
+        const RELEASE: u32 = uapi::ALPC_RELEASE;
+        const CALL: u32 = SEND | RECEIVE | uapi::ALPC_SYNC;
+        const ANSWER: u32 = CALL | uapi::ALPC_ANSWER;
+        const DISCARD: u32 = SEND | RELEASE | uapi::ALPC_DISCARD;
+        const SEND_RECEIVE: u32 = SEND | RECEIVE;
+        const RELEASE_RECEIVE: u32 = SEND | RECEIVE | RELEASE;
+        const DISCARD_RECEIVE: u32 = DISCARD | RECEIVE;
+        const SEND_RELEASE: u32 = SEND | RELEASE;
+
+        if t.flags & !FLAGS != 0 || t.reserved != 0 {
+            return Err(EINVAL.into());
+        }
+        // What goes out as a new message, and what into a held conversation.
+        let (new, into, receive) = match t.flags & SHAPE {
+            CALL => (
+                Send::New(New::Request),
+                Send::Into(How::Callback),
+                Receive::Answer,
+            ),
+            RELEASE_RECEIVE => (
+                Send::New(New::OneWay),
+                Send::Into(How::FinalReply),
+                Receive::Next,
+            ),
+            RECEIVE => (Send::Nothing, Send::Nothing, Receive::Next),
+            SEND => (
+                Send::New(New::Request),
+                Send::Into(How::Reply),
+                Receive::Nothing,
+            ),
+            SEND_RELEASE => (
+                Send::New(New::OneWay),
+                Send::Into(How::FinalReply),
+                Receive::Nothing,
+            ),
+            SEND_RECEIVE => (
+                Send::New(New::Request),
+                Send::Into(How::Reply),
+                Receive::Next,
+            ),
+            ANSWER => (Send::Nothing, Send::Into(How::Answer), Receive::Answer),
+            DISCARD => (Send::Nothing, Send::Discard, Receive::Nothing),
+            DISCARD_RECEIVE => (Send::Nothing, Send::Discard, Receive::Next),
+            _ => return Err(EINVAL.into()),
+        };
+        let resumed = t.flags & uapi::ALPC_SENT != 0;
+        let (send, fits) = match (resumed, t.send_id) {
+            // A one-way message has no id, so there is nothing to ask of one.
+            (true, id) => (
+                Send::Nothing,
+                new != into && (id != 0 || receive != Receive::Answer),
+            ),
+            (false, 0) => (
+                new,
+                new == into || (new != Send::Nothing && t.send_callback_id == 0),
+            ),
+            (false, _) => (into, true),
+        };
+        let nonblock = t.flags & uapi::ALPC_NONBLOCK != 0;
+        if !fits
+            || (nonblock && t.flags & SEND == 0)
+            || (send == Send::Discard && t.send_length != 0)
+        {
+            return Err(EINVAL.into());
+        }
+        if let Send::New(new) = send {
+            if scope.end.is_none() {
+                // Which client would it go to?
+                return Err(EINVAL.into());
+            }
+            if new == New::Request && receive != Receive::Answer && scope.port.is_lpc() {
+                return Err(Outcome::WrongKind.into());
+            }
+        }
+        // The connection may allow less, which the engine sees.
+        if send != Send::Nothing && t.send_length > scope.port.share.max_length {
+            return Err(Outcome::TooLong.into());
+        }
+        Ok(Self {
+            send,
+            receive,
+            deadline: Deadline::new(t.flags, t.timeout)?,
+            outgoing: Outgoing::read(t.send_attributes)?,
+            incoming: Incoming::check(t.recv_attributes)?,
+        })
+    }
+
+    /// What [`straight`] does.
+    pub(crate) fn straight(send: Send, receive: Receive) -> Self {
+        Self {
+            send,
+            receive,
+            deadline: Deadline::Never,
+            outgoing: Outgoing::default(),
+            incoming: Incoming::none(),
+        }
+    }
+}

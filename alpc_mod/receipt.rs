@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receiving end of a call: giving a message to the caller, and what was used for
+//! it back to whoever uses it next.
+#![deny(unsafe_code)]
+
+use crate::{
+    buffer::transfer_out,
+    call::Scope,
+    cred::Seen,
+    logic::engine::{
+        Delivery,
+        Effects,
+        Side,
+        What, //
+    },
+    message::{
+        keep_slot,
+        take_kept,
+        Message, //
+    },
+    plan::Plan,
+    port::Kernel,
+    uapi, //
+};
+use kernel::prelude::*;
+
+/// Copies a message to the caller.
+pub(crate) fn give(
+    plan: &Plan,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    delivery: &Delivery<Kernel>,
+) -> Result {
+    let seen = match &delivery.body {
+        Some(body) => Some(give_body(t, body)?),
+        // A notice comes from the other end.
+        None => {
+            t.recv_length = 0;
+            let peer = delivery.peer.as_ref();
+            match delivery.to {
+                Side::Server => peer.map(|peer| &peer.client),
+                Side::Client => peer.and_then(|peer| peer.server.as_ref()),
+            }
+            .map(|sender| sender.seen_by_current())
+        }
+    };
+    plan.incoming.write(delivery)?;
+    describe(t, delivery, seen);
+    transfer_out(size, addr, t)
+}
+
+/// Copies the payload of a message to the caller, and gives the sender as the caller sees it.
+#[inline(always)]
+pub(crate) fn give_body(t: &mut uapi::alpc_transfer, body: &Message) -> Result<Seen> {
+    body.buffer.write_user(t.recv_data)?;
+    // No payload is above `ALPC_MESSAGE_MAX`.
+    t.recv_length = body.buffer.len() as u32;
+    Ok(body.sender.seen_by_current())
+}
+
+/// Fills in what the caller learns of a message.
+#[inline(always)]
+pub(crate) fn describe(
+    t: &mut uapi::alpc_transfer,
+    delivery: &Delivery<Kernel>,
+    seen: Option<Seen>,
+) {
+    if let Some(seen) = seen {
+        t.pid = seen.pid;
+        t.tid = seen.tid;
+        t.uid = seen.uid;
+        t.gid = seen.gid;
+    }
+    t.id = delivery.id;
+    t.callback_id = delivery.turn;
+    t.type_ = delivery.what as u16;
+    t.type_flags = match delivery.open {
+        // CAST: The flags are 16 bits.
+        true => uapi::ALPC_TYPE_FLAG_CONTINUATION as u16,
+        false => 0,
+    };
+    t.port_context = delivery.port_context;
+    t.sequence = delivery.sequence;
+    t.outcome = uapi::ALPC_OUTCOME_OK;
+}
+
+// The engine's numbers are the ABI's.
+const _: () = {
+    assert!(What::Request as u32 == uapi::ALPC_TYPE_REQUEST);
+    assert!(What::Reply as u32 == uapi::ALPC_TYPE_REPLY);
+    assert!(What::Datagram as u32 == uapi::ALPC_TYPE_DATAGRAM);
+    assert!(What::LostReply as u32 == uapi::ALPC_TYPE_LOST_REPLY);
+    assert!(What::PortClosed as u32 == uapi::ALPC_TYPE_PORT_CLOSED);
+    assert!(What::ConnectionRequest as u32 == uapi::ALPC_TYPE_CONNECTION_REQUEST);
+    assert!(What::ConnectionReply as u32 == uapi::ALPC_TYPE_CONNECTION_REPLY);
+    assert!(What::Canceled as u32 == uapi::ALPC_TYPE_CANCELED);
+    assert!(What::ConnectionRefused as u32 == uapi::ALPC_TYPE_CONNECTION_REFUSED);
+};
+
+/// The caller has the message: what it used can be used again.
+pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
+    let body = delivery.body.take();
+    let own = delivery.own.take();
+    if delivery.idle {
+        let kept = match (own, scope.end) {
+            (Some(own), Some(end)) if own.charge.is_some() => {
+                keep_slot(&own, delivery.slot);
+                match end.connection.spare(end.side).put(own) {
+                    None => true,
+                    Some(own) => {
+                        take_kept(&own);
+                        false
+                    }
+                }
+            }
+            (Some(own), _) => {
+                scope.port.recycle(own);
+                false
+            }
+            (None, _) => false,
+        };
+        if !kept {
+            finish(scope, delivery);
+        }
+    }
+    if let (Some(body), Side::Client) = (body, delivery.to) {
+        scope.port.recycle(body);
+    }
+}
+
+/// Gives a slot back that does not go with a message.
+#[inline(never)]
+pub(crate) fn finish(scope: Scope<'_>, delivery: &Delivery<Kernel>) {
+    let mut fx = Effects::default();
+    scope.port.lock().finish(delivery, false, &mut fx);
+    scope.port.act(&mut fx);
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sending half of a call: making a message of what the caller has, and putting
+//! it under way.
+#![deny(unsafe_code)]
+
+use crate::{
+    call::Scope,
+    comm::CommPort,
+    logic::engine::{
+        Effects,
+        Hand,
+        New,
+        Refusal,
+        Sent,
+        Side,
+        Wait, //
+    },
+    message::{
+        keep_slot,
+        take_kept,
+        Draft,
+        Message, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
+    },
+    plan::{
+        Plan,
+        Send, //
+    },
+    port::{
+        Kernel,
+        Locked, //
+    },
+    quota::Charge,
+    time::Deadline,
+    uapi,
+    wait::{
+        wait,
+        Gone,
+        Waited, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Sends, and leaves the lock taken.
+pub(crate) fn send<'a>(
+    scope: Scope<'a>,
+    plan: &Plan,
+    t: &uapi::alpc_transfer,
+    mut engine: Locked<'a>,
+    body: Arc<Message>,
+    fx: &mut Effects<Kernel>,
+) -> Result<(Locked<'a>, Sent), Failure> {
+    let kept = take_kept(&body);
+    let result = match (plan.send, scope.end) {
+        (Send::New(new), Some(end)) => send_new(scope, end, plan, t, new, kept, engine, body, fx),
+        (Send::Into(how), _) => {
+            match engine.send_into(
+                scope.conn(),
+                scope.side(),
+                t.send_id,
+                t.send_callback_id,
+                how,
+                body,
+                fx,
+            ) {
+                Ok(sent) => {
+                    // The message is part of another conversation now.
+                    if let (Some(slot), Some(conn)) = (kept, scope.conn()) {
+                        engine.release(conn, slot, fx);
+                    }
+                    Ok((engine, sent))
+                }
+                Err((refusal, body)) => {
+                    drop(engine);
+                    Err((refusal.into(), body))
+                }
+            }
+        }
+        _ => {
+            drop(engine);
+            Err((EINVAL.into(), body))
+        }
+    };
+    match result {
+        Ok((mut engine, sent)) => {
+            if let Some(context) = plan.outgoing.message_context {
+                engine.set_message_context(sent, scope.side(), context);
+            }
+            Ok((engine, sent))
+        }
+        Err((failure, body)) => {
+            scope.port.act(fx);
+            if let Some(slot) = kept {
+                keep_slot(&body, slot);
+            }
+            put_back(scope, body);
+            Err(failure)
+        }
+    }
+}
+
+/// Sends a new message, and waits for room if it must and may.
+#[expect(clippy::too_many_arguments)]
+fn send_new<'a>(
+    scope: Scope<'a>,
+    end: &CommPort,
+    plan: &Plan,
+    t: &uapi::alpc_transfer,
+    new: New,
+    kept: Option<u32>,
+    mut engine: Locked<'a>,
+    mut body: Arc<Message>,
+    fx: &mut Effects<Kernel>,
+) -> Result<(Locked<'a>, Sent), (Failure, Arc<Message>)> {
+    let port = scope.port;
+    let (conn, side) = (end.index(), end.side);
+    let may_wait = !scope.nonblock
+        && t.flags & uapi::ALPC_NONBLOCK == 0
+        && !matches!(plan.deadline, Deadline::Now);
+    loop {
+        let refusal;
+        (refusal, body) = match engine.send_new(conn, side, new, kept, body, fx) {
+            Ok(sent) => return Ok((engine, sent)),
+            Err(refused) => refused,
+        };
+        match refusal {
+            Refusal::Grow => {
+                drop(engine);
+                if let Err(error) = port.grow() {
+                    return Err((error.into(), body));
+                }
+            }
+            Refusal::QueueFull if may_wait => {
+                let at = Wait::Room { conn, side };
+                let mut hand = None;
+                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, || {
+                    port.act(fx)
+                });
+                match (waited, hand) {
+                    (Waited::Handed, Some(Hand::Ended(end))) => return Err((end.into(), body)),
+                    (Waited::Handed, _) => {}
+                    (Waited::Nothing(gone, engine), _) => {
+                        drop(engine);
+                        return Err(match gone {
+                            Gone::TimedOut => (Outcome::TimedOut.into(), body),
+                            Gone::Signal => (Outcome::Interrupted.into(), body),
+                        });
+                    }
+                }
+            }
+            refusal => {
+                drop(engine);
+                return Err((refusal.into(), body));
+            }
+        }
+        engine = port.lock();
+    }
+}
+
+/// A message from the current thread, with its payload.
+///
+/// What begins a conversation is charged, and so is what a client sends into one.
+/// What a server sends into one is not: a client that doesn't read its answers must
+/// not use up what the server may have.
+#[inline(always)]
+pub(crate) fn message(
+    scope: Scope<'_>,
+    new: bool,
+    addr: u64,
+    len: u32,
+) -> Result<Arc<Message>, Failure> {
+    let spare = match scope.end {
+        Some(end) => end.connection.spare(end.side),
+        None => &scope.port.spare,
+    };
+    match spare.draft() {
+        Some(Ok(mut draft)) if scope.end.is_none() || draft.is_charged() => {
+            let filled = draft.fill(addr, len);
+            let message = draft.finish();
+            match filled {
+                Ok(()) => Ok(message),
+                Err(error) => Err(unsent(scope, message, error.into())),
+            }
+        }
+        draft => new_message(scope, new, draft, addr, len),
+    }
+}
+
+/// The same where there is no spare message to be filled, or it is not charged.
+#[inline(never)]
+fn new_message(
+    scope: Scope<'_>,
+    new: bool,
+    draft: Option<Result<Draft, u32>>,
+    addr: u64,
+    len: u32,
+) -> Result<Arc<Message>, Failure> {
+    let mut draft = match draft {
+        Some(Ok(draft)) => draft,
+        // Somebody still reads it: that one drops it.
+        Some(Err(kept)) => {
+            if let Some(end) = scope.end {
+                end.release_slot(kept);
+            }
+            Draft::new()?
+        }
+        None => Draft::new()?,
+    };
+    let mut ready = Ok(());
+    let charged = |end: &&CommPort| (new || end.side == Side::Client) && !draft.is_charged();
+    if let Some(end) = scope.end.filter(charged) {
+        let (charger, kind) = end.connection.account(end.side);
+        ready = Charge::new(charger, kind)
+            .map(|charge| draft.charge(charge))
+            .map_err(|_| Failure::from(Outcome::Limit));
+    }
+    if ready.is_ok() {
+        ready = draft.fill(addr, len).map_err(Failure::from);
+    }
+    let message = draft.finish();
+    match ready {
+        Ok(()) => Ok(message),
+        Err(failure) => Err(unsent(scope, message, failure)),
+    }
+}
+
+/// Puts a message back that could not be filled.
+#[cold]
+fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure {
+    put_back(scope, message);
+    failure
+}
+
+/// Makes a message the spare one again.
+pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
+    let Some(end) = scope.end else {
+        scope.port.recycle(message);
+        return;
+    };
+    if let Some(message) = end.connection.spare(end.side).put(message) {
+        if let Some(slot) = take_kept(&message) {
+            end.release_slot(slot);
+        }
+    }
+}
