@@ -50,6 +50,8 @@ fn a_connection_is_pending_then_open() {
     let id = w.request(conn, Client).id;
     drop(w.next(PORT).message());
     assert_eq!(w.accept(id).err(), Some(Refusal::WrongKind));
+    w.answer(Server, id, 0, How::Reply).unwrap();
+    assert_eq!(w.accept(id).err(), Some(Refusal::NotOwner));
     drop(request);
     w.end();
 }

@@ -97,7 +97,7 @@ fn room_is_passed_on_even_if_the_message_is_never_queued() {
     for _ in 0..4 {
         one_way(&mut w, conn, 1);
     }
-    for thread in 1..=2 {
+    for thread in 1..=5 {
         w.wait_room(thread, conn, Client, 1);
     }
     lengths(&mut w);
@@ -106,7 +106,7 @@ fn room_is_passed_on_even_if_the_message_is_never_queued() {
     one_way(&mut w, conn, 1);
     let got = w.taken_message(10);
     w.settle(got);
-    assert_eq!(word(&w.taken(2)), "Room");
+    assert_eq!(word(&w.taken(5)), "Room");
     w.end();
 }
 
@@ -117,24 +117,46 @@ fn room_is_passed_on_by_who_cannot_use_it() {
     for _ in 0..4 {
         one_way(&mut w, conn, 1);
     }
-    for thread in 1..=4 {
+    for thread in 1..=6 {
         w.wait_room(thread, conn, Client, 1);
     }
     lengths(&mut w);
-    assert_eq!(word(&w.taken(1)), "Room");
-    assert_eq!(
-        w.send(conn, Client, New::OneWay, 101).err(),
-        Some(Refusal::TooLong)
-    );
-    assert_eq!(word(&w.taken(2)), "Room");
+    for thread in 1..=4 {
+        assert_eq!(word(&w.taken(thread)), "Room", "for each that left");
+    }
+    let too_long = w.send(conn, Client, New::OneWay, 101).err();
+    assert_eq!(too_long, Some(Refusal::TooLong));
+    assert_eq!(word(&w.taken(5)), "Room");
     w.step(|engine, fx| engine.pass_room(conn, Client, fx));
-    assert_eq!(word(&w.taken(3)), "Room");
+    assert_eq!(word(&w.taken(6)), "Room");
     for _ in 0..4 {
         one_way(&mut w, conn, 1);
     }
-    w.wait_room(5, conn, Client, 1);
+    w.wait_room(7, conn, Client, 1);
     w.step(|engine, fx| engine.pass_room(conn, Client, fx));
-    assert!(w.is_waiting(5), "there is none");
+    assert!(w.is_waiting(7), "there is none");
+    w.end();
+}
+
+#[test]
+fn pollers_learn_of_room_in_bytes_and_of_no_other_queues() {
+    let mut w = World::new();
+    let conn = w.open();
+    let link = w.peers[&conn].clone();
+    for _ in 0..2 {
+        one_way(&mut w, conn, 100);
+        let id = w.request(conn, Server).id;
+        drop(w.next(client(conn)).message());
+        w.answer_len(Client, id, 0, How::FinalReply, 100).unwrap();
+    }
+    link.poll(Client, true);
+    let reply = w.next(server(conn)).message();
+    w.settle(reply);
+    assert!(!link.was_woken(), "nobody waits to send there");
+    let got = w.next(PORT).message();
+    w.settle(got);
+    assert!(link.was_woken());
+    drop(link);
     w.end();
 }
 

@@ -176,6 +176,7 @@ fn a_kept_slot_that_is_released_is_free() {
     assert!(w.step(|engine, fx| engine.finish(&got, true, fx)));
     drop(got);
     w.step(|engine, fx| engine.release(conn + 1, slot, fx));
+    assert!(w.engine.sketch(slot).is_some());
     let again = w.send_kept(conn, Client, New::OneWay, Some(slot), 10);
     assert_eq!(again.unwrap().slot, slot, "not that connection's");
     let got = w.next(PORT).message();
@@ -349,4 +350,30 @@ fn a_message_put_back_is_before_those_of_others() {
         }
         w.end();
     }
+}
+
+#[test]
+fn what_is_another_conversations_by_now_is_not_touched() {
+    let mut w = World::new();
+    let conn = w.open();
+    let first = w.request(conn, Client);
+    let stale = w.next(PORT).message();
+    w.cancel(Client, first.id, false).unwrap();
+    let notice = w.next(PORT).message();
+    w.settle(notice);
+    let second = w.request(conn, Client);
+    assert_eq!(second.slot, first.slot);
+    drop(w.next(PORT).message());
+    w.undeliver(stale);
+    assert_eq!(w.next(PORT).word(), "Empty", "the other is held");
+    // Nor does the end of a delivery that left the conversation open free its slot.
+    w.answer(Server, second.id, 0, How::Reply).unwrap();
+    let open = w.next(client(conn)).message();
+    w.answer(Client, second.id, 1, How::FinalReply).unwrap();
+    let last = w.next(PORT).message();
+    w.settle(open);
+    w.undeliver(last);
+    let last = w.next(PORT).message();
+    w.settle(last);
+    w.end();
 }

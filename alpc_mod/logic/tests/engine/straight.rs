@@ -17,6 +17,20 @@ impl World {
         reply.slot
     }
 
+    /// One whose last conversation was the server's, nested, with contexts set.
+    pub fn keep_worn(&mut self, conn: u32) -> u32 {
+        let sent = self.request(conn, Server);
+        drop(self.next(client(conn)).message());
+        for side in [Client, Server] {
+            self.engine.set_message_context(sent, side, 99);
+        }
+        self.answer(Client, sent.id, 0, How::Callback).unwrap();
+        self.cancel(Server, sent.id, false).unwrap();
+        let notice = self.next(client(conn)).message();
+        assert!(self.step(|engine, fx| engine.finish(&notice, true, fx)));
+        notice.slot
+    }
+
     fn woken(&mut self, waker: Alarm) {
         assert!(self.awake.insert(waker.ring()));
         self.check();
@@ -81,9 +95,12 @@ fn the_short_way_is_the_long_way() {
     for straight in [false, true] {
         let mut w = World::new();
         let conn = w.open();
-        let kept = w.keep(conn);
         let mut words = Vec::new();
-        for round in 0..3 {
+        for round in 0..4 {
+            let kept = match round % 2 {
+                0 => w.keep(conn),
+                _ => w.keep_worn(conn),
+            };
             w.wait_next(1, PORT, 50);
             let sent = match straight {
                 true => w.call_straight(conn, kept, 20).map_err(drop).unwrap(),
@@ -115,10 +132,9 @@ fn the_short_way_is_the_long_way() {
                 w.engine.gauges(client(conn))
             ));
             assert_eq!(w.collect(Client, sent.id, 100).word(), "NotFound");
-            assert!(w.step(|engine, fx| engine.finish(&reply, true, fx)));
+            w.settle(reply);
         }
         told.push(words);
-        w.step(|engine, fx| engine.release(conn, kept, fx));
         w.end();
     }
     assert_eq!(told[0], told[1]);
@@ -128,7 +144,11 @@ fn the_short_way_is_the_long_way() {
 fn a_call_goes_the_long_way_where_the_short_one_would_be_wrong() {
     type Spoil = fn(&mut World, u32, &mut u32, &mut u32);
     let cases: [(&str, Spoil); 9] = [
-        ("too long for the connection", |_, _, _, len| *len = 101),
+        ("too long for the connection", |w, _, _, len| {
+            w.leave(1);
+            w.wait_next(1, PORT, 200);
+            *len = 101;
+        }),
         ("too long for who waits", |_, _, _, len| *len = 51),
         ("nobody waits", |w, _, _, _| w.leave(1)),
         ("no slot is kept", |_, _, kept, _| *kept = NONE),
@@ -204,7 +224,11 @@ fn an_answer_goes_the_long_way_where_the_short_one_would_be_wrong() {
     let cases: [(&str, Spoil); 8] = [
         ("a stale turn", |_, _, turn, _| *turn = 1),
         ("a stale name", |_, id, _, _| *id += 1 << 24),
-        ("too long for the connection", |_, _, _, len| *len = 101),
+        ("too long for the connection", |w, id, _, len| {
+            w.leave(2);
+            w.wait_for(2, Client, *id, 200);
+            *len = 101;
+        }),
         ("too long for who waits", |_, _, _, len| *len = 51),
         ("nobody waits", |w, _, _, _| w.leave(2)),
         ("the client has the turn", |w, id, turn, _| {
