@@ -302,3 +302,21 @@ fn a_port_is_quiet_when_a_receive_would_wait() {
         w.end();
     }
 }
+
+#[test]
+fn a_short_call_forgets_what_the_slot_was_told_before() {
+    let mut w = World::new();
+    let conn = w.open();
+    let kept = w.keep_worn(conn);
+    w.wait_next(1, PORT, 50);
+    let id = w.call_straight(conn, kept, 20).map_err(drop).unwrap().id;
+    drop(w.taken_message(1));
+    w.answer(Server, id, 0, How::Reply).unwrap();
+    let reply = w.next(client(conn)).message();
+    assert_eq!(reply.message_context, 0);
+    w.answer(Client, id, 1, How::Reply).unwrap();
+    let again = w.next(PORT).message();
+    assert_eq!(again.message_context, 0);
+    drop((reply, again));
+    w.end();
+}
