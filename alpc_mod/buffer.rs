@@ -111,7 +111,8 @@ impl Buffer {
         Ok(())
     }
 
-    /// Replaces the memory by at least `len` bytes, if it is not just that. The old content is not needed any more.
+    /// Replaces the memory by at least `len` bytes, if it is not just that. The old content is not
+    /// needed any more.
     #[cold]
     fn allocate(&mut self, len: usize) -> Result {
         if self.capacity == len {

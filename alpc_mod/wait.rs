@@ -63,7 +63,8 @@ struct Node {
 /// Threads that wait for one thing.
 ///
 /// The receiver that came last is served first, as its cache is the warmest;
-/// senders that wait for room are served in the order in which they came.
+/// senders that wait for room are served in the order in which they came, or came
+/// again because there was not enough.
 ///
 /// # Invariants
 ///

@@ -234,11 +234,6 @@ impl<H: Host> Engine<H> {
         self.conns.get(conn).map_or(Phase::Free, |c| c.phase)
     }
 
-    /// The largest payload of a connection.
-    pub fn max_length(&self, conn: u32) -> u32 {
-        self.conns.get(conn).map_or(0, |c| c.share.max_length)
-    }
-
     /// The share of a connection.
     pub fn share(&self, conn: u32) -> Option<Share> {
         self.conns.get(conn).map(|c| c.share)

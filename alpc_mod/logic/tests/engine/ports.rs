@@ -166,7 +166,7 @@ fn the_smaller_share_counts() {
     w.accept(sent.id).unwrap();
     let share = w.engine.share(conn).unwrap();
     assert_eq!((share.max_length, share.messages, share.bytes), (50, 4, 90));
-    assert_eq!(w.engine.max_length(conn), 50);
+    assert_eq!(w.engine.share(conn).map(|share| share.max_length), Some(50));
     assert_eq!(
         w.send(conn, Client, New::OneWay, 51).err(),
         Some(Refusal::TooLong)
