@@ -53,7 +53,6 @@ use crate::{
     straight,
     uapi,
     wait::{
-        is_dying,
         wait,
         Gone,
         Waited, //
@@ -363,26 +362,23 @@ pub(crate) fn awaited(
     waited: Waited<'_>,
     hand: &Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
-    if let (Waited::Handed, Some(Hand::Message(_))) = (&waited, hand) {
-        // Somebody else may still be able to take what a dying thread received.
-        return match plan.receive == Receive::Next && is_dying() {
-            true => Err(interrupted(t).into()),
-            false => Ok(()),
-        };
-    }
     match (waited, hand) {
-        (Waited::Handed, Some(Hand::TooSmall(needed))) => Err(Failure::TooSmall(*needed)),
-        (Waited::Handed, Some(Hand::Ended(end))) => Err((*end).into()),
-        (Waited::Handed, _) => Err(interrupted(t).into()),
+        // Somebody else may still be able to take what a dying thread received.
+        (Waited::HandedToDying, Some(Hand::Message(_))) if plan.receive == Receive::Next => {
+            Err(interrupted(t).into())
+        }
         (Waited::Nothing(gone, engine), _) => {
-            let over = gone == Gone::TimedOut || is_dying();
-            if over && plan.receive == Receive::Answer {
+            if gone != Gone::Signal && plan.receive == Receive::Answer {
                 cancel(scope, engine, t.send_id);
             }
             Err(match gone {
                 Gone::TimedOut => nothing_yet(t).into(),
-                Gone::Signal => interrupted(t).into(),
+                Gone::Signal | Gone::Killed => interrupted(t).into(),
             })
         }
+        (_, Some(Hand::Message(_))) => Ok(()),
+        (_, Some(Hand::TooSmall(needed))) => Err(Failure::TooSmall(*needed)),
+        (_, Some(Hand::Ended(end))) => Err((*end).into()),
+        (_, Some(Hand::Room) | None) => Err(interrupted(t).into()),
     }
 }

@@ -62,7 +62,6 @@ use crate::{
     time::Deadline,
     uapi,
     wait::{
-        is_dying,
         wait,
         Gone,
         Waited, //
@@ -254,7 +253,7 @@ fn begin(
     let capacity = arg.recv_capacity;
     let waited = wait(&port, engine, at, capacity, deadline, &mut hand, unlocked);
     match waited {
-        Waited::Handed => {
+        Waited::Handed | Waited::HandedToDying => {
             answered(&end, arg, size, addr, hand)?;
             Ok(file.install())
         }
@@ -400,7 +399,7 @@ fn unanswered(
     if gone == Gone::TimedOut {
         return Outcome::TimedOutSent.into();
     }
-    if is_dying() {
+    if gone == Gone::Killed {
         return Outcome::InterruptedSent.into();
     }
     let (flag, time) = deadline.absolute();

@@ -17,6 +17,23 @@ use kernel::{
     },
 };
 
+/// How a sleep ended. `enum alpc_end` of `shim.h`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+#[expect(dead_code, reason = "C makes them")]
+pub(crate) enum End {
+    /// With what was waited for.
+    Done,
+    /// The same, and the task is being killed.
+    DoneDying,
+    /// With a signal.
+    Signal,
+    /// The same, and the task is being killed.
+    Killed,
+    /// With the deadline.
+    TimedOut,
+}
+
 #[expect(
     improper_ctypes,
     reason = "the kernel's structures have empty members, by which C passes nothing"
@@ -48,18 +65,19 @@ extern "C" {
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
 
-    /// Sleeps until `*done`, a signal or the deadline: 0, `-EINTR` or `-ETIME`.
-    pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> c_int;
+    /// Sleeps until `*done`, a signal or the deadline.
+    pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> End;
 
-    /// The current task, with a reference to it.
-    pub(crate) fn alpc_shim_get_current() -> *mut bindings::task_struct;
-
-    /// Whether the current task is being killed.
-    pub(crate) fn alpc_shim_fatal_signal_pending() -> bool;
-
-    /// Wakes a task and drops the reference to it, for a caller that is about to sleep.
+    /// Wakes a task for a caller that is about to sleep.
     pub(crate) fn alpc_shim_wake_up_and_yield(task: *mut bindings::task_struct);
 
-    /// The same, and sleeps then until `*done` or a signal. Gives `*done`.
-    pub(crate) fn alpc_shim_hand_over(task: *mut bindings::task_struct, done: *const bool) -> bool;
+    /// Begins an RCU read-side section in which the task to be handed over to is found, and which
+    /// one of the two below ends. Gives the current task.
+    pub(crate) fn alpc_shim_hand_over_begin() -> *mut bindings::task_struct;
+
+    /// Ends that section.
+    pub(crate) fn alpc_shim_hand_over_abort();
+
+    /// Wakes the task, ends the section, and sleeps until `*done` or a signal.
+    pub(crate) fn alpc_shim_hand_over(task: *mut bindings::task_struct, done: *const bool) -> End;
 }

@@ -50,11 +50,15 @@
 //!
 //! No two locks are ever held together: each row is taken with none of the others
 //! held, and the order says only what would be allowed. Under `Port::engine` nothing
-//! is allocated, copied from or to user space, freed or woken. References to messages
-//! and connections are taken there; a waiting thread's to its own task, taken before,
-//! goes to its waker there. They may be given up there too, but never the last one: the
-//! table or the caller has another, and a thread that gives up runs. No lock is taken in
+//! is allocated, copied from or to user space, freed or woken. References to messages,
+//! connections and waiting tasks are taken there. They may be given up there too, but
+//! never the last one: the table or the caller has another. No lock is taken in
 //! interrupt context.
+//!
+//! A thread that hands over, the hot path, takes no reference to the task that it wakes:
+//! it has preemption off from before it takes the lock until it has woken it, which is
+//! an RCU (read-copy-update) read-side section, and the task waited under the lock, so
+//! it can't be freed within that.
 //!
 //! # Field protection
 //!

@@ -50,6 +50,7 @@ use crate::{
     },
     uapi,
     wait::{
+        Handed,
         WaitSet,
         Waker, //
     }, //
@@ -81,6 +82,7 @@ impl Host for Kernel {
     type Slots = Chunks<Slot<Self>>;
     type Conns = Chunks<Conn<Self>>;
     type Waker = Waker;
+    type Handed<'a> = Handed<'a>;
 }
 
 impl Peer for Arc<Connection> {

@@ -144,15 +144,15 @@ fn send_new<'a>(
                     port.act(fx)
                 });
                 match (waited, hand) {
-                    (Waited::Handed, Some(Hand::Ended(end))) => return Err((end.into(), body)),
-                    (Waited::Handed, _) => {}
                     (Waited::Nothing(gone, engine), _) => {
                         drop(engine);
                         return Err(match gone {
                             Gone::TimedOut => (Outcome::TimedOut.into(), body),
-                            Gone::Signal => (Outcome::Interrupted.into(), body),
+                            Gone::Signal | Gone::Killed => (Outcome::Interrupted.into(), body),
                         });
                     }
+                    (_, Some(Hand::Ended(end))) => return Err((end.into(), body)),
+                    (_, _) => {}
                 }
             }
             refusal => {

@@ -22,17 +22,20 @@ use crate::{
     comm::CommPort,
     logic::engine::{
         Delivery,
+        Engine,
         Hand,
         How,
         New,
         Side,
         Source,
+        Straight,
         Wait,
         NONE, //
     },
     message::{
         keep_slot,
-        take_kept, //
+        take_kept,
+        Message, //
     },
     outcome::Failure,
     plan::{
@@ -53,7 +56,7 @@ use crate::{
     uapi,
     wait::{
         hand_over,
-        is_dying,
+        SendFirst,
         Waited, //
     }, //
 };
@@ -62,7 +65,10 @@ use core::mem::{
     size_of,
     MaybeUninit, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 const SIZE: usize = size_of::<uapi::alpc_transfer>();
 const CALL: u32 = uapi::ALPC_SEND | uapi::ALPC_RECEIVE | uapi::ALPC_SYNC;
@@ -112,25 +118,28 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
         Err(failure) => return call_ends(client(end), addr, t, Err(failure), None),
     };
     let kept = take_kept(&body).unwrap_or(NONE);
-    let mut engine = port.lock();
-    let (id, waker) = match engine.call_straight(end.index(), kept, body) {
-        Ok(sent) => sent,
-        Err(body) => {
-            drop(engine);
-            keep_slot(&body, kept);
-            return transfer_any(client(end), SIZE, addr, t, Some(body));
-        }
-    };
-    t.flags |= uapi::ALPC_SENT;
-    t.send_id = id;
     let mut hand = None;
-    let at = Wait::Conversation {
+    let request = Request {
+        conn: end.index(),
+        kept,
+        body,
+    };
+    let at = |id| Wait::Conversation {
         slot: kept,
         id,
         side: Side::Client,
     };
-    match hand_over(port, engine, at, t.recv_capacity, &mut hand, waker) {
-        Waited::Handed => {
+    let (id, waited) = match hand_over(port, t.recv_capacity, &mut hand, request, at) {
+        Ok(sent) => sent,
+        Err(body) => {
+            keep_slot(&body, kept);
+            return transfer_any(client(end), SIZE, addr, t, Some(body));
+        }
+    };
+    t.send_id = id;
+    t.flags |= uapi::ALPC_SENT;
+    match waited {
+        Waited::Handed | Waited::HandedToDying => {
             if give_reply(client(end), end, addr, t, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
@@ -139,6 +148,22 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
             call_ends(client(end), addr, t, Ok(Waited::Handed), hand)
         }
         waited => call_ends(client(end), addr, t, Ok(waited), hand),
+    }
+}
+
+/// A client's request, for a server that waits.
+struct Request {
+    conn: u32,
+    kept: u32,
+    body: Arc<Message>,
+}
+
+impl SendFirst for Request {
+    type Error = Arc<Message>;
+
+    #[inline(always)]
+    fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error> {
+        engine.call_straight(self.conn, self.kept, self.body)
     }
 }
 
@@ -205,25 +230,21 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
         Ok(body) => body,
         Err(failure) => return reply_ends(server(port), addr, t, Err(failure), None),
     };
-    let mut engine = port.lock();
-    let sent = match engine.is_port_quiet() {
-        true => engine.reply_straight(t.send_id, t.send_callback_id, body),
-        false => Err(Some(body)),
+    let mut hand = None;
+    let reply = Reply {
+        id: t.send_id,
+        turn: t.send_callback_id,
+        body,
     };
-    let waker = match sent {
-        Ok(waker) => waker,
-        Err(body) => {
-            drop(engine);
-            return transfer_any(server(port), SIZE, addr, t, body);
-        }
+    let at = |_| Wait::Next(Source::Port);
+    let waited = match hand_over(port, t.recv_capacity, &mut hand, reply, at) {
+        Ok((_, waited)) => waited,
+        Err(body) => return transfer_any(server(port), SIZE, addr, t, body),
     };
     t.flags |= uapi::ALPC_SENT;
-    let mut hand = None;
-    let at = Wait::Next(Source::Port);
-    match hand_over(port, engine, at, t.recv_capacity, &mut hand, waker) {
+    match waited {
         Waited::Handed => {
-            // Somebody else may still be able to take what a dying thread received.
-            if !is_dying() && give_request(addr, t, &mut hand) {
+            if give_request(addr, t, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
@@ -231,6 +252,22 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
             reply_ends(server(port), addr, t, Ok(Waited::Handed), hand)
         }
         waited => reply_ends(server(port), addr, t, Ok(waited), hand),
+    }
+}
+
+/// A server's final reply to a client that waits.
+struct Reply {
+    id: u64,
+    turn: u32,
+    body: Arc<Message>,
+}
+
+impl SendFirst for Reply {
+    type Error = Option<Arc<Message>>;
+
+    #[inline(always)]
+    fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error> {
+        engine.reply_straight(self.id, self.turn, self.body)
     }
 }
 

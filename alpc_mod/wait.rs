@@ -8,9 +8,14 @@
 //! its node without taking the lock again.
 
 use crate::{
-    ffi,
+    ffi::{
+        self,
+        End, //
+    },
     logic::engine::{
+        Engine,
         Hand,
+        Straight,
         Wait,
         Waiters, //
     },
@@ -26,7 +31,7 @@ use core::{
         Cell,
         UnsafeCell, //
     },
-    mem::ManuallyDrop,
+    marker::PhantomData,
     ptr::{
         null,
         null_mut, //
@@ -36,7 +41,10 @@ use core::{
         Ordering, //
     },
 };
-use kernel::bindings;
+use kernel::{
+    bindings,
+    task::Task, //
+};
 
 /// One waiting thread, on its own stack.
 ///
@@ -47,7 +55,7 @@ use kernel::bindings;
 /// - `done` is set once, by whoever has taken the node off its list and filled
 ///   `hand`; from then on only the node's thread accesses it.
 struct Node {
-    /// The thread, with a reference that goes to the [`Waker`]; else the thread gives it up.
+    /// The thread. It does not leave [`stand`] or [`hand_over`] while the node is linked.
     task: *mut bindings::task_struct,
     prev: *mut Node,
     next: *mut Node,
@@ -216,28 +224,51 @@ impl Waiters<Kernel> for WaitSet {
     }
 
     #[inline(always)]
-    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Waker> {
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Handed<'_>> {
         let node = self.find(len);
         if node.is_null() {
             return None;
         }
         // SAFETY: The node is on this list, hence valid, and ours under the lock: its thread does
-        // not leave `stand` before it sees `done` or has taken the lock. It is taken off once, so
-        // its reference to the task is given away once. After `done` is set the node is not
-        // touched any more.
+        // not leave before it sees `done` or has taken the lock. After `done` is set the node is
+        // not touched any more.
         unsafe {
             self.turn_to(node);
             self.remove(node);
-            let waker = Waker((*node).task);
+            let task = (*node).task;
             // Its thread has put `None` there, which needs no drop.
             (*node).hand.write(Some(make()));
             (*node).done.store(true, Ordering::Release);
-            Some(waker)
+            // INVARIANT: The lock is held as long as the set is borrowed.
+            Some(Handed {
+                task,
+                _set: PhantomData,
+            })
         }
     }
 }
 
-/// A thread that has been handed something and does not know yet.
+/// A thread that has just been handed something and does not know yet.
+///
+/// # Invariants
+///
+/// The task was waiting under a lock that is still held. So it was not dead, and will
+/// not be freed before a grace period of RCU (read-copy-update) that begins later.
+pub(crate) struct Handed<'a> {
+    task: *mut bindings::task_struct,
+    _set: PhantomData<&'a mut WaitSet>,
+}
+
+impl From<Handed<'_>> for Waker {
+    fn from(handed: Handed<'_>) -> Self {
+        // SAFETY: By the invariants the task is there.
+        unsafe { bindings::get_task_struct(handed.task) };
+        // INVARIANT: This reference.
+        Waker(handed.task)
+    }
+}
+
+/// The same, for when the lock is released.
 ///
 /// # Invariants
 ///
@@ -254,15 +285,10 @@ impl Waker {
         unsafe { bindings::wake_up_process(self.0) };
     }
 
-    /// The task, with the reference to it.
-    fn into_raw(self) -> *mut bindings::task_struct {
-        ManuallyDrop::new(self).0
-    }
-
     /// Wakes it to run here next, as the caller is about to sleep. No lock may be held.
     pub(crate) fn wake_and_yield(self) {
-        // SAFETY: The task is referenced, and the reference is handed over.
-        unsafe { ffi::alpc_shim_wake_up_and_yield(self.into_raw()) };
+        // SAFETY: By the invariants.
+        unsafe { ffi::alpc_shim_wake_up_and_yield(self.0) };
     }
 }
 
@@ -280,14 +306,36 @@ pub(crate) enum Gone {
     TimedOut,
     /// A signal is pending.
     Signal,
+    /// The thread is being killed.
+    Killed,
 }
 
 /// How a wait ended.
 pub(crate) enum Waited<'a> {
     /// With something handed to it. No lock is held.
     Handed,
+    /// The same, and the thread is being killed.
+    HandedToDying,
     /// With nothing. The lock is held, so nothing can come any more.
     Nothing(Gone, Locked<'a>),
+}
+
+/// A node for the current thread, `task`, which finds in `hand` what it is handed.
+#[inline(always)]
+fn node(
+    task: *mut bindings::task_struct,
+    capacity: u32,
+    hand: &mut Option<Hand<Kernel>>,
+) -> UnsafeCell<Node> {
+    UnsafeCell::new(Node {
+        task,
+        prev: null_mut(),
+        next: null_mut(),
+        capacity,
+        linked: false,
+        hand,
+        done: AtomicBool::new(false),
+    })
 }
 
 /// Waits, in the place where the engine has just said that nothing is there.
@@ -296,7 +344,7 @@ pub(crate) enum Waited<'a> {
 /// what it is handed. `unlocked` runs once the lock is released, before sleeping.
 pub(crate) fn wait<'a>(
     port: &'a Port,
-    engine: Locked<'a>,
+    mut engine: Locked<'a>,
     at: Wait,
     capacity: u32,
     deadline: Deadline,
@@ -304,78 +352,108 @@ pub(crate) fn wait<'a>(
     unlocked: impl FnOnce(),
 ) -> Waited<'a> {
     *hand = None;
-    stand(port, engine, at, capacity, hand, |done| {
-        unlocked();
-        match deadline {
-            Deadline::Now if done.load(Ordering::Acquire) => None,
-            Deadline::Now => Some(Gone::TimedOut),
-            Deadline::Never => sleep(done, null(), 0),
-            Deadline::At { time, clock } => sleep(done, &time, clock),
-        }
-    })
-}
-
-/// Waits in such a place with no deadline, after waking `waker`'s thread.
-///
-/// `hand` holds nothing.
-#[inline(always)]
-pub(crate) fn hand_over<'a>(
-    port: &'a Port,
-    engine: Locked<'a>,
-    at: Wait,
-    capacity: u32,
-    hand: &mut Option<Hand<Kernel>>,
-    waker: Waker,
-) -> Waited<'a> {
-    stand(port, engine, at, capacity, hand, |done| {
-        // SAFETY: The task is referenced, and the reference is handed over; `done` is valid.
-        match unsafe { ffi::alpc_shim_hand_over(waker.into_raw(), done.as_ptr()) } {
-            true => None,
-            false => Some(Gone::Signal),
-        }
-    })
-}
-
-/// Stands in a place until `sleep`, which runs with no lock held, is over: it gives
-/// nothing when `done` is set.
-#[inline(always)]
-fn stand<'a>(
-    port: &'a Port,
-    mut engine: Locked<'a>,
-    at: Wait,
-    capacity: u32,
-    hand: &mut Option<Hand<Kernel>>,
-    sleep: impl FnOnce(&AtomicBool) -> Option<Gone>,
-) -> Waited<'a> {
-    let cell = UnsafeCell::new(Node {
-        // SAFETY: There is always a current task.
-        task: unsafe { ffi::alpc_shim_get_current() },
-        prev: null_mut(),
-        next: null_mut(),
-        capacity,
-        linked: false,
-        hand,
-        done: AtomicBool::new(false),
-    });
+    let cell = node(Task::current_raw(), capacity, hand);
     let node = cell.get();
     if let Some(set) = engine.waiters(at) {
         // SAFETY: The node is new, and this function does not return while it is linked.
         unsafe { set.add(node, matches!(at, Wait::Room { .. })) };
     }
     drop(engine);
+    unlocked();
     // SAFETY: `done` may be read at any time.
-    match sleep(unsafe { &(*node).done }) {
-        None => Waited::Handed,
-        // SAFETY: It is the node that was added there.
-        Some(gone) => unsafe { give_up(port, at, node, gone) },
-    }
+    let done = unsafe { &(*node).done };
+    let end = match deadline {
+        Deadline::Now if done.load(Ordering::Acquire) => End::Done,
+        Deadline::Now => End::TimedOut,
+        Deadline::Never => sleep(done, null(), 0),
+        Deadline::At { time, clock } => sleep(done, &time, clock),
+    };
+    // SAFETY: It is the node that was added there, of this thread.
+    unsafe { ended(port, || at, node, end) }
+}
+
+/// Sleeps until `done`, a signal or the deadline.
+fn sleep(done: &AtomicBool, deadline: *const i64, clock: i32) -> End {
+    // SAFETY: Both pointers are valid, the second may be null.
+    unsafe { ffi::alpc_shim_sleep(done.as_ptr(), deadline, clock) }
+}
+
+/// What a thread does before it hands over.
+pub(crate) trait SendFirst {
+    /// Why it did not.
+    type Error;
+
+    /// Sends something to a thread that waits.
+    fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error>;
+}
+
+/// Sends, wakes the receiver and waits with no deadline, giving up the processor to it.
+/// Nothing happens if the send fails. Gives the conversation's id.
+///
+/// `hand` holds nothing. `at` gives the engine's name for where the sender waits, given
+/// that id.
+#[inline(always)]
+pub(crate) fn hand_over<'a, S: SendFirst>(
+    port: &'a Port,
+    capacity: u32,
+    hand: &mut Option<Hand<Kernel>>,
+    first: S,
+    at: impl FnOnce(u64) -> Wait,
+) -> Result<(u64, Waited<'a>), S::Error> {
+    // SAFETY: It is ended once, on either way out.
+    let task = unsafe { ffi::alpc_shim_hand_over_begin() };
+    let cell = node(task, capacity, hand);
+    let node = cell.get();
+    let mut engine = port.lock();
+    let (to, id) = match first.send(&mut engine) {
+        Ok(Straight { to, id, next }) => {
+            // SAFETY: The node is new, and this function does not return while it is linked.
+            unsafe { next.add(node, false) };
+            (to.task, id)
+        }
+        Err(error) => {
+            drop(engine);
+            // SAFETY: It was begun.
+            unsafe { ffi::alpc_shim_hand_over_abort() };
+            return Err(error);
+        }
+    };
+    drop(engine);
+    // SAFETY: It was begun before the lock was taken, so the task is there by the invariants of
+    // `Handed`. `done` is valid.
+    let end = unsafe { ffi::alpc_shim_hand_over(to, (*node).done.as_ptr()) };
+    // SAFETY: It is the node that was added there, of this thread.
+    Ok((id, unsafe { ended(port, || at(id), node, end) }))
+}
+
+/// Tells how a wait ended, when its sleep has.
+///
+/// # Safety
+///
+/// `node` is the current thread's, and was added at `at` if that was there.
+#[inline(always)]
+unsafe fn ended<'a>(
+    port: &'a Port,
+    at: impl FnOnce() -> Wait,
+    node: *mut Node,
+    end: End,
+) -> Waited<'a> {
+    let gone = match end {
+        End::Done => return Waited::Handed,
+        End::DoneDying => return Waited::HandedToDying,
+        End::Signal => Gone::Signal,
+        End::Killed => Gone::Killed,
+        End::TimedOut => Gone::TimedOut,
+    };
+    // SAFETY: By the contract.
+    unsafe { give_up(port, at(), node, gone) }
 }
 
 /// Leaves a place where nothing has come.
 ///
 /// # Safety
 ///
-/// `node` is the current thread's, and was added at `at` if that was there.
+/// As for [`ended`].
 #[inline(never)]
 unsafe fn give_up(port: &Port, at: Wait, node: *mut Node, gone: Gone) -> Waited<'_> {
     let mut engine = port.lock();
@@ -387,35 +465,14 @@ unsafe fn give_up(port: &Port, at: Wait, node: *mut Node, gone: Gone) -> Waited<
             Some(set) => unsafe { set.remove(node) },
             None => panic!("a wait set has gone while a thread stood in it"),
         }
-        // SAFETY: It was not handed to a `Waker`. The current task is not gone by that.
-        unsafe { bindings::put_task_struct((*node).task) };
         return Waited::Nothing(gone, engine);
     }
     // It is not linked any more, so `done` is set and nobody else has the node; or it never was,
     // because its place had gone.
     // SAFETY: `done` may be read at any time.
-    match unsafe { (*node).done.load(Ordering::Acquire) } {
-        true => Waited::Handed,
-        false => {
-            // SAFETY: As above.
-            unsafe { bindings::put_task_struct((*node).task) };
-            Waited::Nothing(Gone::Signal, engine)
-        }
+    match (unsafe { (*node).done.load(Ordering::Acquire) }, gone) {
+        (true, Gone::Killed) => Waited::HandedToDying,
+        (true, _) => Waited::Handed,
+        (false, _) => Waited::Nothing(gone, engine),
     }
-}
-
-/// Sleeps until `done`, a signal or the deadline.
-fn sleep(done: &AtomicBool, deadline: *const i64, clock: i32) -> Option<Gone> {
-    // SAFETY: Both pointers are valid, the second may be null.
-    match unsafe { ffi::alpc_shim_sleep(done.as_ptr(), deadline, clock) } {
-        0 => None,
-        e if e == -(bindings::ETIME as i32) => Some(Gone::TimedOut),
-        _ => Some(Gone::Signal),
-    }
-}
-
-/// Whether the current thread is being killed.
-pub(crate) fn is_dying() -> bool {
-    // SAFETY: There are no requirements.
-    unsafe { ffi::alpc_shim_fatal_signal_pending() }
 }

@@ -12,6 +12,7 @@
 #include <linux/nsproxy.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -121,41 +122,39 @@ u64 alpc_shim_ipc_ns_id(void)
 	return current->nsproxy->ipc_ns->ns.ns_id;
 }
 
-/*
- * Sleeps until *done is set, a signal is pending (-EINTR) or the time has come
- * (-ETIME). The state is set before *done is read: a waker sets it first and
- * wakes then, so one of both is seen.
- */
-int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock)
+/* How a sleep ended that ended with *done or with a signal. */
+static __always_inline enum alpc_end how_it_ended(bool done)
 {
-	int ret = 0;
+	bool dying = fatal_signal_pending(current);
 
-	for (;;) {
+	if (done)
+		return unlikely(dying) ? ALPC_END_DONE_DYING : ALPC_END_DONE;
+	return dying ? ALPC_END_KILLED : ALPC_END_SIGNAL;
+}
+
+/*
+ * Sleeps until *done is set, a signal is pending or the time has come. The state
+ * is set before *done is read: a waker sets it first and wakes then, so one of
+ * both is seen.
+ */
+enum alpc_end alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock)
+{
+	bool late = false;
+
+	while (!late) {
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
-		if (smp_load_acquire(done))
+		if (smp_load_acquire(done) || signal_pending(current))
 			break;
-		if (signal_pending(current))
-			ret = -EINTR;
-		else if (!deadline)
+		if (!deadline)
 			schedule();
-		else if (!schedule_hrtimeout_range_clock(deadline, current->timer_slack_ns,
-							 HRTIMER_MODE_ABS, clock))
-			ret = -ETIME;
-		if (ret)
-			break;
+		else
+			late = !schedule_hrtimeout_range_clock(deadline, current->timer_slack_ns,
+							       HRTIMER_MODE_ABS, clock);
 	}
 	__set_current_state(TASK_RUNNING);
-	return ret;
-}
-
-struct task_struct *alpc_shim_get_current(void)
-{
-	return get_task_struct(current);
-}
-
-bool alpc_shim_fatal_signal_pending(void)
-{
-	return fatal_signal_pending(current);
+	if (late && !smp_load_acquire(done))
+		return ALPC_END_TIMED_OUT;
+	return how_it_ended(smp_load_acquire(done));
 }
 
 /*
@@ -172,8 +171,8 @@ static noinline void wake_up_here(struct task_struct *task)
 }
 
 /*
- * Wakes a task, and drops the reference to it, for a caller that is about to
- * sleep: the wakee runs next, on a warm cache, and no other CPU is disturbed.
+ * Wakes a task for a caller that is about to sleep: the wakee runs next, on a
+ * warm cache, and no other CPU is disturbed.
  */
 static __always_inline void wake_up_and_yield(struct task_struct *task)
 {
@@ -181,7 +180,6 @@ static __always_inline void wake_up_and_yield(struct task_struct *task)
 		wake_up_process(task);
 	else
 		wake_up_here(task);
-	put_task_struct(task);
 }
 
 void alpc_shim_wake_up_and_yield(struct task_struct *task)
@@ -189,22 +187,41 @@ void alpc_shim_wake_up_and_yield(struct task_struct *task)
 	wake_up_and_yield(task);
 }
 
-static __always_inline bool sleep_until(const bool *done)
+/*
+ * Handing over takes three steps: begin, then find the task to wake under a lock
+ * under which it waits, then wake it and sleep, or abort. With preemption off all
+ * is one RCU read-side section, so a task that was not dead when it was found is
+ * there when it is woken, without a reference.
+ */
+struct task_struct *alpc_shim_hand_over_begin(void)
 {
-	do {
-		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
-		if (smp_load_acquire(done) || signal_pending(current)) {
-			__set_current_state(TASK_RUNNING);
-			return smp_load_acquire(done);
-		}
-		schedule();
-	} while (!smp_load_acquire(done));
-	return true;
+	preempt_disable();
+	return current;
 }
 
-/* The same, and sleeps then, until *done is set or a signal is pending: *done. */
-bool alpc_shim_hand_over(struct task_struct *task, const bool *done)
+void alpc_shim_hand_over_abort(void)
+{
+	preempt_enable();
+}
+
+/*
+ * Sleeps until *done is set or a signal is pending. With a signal pending,
+ * schedule() comes back at once.
+ */
+enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done)
 {
 	wake_up_and_yield(task);
-	return sleep_until(done);
+	preempt_enable();
+	for (;;) {
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (smp_load_acquire(done))
+			break;
+		schedule();
+		if (likely(smp_load_acquire(done)))
+			return how_it_ended(true);
+		if (signal_pending(current))
+			break;
+	}
+	__set_current_state(TASK_RUNNING);
+	return how_it_ended(smp_load_acquire(done));
 }

@@ -41,6 +41,15 @@ struct alpc_identity {
 	struct alpc_seen own;
 };
 
+/* How a sleep ended. End in ffi.rs. */
+enum alpc_end {
+	ALPC_END_DONE,
+	ALPC_END_DONE_DYING,
+	ALPC_END_SIGNAL,
+	ALPC_END_KILLED,
+	ALPC_END_TIMED_OUT,
+};
+
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags);
@@ -50,10 +59,10 @@ int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);
 void alpc_shim_identity_get(struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);
-int alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock);
-struct task_struct *alpc_shim_get_current(void);
-bool alpc_shim_fatal_signal_pending(void);
+enum alpc_end alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);
-bool alpc_shim_hand_over(struct task_struct *task, const bool *done);
+struct task_struct *alpc_shim_hand_over_begin(void);
+void alpc_shim_hand_over_abort(void);
+enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done);
 
 #endif /* ALPC_SHIM_H */

@@ -47,6 +47,7 @@ pub use effects::Effects;
 pub use list::{Store, NONE};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};
+pub use straight::Straight;
 pub use types::{
     Body, Conn, Delivery, End, Hand, Host, Kind, Peer, Phase, Refusal, Share, Side, Slot, Waiters,
     What,
@@ -422,17 +423,17 @@ impl<H: Host> Engine<H> {
 
     /// A slot of the connection is in use, and holds no conversation.
     fn lose_name(&mut self, conn: u32) {
-        self.nameless = self.nameless.saturating_add(1);
+        self.nameless = self.nameless.wrapping_add(1);
         if let Some(c) = self.conns.get_mut(conn) {
-            c.nameless = c.nameless.saturating_add(1);
+            c.nameless = c.nameless.wrapping_add(1);
         }
     }
 
     /// A slot of the connection that held no conversation holds one, or is free.
     fn get_name(&mut self, conn: u32) {
-        self.nameless = self.nameless.saturating_sub(1);
+        self.nameless = self.nameless.wrapping_sub(1);
         if let Some(c) = self.conns.get_mut(conn) {
-            c.nameless = c.nameless.saturating_sub(1);
+            c.nameless = c.nameless.wrapping_sub(1);
         }
     }
 

@@ -387,8 +387,8 @@ impl<H: Host> Engine<H> {
         }
         if let Some(c) = self.conns.get_mut(delivery.conn) {
             if delivery.idle && delivery.what != What::Datagram {
-                c.nameless = c.nameless.saturating_add(1);
-                self.nameless = self.nameless.saturating_add(1);
+                c.nameless = c.nameless.wrapping_add(1);
+                self.nameless = self.nameless.wrapping_add(1);
             }
             delivery.port_context = *c.context.get(to);
             if delivery.body.is_none() {

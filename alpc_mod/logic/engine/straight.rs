@@ -13,17 +13,28 @@ use super::list::Store;
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
 use super::{Engine, INDEX_BITS, SLOTS_MAX};
 
+/// What has been sent so.
+pub struct Straight<'a, H: Host + 'a> {
+    /// The thread that has it.
+    pub to: H::Handed<'a>,
+    /// The conversation.
+    pub id: u64,
+    /// Where the sender waits now, for the answer or for the next request. Nothing
+    /// is there yet.
+    pub next: &'a mut H::Waiters,
+}
+
 impl<H: Host> Engine<H> {
     /// Sends a new request of the client into the hands of a thread that waits at
     /// the connection port. `kept` is the slot that came idle with `body`. Gives
-    /// the id, or the body back if this is not such a case.
+    /// the body back if this is not such a case.
     #[inline(always)]
     pub fn call_straight(
         &mut self,
         conn: u32,
         kept: u32,
         body: H::Body,
-    ) -> Result<(u64, H::Waker), H::Body> {
+    ) -> Result<Straight<'_, H>, H::Body> {
         let len = body.len();
         let mut handed = Some(body.clone());
         let Some(c) = self.conns.get_mut(conn) else {
@@ -47,7 +58,7 @@ impl<H: Host> Engine<H> {
         let id = (generation << INDEX_BITS) | u64::from(kept.wrapping_add(1));
         let sequence = self.sequence.wrapping_add(1);
         let port_context = *c.context.get(Side::Server);
-        let waker = self.receivers.hand_with(len, || {
+        let to = self.receivers.hand_with(len, || {
             Hand::Message(Delivery {
                 conn,
                 slot: kept,
@@ -65,11 +76,11 @@ impl<H: Host> Engine<H> {
                 sequence,
             })
         });
-        let Some(waker) = waker else {
+        let Some(to) = to else {
             return Err(body);
         };
-        c.nameless = c.nameless.saturating_sub(1);
-        self.nameless = self.nameless.saturating_sub(1);
+        c.nameless = c.nameless.wrapping_sub(1);
+        self.nameless = self.nameless.wrapping_sub(1);
         self.sequence = sequence;
         slot.generation = generation;
         slot.id = id;
@@ -88,18 +99,23 @@ impl<H: Host> Engine<H> {
         // There was none. Both forgotten values are `None`, which the compiler can't see.
         forget(slot.bodies.get_mut(Side::Client).replace(body));
         forget(handed);
-        Ok((id, waker))
+        Ok(Straight {
+            to,
+            id,
+            next: slot.waiters.get_mut(Side::Client),
+        })
     }
 
-    /// Sends the server's final reply to a request of a client that waits for it.
-    /// Gives the body back if this is not such a case.
+    /// Sends the server's final reply to a request of a client that waits for it, when
+    /// there is nothing to receive at the port. Gives the body back if this is not such
+    /// a case.
     #[inline(always)]
     pub fn reply_straight(
         &mut self,
         id: u64,
         turn: u32,
         body: H::Body,
-    ) -> Result<H::Waker, Option<H::Body>> {
+    ) -> Result<Straight<'_, H>, Option<H::Body>> {
         let len = body.len();
         let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
         let Some(slot) = self.slots.get_mut(index) else {
@@ -108,7 +124,10 @@ impl<H: Host> Engine<H> {
         let Some(c) = self.conns.get_mut(slot.conn) else {
             return Err(Some(body));
         };
-        if slot.id != id
+        if !self.ready.is_empty()
+            || !self.arrivals.is_empty()
+            || self.closed
+            || slot.id != id
             || slot.state != State::Held(Side::Server)
             || slot.kind != Kind::Request
             || slot.turn != turn
@@ -124,7 +143,7 @@ impl<H: Host> Engine<H> {
         let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
         let message_context = *slot.context.get(Side::Client);
         let request = slot.bodies.get_mut(Side::Client);
-        let waker = slot.waiters.get_mut(Side::Client).hand_with(len, || {
+        let to = slot.waiters.get_mut(Side::Client).hand_with(len, || {
             Hand::Message(Delivery {
                 conn,
                 slot: index,
@@ -142,26 +161,24 @@ impl<H: Host> Engine<H> {
                 sequence,
             })
         });
-        let Some(waker) = waker else {
+        let Some(to) = to else {
             return Err(body);
         };
         // It is `None`: the thread has it.
         forget(body);
         *c.sequence.get_mut(Side::Client) = sequence;
-        c.nameless = c.nameless.saturating_add(1);
-        self.nameless = self.nameless.saturating_add(1);
+        c.nameless = c.nameless.wrapping_add(1);
+        self.nameless = self.nameless.wrapping_add(1);
         slot.state = State::Idle;
         slot.what = What::Reply;
         slot.open = false;
         slot.answered = true;
         slot.sequence = sequence;
         *slot.seen.get_mut(Side::Client) = true;
-        Ok(waker)
-    }
-
-    /// Whether a receive on the connection port would find nothing, and wait.
-    #[inline]
-    pub fn is_port_quiet(&self) -> bool {
-        self.ready.is_empty() && self.arrivals.is_empty() && !self.closed
+        Ok(Straight {
+            to,
+            id,
+            next: &mut self.receivers,
+        })
     }
 }

@@ -70,6 +70,10 @@ pub trait Host: Sized {
     type Conns: Store<Conn<Self>>;
     /// A thread that is to be woken, once no lock is held.
     type Waker;
+    /// The same, while the lock is still held.
+    type Handed<'a>: Into<Self::Waker>
+    where
+        Self: 'a;
 }
 
 /// What the engine must know of a message.
@@ -93,14 +97,14 @@ pub trait Waiters<H: Host>: Default {
     fn fits(&self, len: u32) -> bool;
     /// Ends the wait of the first thread that has room for `len` bytes by handing
     /// it what `make` makes, which is not called when there is none.
-    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<H>) -> Option<H::Waker>;
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<H>) -> Option<H::Handed<'_>>;
 
     /// The same for something that costs nothing to make. Gives it back when
     /// there is no such thread.
     fn hand(&mut self, len: u32, hand: Hand<H>) -> Result<H::Waker, Hand<H>> {
         let mut hand = Some(hand);
-        let waker = self.hand_with(len, || hand.take().unwrap_or(Hand::Room));
-        match (waker, hand) {
+        let handed = self.hand_with(len, || hand.take().unwrap_or(Hand::Room));
+        match (handed.map(Into::into), hand) {
             (Some(waker), _) => Ok(waker),
             (None, hand) => Err(hand.unwrap_or(Hand::Room)),
         }

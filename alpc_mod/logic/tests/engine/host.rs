@@ -46,6 +46,7 @@ impl Host for Test {
     type Slots = Rows<Slot<Test>>;
     type Conns = Rows<Conn<Test>>;
     type Waker = Alarm;
+    type Handed<'a> = Alarm;
 }
 
 /// The messages that exist.

@@ -40,8 +40,9 @@ impl World {
     pub fn call_straight(&mut self, conn: u32, kept: u32, len: u32) -> Result<Sent, Text> {
         let body = self.text(len);
         match crate::host::locked(|| self.engine.call_straight(conn, kept, body)) {
-            Ok((id, waker)) => {
-                self.woken(waker);
+            Ok(Straight { to, id, next }) => {
+                assert!(next.is_empty());
+                self.woken(to);
                 Ok(Sent { id, slot: kept })
             }
             Err(body) => {
@@ -55,8 +56,8 @@ impl World {
     pub fn reply_straight(&mut self, id: u64, turn: u32, len: u32) -> Result<(), Text> {
         let body = self.text(len);
         match crate::host::locked(|| self.engine.reply_straight(id, turn, body)) {
-            Ok(waker) => {
-                self.woken(waker);
+            Ok(Straight { to, .. }) => {
+                self.woken(to);
                 Ok(())
             }
             Err(body) => {
@@ -283,24 +284,41 @@ fn an_answer_goes_the_long_way_where_the_short_one_would_be_wrong() {
 }
 
 #[test]
-fn a_port_is_quiet_when_a_receive_would_wait() {
+fn a_short_reply_needs_a_port_with_nothing_to_receive() {
     for arrival_order in [false, true] {
         let mut w = World::with(arrival_order, 8);
-        let conn = w.open();
-        assert!(w.engine.is_port_quiet());
-        w.send(conn, Client, New::OneWay, 1).unwrap();
-        assert!(!w.engine.is_port_quiet());
+        let (conn, other) = (w.open(), w.open());
+        let id = w.call(2, conn, Client, 50);
+        drop(w.next(PORT).message());
+        w.send(other, Client, New::OneWay, 1).unwrap();
+        assert!(w.reply_straight(id, 0, 20).is_err());
         let got = w.next(PORT).message();
         w.settle(got);
-        w.close(conn, Client);
-        assert!(!w.engine.is_port_quiet());
+        w.disconnect(other, Client, false);
+        assert!(w.reply_straight(id, 0, 20).is_err());
         let notice = w.next(PORT).message();
         w.settle(notice);
-        assert!(w.engine.is_port_quiet());
-        w.shut(false);
-        assert!(!w.engine.is_port_quiet());
+        assert!(w.reply_straight(id, 0, 20).is_ok());
+        let reply = w.taken_message(2);
+        w.settle(reply);
         w.end();
     }
+}
+
+#[test]
+fn a_short_reply_needs_an_open_port() {
+    let mut w = World::new();
+    let conn = w.open();
+    let id = w.call(2, conn, Client, 50);
+    drop(w.next(PORT).message());
+    // Between the first step of its end and the second the conversation is still there.
+    let (mut progress, mut inner) = Default::default();
+    w.half_done += 1;
+    assert!(w.step(|engine, fx| engine.close_port(false, &mut progress, &mut inner, fx)));
+    assert!(w.reply_straight(id, 0, 20).is_err());
+    w.run(|engine, fx| engine.close_port(false, &mut progress, &mut inner, fx));
+    w.half_done -= 1;
+    w.end();
 }
 
 #[test]

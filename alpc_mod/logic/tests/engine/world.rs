@@ -218,7 +218,7 @@ impl World {
     }
 
     /// Steps until there are no more.
-    fn run(&mut self, mut f: impl FnMut(&mut Engine<Test>, &mut Effects<Test>) -> bool) {
+    pub fn run(&mut self, mut f: impl FnMut(&mut Engine<Test>, &mut Effects<Test>) -> bool) {
         self.half_done += 1;
         let mut steps = 0;
         while self.step(&mut f) {
