@@ -39,13 +39,13 @@ use crate::{
         Port, //
     },
     quota::{
+        connections_per_user,
+        conversations_per_user,
+        ports_per_user, //
         Accounts,
         Charge,
         Charger,
         Kind,
-        CONNECTIONS_PER_USER,
-        CONVERSATIONS_PER_USER,
-        PORTS_PER_USER, //
     },
     uapi, //
 };
@@ -210,9 +210,9 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
         abi_version: uapi::ALPC_ABI_VERSION,
         reserved: 0,
         features: u64::from(uapi::ALPC_FEATURE_PORTS | uapi::ALPC_FEATURE_IPC_NAMESPACES),
-        ports_per_user: PORTS_PER_USER,
-        connections_per_user: CONNECTIONS_PER_USER,
-        conversations_per_user: CONVERSATIONS_PER_USER,
+        ports_per_user: ports_per_user(),
+        connections_per_user: connections_per_user(),
+        conversations_per_user: conversations_per_user(),
         conversations_per_connection: CONVERSATIONS_PER_CONNECTION,
         queue_messages: QUEUE_MESSAGES,
         queue_bytes: QUEUE_BYTES,

@@ -171,6 +171,20 @@ module! {
     authors: ["The ALPC for Linux authors"],
     description: "Asynchronous local procedure call ports",
     license: "GPL",
+    params: {
+        ports_per_user: u32 {
+            default: 16384,
+            description: "Ports one user may have",
+        },
+        connections_per_user: u32 {
+            default: 65536,
+            description: "Connections one user may have begun",
+        },
+        conversations_per_user: u32 {
+            default: 65536,
+            description: "Conversations one user may have open",
+        },
+    },
 }
 
 #[pin_data]

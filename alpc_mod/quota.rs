@@ -10,7 +10,8 @@
 
 use crate::{
     cred::for_each_accountable,
-    logic::quota, //
+    logic::quota,
+    module_parameters, //
 };
 use kernel::{
     new_mutex,
@@ -32,15 +33,21 @@ use kernel::{
 
 /// Ports one user may have. A service has one or a few, a runtime that makes one per thread has
 /// thousands; the table of names stays small enough to be walked by a person.
-pub(crate) const PORTS_PER_USER: u32 = 16384;
+pub(crate) fn ports_per_user() -> u32 {
+    module_parameters::ports_per_user.value()
+}
 
-/// Connections one user may have begun. Each needs a descriptor on either side, so this is well
-/// above what processes with the usual limits of descriptors reach together.
-pub(crate) const CONNECTIONS_PER_USER: u32 = 65536;
+/// Connections one user may have begun. Each needs a descriptor on either side, so the default is
+/// well above what processes with the usual limits of descriptors reach together.
+pub(crate) fn connections_per_user() -> u32 {
+    module_parameters::connections_per_user.value()
+}
 
 /// Conversations one user may have open. An open one holds a few hundred bytes of bookkeeping, so
-/// a user can have some 20 MiB of it, which the memory cgroup sees as well.
-pub(crate) const CONVERSATIONS_PER_USER: u32 = 65536;
+/// by default a user can have some 20 MiB of it, which the memory cgroup sees as well.
+pub(crate) fn conversations_per_user() -> u32 {
+    module_parameters::conversations_per_user.value()
+}
 
 /// What is counted.
 #[derive(Clone, Copy)]
@@ -62,13 +69,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The most that one user may have.
-    const fn limit(self) -> u32 {
+    fn limit(self) -> u32 {
         match self {
-            Self::Port => PORTS_PER_USER,
-            Self::Connection | Self::Remains => CONNECTIONS_PER_USER,
+            Self::Port => ports_per_user(),
+            Self::Connection | Self::Remains => connections_per_user(),
             // The port has a limit of its own for all.
             Self::Pending => u32::MAX,
-            Self::Conversation | Self::Told => CONVERSATIONS_PER_USER,
+            Self::Conversation | Self::Told => conversations_per_user(),
         }
     }
 }

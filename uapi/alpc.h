@@ -203,7 +203,8 @@ struct alpc_attr_context {
  * @abi_version: Out: ALPC_ABI_VERSION of the kernel side.
  * @reserved: Zero.
  * @features: Out: ALPC_FEATURE_* that work on this kernel.
- * @ports_per_user: Out: connection ports one user may have.
+ * @ports_per_user: Out: connection ports one user may have. A parameter of the module,
+ *	as are the next two.
  * @connections_per_user: Out: connections one user may have begun.
  * @conversations_per_user: Out: conversations one user may have open.
  * @conversations_per_connection: Out: open conversations of one connection.

@@ -42,6 +42,30 @@ fn a_query_tells_version_features_and_finite_limits() {
 }
 
 #[test]
+fn limits_per_user_are_parameters_of_the_module() {
+    isolated(|| {
+        // The guest's init passes these words on when it loads the module.
+        let line = std::fs::read_to_string("/proc/cmdline").expect("the kernel's command line");
+        let given = |name: &str, default: u32| {
+            let prefix = format!("alpc.{name}=");
+            line.split_ascii_whitespace()
+                .find_map(|word| word.strip_prefix(&prefix))
+                .map_or(default, |value| value.parse().expect("a number"))
+        };
+        let query = query();
+        assert_eq!(query.ports_per_user, given("ports_per_user", 16384));
+        assert_eq!(
+            query.connections_per_user,
+            given("connections_per_user", 65536)
+        );
+        assert_eq!(
+            query.conversations_per_user,
+            given("conversations_per_user", 65536)
+        );
+    });
+}
+
+#[test]
 fn a_port_has_the_stated_defaults() {
     isolated(|| {
         let port = Create::anonymous().context(77).run().expect("create");
