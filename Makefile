@@ -7,7 +7,7 @@
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
-export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED ENV BOOT_TIMEOUT CRATE RUN KDIR DESTDIR
+export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV BOOT_TIMEOUT CRATE RUN KDIR DESTDIR
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 
@@ -22,10 +22,11 @@ help: ## this list
 	@echo
 	@echo 'Settings:'
 	@echo '  KSERIES=7.3      the kernel series to take from the archive'
-	@echo '  FLAVOUR=...      cloud-amd64 or amd64'
+	@echo '  FLAVOUR=...      cloud-amd64 or amd64 (bench: amd64, the others: cloud-amd64)'
 	@echo '  MIRROR=URL       the Debian archive, instead of the one apt uses here'
 	@echo '  ALPC_CACHE=DIR   where the Debian root and the kernel tree are kept'
 	@echo '  ALPC_ACCEL=...   kvm, tcg or auto'
+	@echo '  BASELINE=record  bench: what is measured becomes the baseline'
 	@echo '  CPUS=N           processors of the guest (vm-test, shell, run)'
 	@echo '  ENV="A=1 B=2"    environment of what runs in the guest; ALPC_TEST_TIMEOUT=S is the limit of'
 	@echo '                   one test binary (600)'

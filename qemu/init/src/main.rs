@@ -2,7 +2,7 @@
 //! PID 1 of the test guest.
 //!
 //! Everything comes from the initramfs: `/alpc.ko`, test binaries in `/tests`,
-//! tools in `/bin`. The kernel command line says what to do:
+//! tools in `/bin`, further modules that a benchmark wants in `/drivers`. The kernel command line says what to do:
 //!
 //! ```text
 //! alpc_mode=test|demo|shell|bench|run    what to run

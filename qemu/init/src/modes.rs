@@ -116,6 +116,12 @@ fn program(command: Command, config: &Config) -> bool {
 }
 
 fn bench(config: &Config) -> bool {
+    for driver in files_of("/drivers") {
+        if let Err(why) = module::insert(&driver) {
+            println!("init: {why}");
+            return false;
+        }
+    }
     // What the boot left to do would be counted too. Sleeping costs nothing
     // where time is a count of instructions.
     std::thread::sleep(Duration::from_secs(3));

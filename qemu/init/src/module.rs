@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const FILE: &str = "/alpc.ko";
@@ -18,13 +19,19 @@ pub fn load() -> Result<(), String> {
     if is_loaded() {
         return Ok(());
     }
-    let file = File::open(FILE).map_err(|e| format!("{FILE}: {e}"))?;
+    insert(Path::new(FILE))
+}
+
+/// Loads one file, whatever module it is.
+pub fn insert(path: &Path) -> Result<(), String> {
+    let name = path.display();
+    let file = File::open(path).map_err(|e| format!("{name}: {e}"))?;
     // SAFETY: An open descriptor and an empty parameter string.
     let rc = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
     match rc {
         0 => Ok(()),
         _ => Err(format!(
-            "cannot load {FILE}: {}",
+            "cannot load {name}: {}",
             io::Error::last_os_error()
         )),
     }

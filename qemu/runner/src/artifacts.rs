@@ -93,7 +93,9 @@ fn is_binary(lists: &[PathBuf], name: &str) -> Result<bool, String> {
 /// in alone, and all of it is run: the option is then used up.
 pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
     let mut archive = Archive::default();
-    for dir in ["proc", "sys", "dev", "bin", "etc", "tests", "run", "home"] {
+    for dir in [
+        "proc", "sys", "dev", "bin", "etc", "tests", "run", "home", "drivers",
+    ] {
         archive.dir(dir, 0o755, 0);
     }
     archive.dir("tmp", 0o1777, 0);
@@ -118,6 +120,10 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
 
     archive.file("init", 0o755, &read(&options.init)?);
     archive.file("alpc.ko", 0o644, &read(&options.module)?);
+    for driver in &options.drivers {
+        let name = driver.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("drivers/{name}"), 0o644, &read(driver)?);
+    }
     archive.file("bin/busybox", 0o755, &read(&options.busybox)?);
     archive.symlink("bin/sh", "busybox");
     if let Some(cmd) = &options.cmd {

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! alpc-vm boot --name NAME --mode MODE --init FILE --module FILE --busybox FILE
-//!              [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
+//!              [--driver FILE]... [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
 //!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--interactive]
-//!              [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
+//!              [--record] [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
 //! ```
 //!
 //! MESSAGES is a file with what `cargo --message-format=json` wrote: its test
@@ -59,8 +59,9 @@ fn run() -> Result<bool, String> {
     }
     let mut ok = verdict.problems.is_empty();
     if options.mode == "bench" && ok {
-        ok = match bench::collect(&outcome.guest) {
-            Ok(()) => true,
+        let binder = !options.drivers.is_empty();
+        ok = match bench::collect(&outcome.guest, binder, options.record) {
+            Ok(ok) => ok,
             Err(why) => {
                 println!("{}: {why}", options.name);
                 false

@@ -11,6 +11,8 @@ pub struct Options {
     pub mode: String,
     pub init: PathBuf,
     pub module: PathBuf,
+    /// Modules of the kernel itself that its image lacks.
+    pub drivers: Vec<PathBuf>,
     pub busybox: PathBuf,
     pub tests: Vec<PathBuf>,
     pub bins: Vec<PathBuf>,
@@ -20,6 +22,8 @@ pub struct Options {
     pub hardened: bool,
     pub icount: bool,
     pub interactive: bool,
+    /// What is measured becomes the baseline.
+    pub record: bool,
     /// A test binary's name, or a part of a test's name.
     pub only: Option<String>,
     /// For the whole boot.
@@ -42,6 +46,7 @@ impl Options {
             mode: String::new(),
             init: PathBuf::new(),
             module: PathBuf::new(),
+            drivers: Vec::new(),
             busybox: PathBuf::new(),
             tests: Vec::new(),
             bins: Vec::new(),
@@ -51,6 +56,7 @@ impl Options {
             hardened: false,
             icount: false,
             interactive: false,
+            record: false,
             only: None,
             timeout: Duration::from_secs(1800),
             env: Vec::new(),
@@ -61,6 +67,7 @@ impl Options {
                 "--hardened" => options.hardened = true,
                 "--icount" => options.icount = true,
                 "--interactive" => options.interactive = true,
+                "--record" => options.record = true,
                 _ => {
                     let value = args.next().ok_or(format!("{arg} needs a value"))?;
                     options.set(&arg, value)?;
@@ -84,6 +91,7 @@ impl Options {
             "--mode" => self.mode = value,
             "--init" => self.init = value.into(),
             "--module" => self.module = value.into(),
+            "--driver" => self.drivers.push(value.into()),
             "--busybox" => self.busybox = value.into(),
             "--tests" => self.tests.push(value.into()),
             "--bins" => self.bins.push(value.into()),

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The rows of this project: one system call per side and round trip.
+//! The synchronous call: one system call per side and round trip. The
+//! caller's identity is in every header.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use super::{between, count, failed, Count};
+use super::{between, failed, Running};
+use crate::pair::attach;
 use crate::raw::*;
 
 /// An ioctl that no port knows: the price of getting there and back.
-pub fn null() -> Count {
+pub fn null() -> Running<impl FnMut()> {
     let pair = crate::Pair::new();
     let fd = pair.client.as_fd().as_raw_fd();
     let unknown = libc::_IO(ALPC_IOC_MAGIC, 0xff);
-    count(|| {
+    Running::alone(move || {
+        let _alive = &pair;
         // SAFETY: Unknown to the kernel, so that it touches nothing.
         if unsafe { libc::syscall(libc::SYS_ioctl, fd, unknown, 0) } != -1 {
             failed(0, 0);
@@ -20,71 +23,113 @@ pub fn null() -> Count {
     })
 }
 
-/// A synchronous call. The caller's identity is in every header.
-pub fn call(bytes: usize) -> Count {
+pub fn call(bytes: usize) -> Running<impl FnMut()> {
+    call_to(Create::anonymous().run().expect("create"), bytes, ())
+}
+
+/// With so many other ports in the system, all of them named.
+pub fn call_among_ports(bytes: usize, ports: usize) -> Running<impl FnMut()> {
+    let others: Vec<Port> = (1..ports)
+        .map(|n| Create::named(format!("bench-{n}")).run().expect("create"))
+        .collect();
+    let port = Create::named("bench").run().expect("create");
+    call_to(port, bytes, others)
+}
+
+/// With so many other clients of the same port, all of them idle.
+pub fn call_among_clients(bytes: usize, clients: usize) -> Running<impl FnMut()> {
     let port = Create::anonymous().run().expect("create");
+    let others: Vec<(Port, Port)> = (1..clients).map(|_| attach(&port, 0)).collect();
+    call_to(port, bytes, others)
+}
+
+/// A call to `port`. What else there is to be is kept.
+fn call_to(port: Port, bytes: usize, others: impl Sized) -> Running<impl FnMut()> {
     let through = port.connect_descriptor().expect("connect descriptor");
+    let fd = port.as_fd().as_raw_fd();
     between(
         || {
-            let request = port.receive().expect("connection request");
-            let server = Accept::new(request.id).run(&port).expect("accept");
-            serve(port.as_fd().as_raw_fd(), server, bytes)
+            let server = accept(&port);
+            serve(fd, server, bytes)
         },
         || {
-            let mut connect = Connect::new(None);
-            let client = connect.run_on(&through).expect("connect").port;
-            request(client, bytes)
+            let client = connect(&through);
+            let mut request = request(client, bytes);
+            move || {
+                let _alive = &others;
+                request();
+            }
         },
     )
+}
+
+pub(super) fn connect(through: &Port) -> Port {
+    let mut connect = Connect::new(None);
+    connect.run_on(through).expect("connect").port
+}
+
+pub(super) fn accept(port: &Port) -> Port {
+    let request = port.receive().expect("connection request");
+    Accept::new(request.id).run(port).expect("accept")
 }
 
 /// Answers the last request and takes the next with one call, in place.
 fn serve(port: RawFd, server: Port, bytes: usize) -> impl FnMut() {
     let mut buffer = vec![0_u8; bytes.max(1)];
-    let mut arg = alpc_transfer {
-        recv_data: buffer.as_mut_ptr() as u64,
-        send_data: buffer.as_mut_ptr() as u64,
-        recv_capacity: bytes as u32,
-        flags: ALPC_RECEIVE,
-        ..Default::default()
-    };
+    let mut arg = transfer_in(&mut buffer, bytes);
+    arg.flags = ALPC_RECEIVE;
     move || {
         let _alive = (&server, &buffer);
         transfer(port, &mut arg);
-        if arg.recv_length != bytes as u32 {
-            failed(arg.recv_length as isize, bytes);
-        }
-        arg.send_id = arg.id;
-        arg.send_callback_id = arg.callback_id;
-        arg.send_length = arg.recv_length;
+        received(&arg, bytes);
+        answer(&mut arg);
         arg.flags = ALPC_SEND | ALPC_RELEASE | ALPC_RECEIVE;
     }
 }
 
 fn request(client: Port, bytes: usize) -> impl FnMut() {
-    let mut send = vec![0x5a_u8; bytes.max(1)];
-    let mut recv = vec![0_u8; bytes.max(1)];
+    let mut buffer = vec![0x5a_u8; bytes.max(1)];
+    let mut answer = vec![0_u8; bytes.max(1)];
     let fd = client.as_fd().as_raw_fd();
-    let mut arg = alpc_transfer {
-        send_data: send.as_mut_ptr() as u64,
-        recv_data: recv.as_mut_ptr() as u64,
-        send_length: bytes as u32,
-        recv_capacity: bytes as u32,
-        ..Default::default()
-    };
+    let mut arg = transfer_in(&mut buffer, bytes);
+    arg.recv_data = answer.as_mut_ptr() as u64;
     move || {
-        let _alive = (&client, &send, &recv);
+        let _alive = (&client, &buffer, &answer);
         arg.flags = ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC;
         arg.send_id = 0;
         transfer(fd, &mut arg);
-        if arg.recv_length != bytes as u32 {
-            failed(arg.recv_length as isize, bytes);
-        }
+        received(&arg, bytes);
+    }
+}
+
+/// An argument that sends from `buffer` and receives into it. The buffer must
+/// outlive it.
+pub(super) fn transfer_in(buffer: &mut [u8], bytes: usize) -> alpc_transfer {
+    alpc_transfer {
+        send_data: buffer.as_mut_ptr() as u64,
+        recv_data: buffer.as_mut_ptr() as u64,
+        send_length: bytes as u32,
+        recv_capacity: bytes as u32,
+        ..Default::default()
+    }
+}
+
+/// Directs the next send to the conversation of the message received.
+#[inline]
+pub(super) fn answer(arg: &mut alpc_transfer) {
+    arg.send_id = arg.id;
+    arg.send_callback_id = arg.callback_id;
+}
+
+#[inline]
+pub(super) fn received(arg: &alpc_transfer, bytes: usize) {
+    if arg.recv_length != bytes as u32 {
+        failed(arg.recv_length as isize, bytes);
     }
 }
 
 #[inline]
-fn transfer(fd: RawFd, arg: &mut alpc_transfer) {
+pub(super) fn transfer(fd: RawFd, arg: &mut alpc_transfer) {
     // SAFETY: The buffers named in the argument live as long as its owner.
     let result = unsafe {
         libc::syscall(

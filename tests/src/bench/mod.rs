@@ -6,9 +6,13 @@
 //! Every mechanism makes the leanest calls that do its job, as raw system
 //! calls, so that no library's overhead is measured.
 
-mod alpc;
+pub mod alpc;
+mod binder;
+pub mod kinds;
 mod others;
 mod report;
+pub mod sockets;
+mod sys;
 
 use std::arch::x86_64::_rdtsc;
 use std::time::Duration;
@@ -18,7 +22,13 @@ pub use report::{print, Row};
 use crate::isolate::prctl;
 
 /// Payloads in bytes, each way.
-pub const SIZES: [usize; 5] = [0, 64, 256, 1024, 4096];
+const SIZES: [usize; 5] = [0, 64, 256, 1024, 4096];
+
+/// What the rows that exist in one size only carry.
+const USUAL: usize = 64;
+
+/// Messages sent before the receiver says that it has them all.
+pub const BATCH: usize = 32;
 
 const WARM_UP: usize = 300;
 const MEASURED: usize = 400;
@@ -30,6 +40,17 @@ pub struct Count {
     pub median: u64,
 }
 
+impl Count {
+    /// The share of one in `parts`, rounded.
+    fn each(self, parts: usize) -> Self {
+        let parts = parts as u64;
+        Self {
+            min: (self.min + parts / 2) / parts,
+            median: (self.median + parts / 2) / parts,
+        }
+    }
+}
+
 /// Runs every row in turn.
 pub fn all() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -37,49 +58,81 @@ pub fn all() -> Vec<Row> {
         eprintln!("measured {name} {bytes}");
         rows.push(Row { name, bytes, count });
     };
-    row("ioctl_null", 0, alpc::null());
-    row("eventfd", 0, others::eventfd());
+    row("ioctl_null", 0, count(alpc::null()));
+    row("eventfd", 0, count(others::eventfd()));
+    row("futex", 0, count(others::futex()));
     for bytes in SIZES {
-        row("alpc_call", bytes, alpc::call(bytes));
-        // A pipe can't carry a message of no bytes.
+        row("alpc_call", bytes, count(alpc::call(bytes)));
+        // Neither of them can carry a message of no bytes.
         if bytes > 0 {
-            row("pipe", bytes, others::pipe(bytes));
+            row("pipe", bytes, count(others::pipe(bytes)));
+            row("stream", bytes, count(sockets::stream(bytes)));
         }
-        row("posix_mq", bytes, others::posix_mq(bytes));
-        row("seqpacket", bytes, others::seqpacket(bytes));
-        row("seqpacket_cred", bytes, others::seqpacket_cred(bytes));
+        row("posix_mq", bytes, count(others::posix_mq(bytes)));
+        row("dgram", bytes, count(sockets::dgram(bytes)));
+        row("seqpacket", bytes, count(sockets::seqpacket(bytes)));
+        row(
+            "seqpacket_cred",
+            bytes,
+            count(sockets::seqpacket_cred(bytes)),
+        );
+        if binder::exists() {
+            row("binder_c", bytes, count(binder::call(bytes)));
+        }
     }
+    let batch = count(kinds::one_way(USUAL)).each(BATCH);
+    row("alpc_oneway", USUAL, batch);
+    let batch = count(sockets::dgram_mmsg(USUAL)).each(BATCH);
+    row("dgram_mmsg", USUAL, batch);
+    row("alpc_async", USUAL, count(kinds::asynchronous(USUAL)));
+    row("alpc_callback", USUAL, count(kinds::callback(USUAL)));
+    row("alpc_connect", 0, count(kinds::connect()));
+    row("unix_connect", 0, count(sockets::connect()));
+    let crowded = count(alpc::call_among_ports(USUAL, 10_000));
+    row("alpc_call_10000_ports", USUAL, crowded);
+    let crowded = count(alpc::call_among_clients(USUAL, 1_000));
+    row("alpc_call_1000_clients", USUAL, crowded);
     rows
 }
 
-/// Counts one side alone.
-fn count(mut operation: impl FnMut()) -> Count {
-    let mut counts = [0; MEASURED];
-    std::thread::sleep(Duration::from_millis(300));
-    for _ in 0..WARM_UP {
-        operation();
+/// One side's operation, and the process of the other side, which ends with it.
+pub struct Running<C> {
+    operation: C,
+    server: Option<libc::pid_t>,
+}
+
+impl<C: FnMut()> Running<C> {
+    /// An operation that needs no other process.
+    fn alone(operation: C) -> Self {
+        Self {
+            operation,
+            server: None,
+        }
     }
-    for count in &mut counts {
-        // SAFETY: RDTSC exists on every x86-64.
-        let before = unsafe { _rdtsc() };
-        operation();
-        // SAFETY: As above.
-        let after = unsafe { _rdtsc() };
-        *count = after - before;
-    }
-    counts.sort_unstable();
-    Count {
-        min: counts[0],
-        median: counts[MEASURED / 2],
+
+    /// Does it once.
+    pub fn run(&mut self) {
+        (self.operation)();
     }
 }
 
-/// Counts round trips: `server` answers one request per run in a process of
-/// its own, `client` makes one. Each side first prepares itself.
+impl<C> Drop for Running<C> {
+    fn drop(&mut self) {
+        let Some(server) = self.server else { return };
+        // SAFETY: Our own child, not reaped yet.
+        unsafe {
+            libc::kill(server, libc::SIGKILL);
+            libc::waitpid(server, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// `server` answers one request per run in a process of its own, `client`
+/// makes one. Each side first prepares itself.
 fn between<C: FnMut(), S: FnMut()>(
     server: impl FnOnce() -> S,
     client: impl FnOnce() -> C,
-) -> Count {
+) -> Running<C> {
     // SAFETY: No arguments.
     let parent = unsafe { libc::getpid() };
     // SAFETY: One thread; the child ends with the signal below or with _exit.
@@ -101,13 +154,32 @@ fn between<C: FnMut(), S: FnMut()>(
             libc::_exit(1)
         }
     }
-    let count = count(client());
-    // SAFETY: Our own child, not reaped yet.
-    unsafe {
-        libc::kill(child, libc::SIGKILL);
-        libc::waitpid(child, std::ptr::null_mut(), 0);
+    Running {
+        operation: client(),
+        server: Some(child),
     }
-    count
+}
+
+/// Counts what one run takes, of both sides where there are two.
+fn count<C: FnMut()>(mut running: Running<C>) -> Count {
+    let mut counts = [0; MEASURED];
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..WARM_UP {
+        running.run();
+    }
+    for count in &mut counts {
+        // SAFETY: RDTSC exists on every x86-64.
+        let before = unsafe { _rdtsc() };
+        running.run();
+        // SAFETY: As above.
+        let after = unsafe { _rdtsc() };
+        *count = after - before;
+    }
+    counts.sort_unstable();
+    Count {
+        min: counts[0],
+        median: counts[MEASURED / 2],
+    }
 }
 
 /// Ends the run unless a call moved exactly what it should.

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! AF_UNIX in all its kinds, each with the fewest calls that do the job.
+
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::rc::Rc;
+
+use super::sys::{owned, recv, send, Signal};
+use super::{between, failed, moved, Running, BATCH};
+use crate::link::socketpair;
+
+/// The ordinary use: send and recv.
+pub fn seqpacket(bytes: usize) -> Running<impl FnMut()> {
+    ping_pong(libc::SOCK_SEQPACKET, bytes)
+}
+
+pub fn stream(bytes: usize) -> Running<impl FnMut()> {
+    ping_pong(libc::SOCK_STREAM, bytes)
+}
+
+pub fn dgram(bytes: usize) -> Running<impl FnMut()> {
+    ping_pong(libc::SOCK_DGRAM, bytes)
+}
+
+fn ping_pong(kind: i32, bytes: usize) -> Running<impl FnMut()> {
+    let ends = socketpair(kind);
+    let (n, f) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
+    between(
+        || {
+            let mut buffer = vec![0; bytes.max(1)];
+            move || {
+                recv(f, &mut buffer, bytes);
+                send(f, &mut buffer, bytes);
+            }
+        },
+        || {
+            let (mut data, mut answer) = (vec![0x5a; bytes.max(1)], vec![0; bytes.max(1)]);
+            move || {
+                let _alive = &ends;
+                send(n, &mut data, bytes);
+                recv(n, &mut answer, bytes);
+            }
+        },
+    )
+}
+
+/// Both sides learn who sent: SO_PASSCRED, and room for it with each receive.
+pub fn seqpacket_cred(bytes: usize) -> Running<impl FnMut()> {
+    let ends = socketpair(libc::SOCK_SEQPACKET);
+    let (n, f) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
+    for fd in [n, f] {
+        let on = 1_i32;
+        // SAFETY: A live option value of the stated size.
+        let set = unsafe {
+            let value = ptr::from_ref(&on).cast();
+            let size = size_of::<i32>() as u32;
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_PASSCRED, value, size)
+        };
+        assert_eq!(set, 0);
+    }
+    between(
+        || {
+            let mut message = CredMessage::new(bytes);
+            move || {
+                message.receive(f, bytes);
+                send(f, &mut message.data, bytes);
+            }
+        },
+        || {
+            let mut data = vec![0x5a; bytes.max(1)];
+            let mut message = CredMessage::new(bytes);
+            move || {
+                let _alive = &ends;
+                send(n, &mut data, bytes);
+                message.receive(n, bytes);
+            }
+        },
+    )
+}
+
+/// A receive buffer with room for the sender's credentials.
+struct CredMessage {
+    data: Vec<u8>,
+    control: Box<CredControl>,
+    iov: Box<libc::iovec>,
+    header: libc::msghdr,
+}
+
+#[repr(C)]
+struct CredControl {
+    header: libc::cmsghdr,
+    cred: libc::ucred,
+    _padding: u32,
+}
+
+impl CredMessage {
+    fn new(bytes: usize) -> Self {
+        let mut data = vec![0_u8; bytes.max(1)];
+        // SAFETY: All three are plain numbers and pointers: zero is valid.
+        let (control, mut header): (CredControl, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
+        let mut control = Box::new(control);
+        let mut iov = Box::new(libc::iovec {
+            iov_base: data.as_mut_ptr().cast(),
+            iov_len: bytes,
+        });
+        header.msg_iov = ptr::from_mut(&mut *iov);
+        header.msg_iovlen = 1;
+        header.msg_control = ptr::from_mut(&mut *control).cast();
+        Self {
+            data,
+            control,
+            iov,
+            header,
+        }
+    }
+
+    fn receive(&mut self, fd: RawFd, bytes: usize) {
+        let _alive = &self.iov;
+        self.header.msg_controllen = size_of::<CredControl>();
+        // SAFETY: The header points into boxes and the vector of `self`.
+        let got = unsafe { libc::syscall(libc::SYS_recvmsg, fd, &mut self.header, 0) };
+        moved(got as isize, bytes);
+        assert_eq!(self.control.header.cmsg_type, libc::SCM_CREDENTIALS);
+    }
+}
+
+/// A batch of datagrams with one system call a side, until the receiver says
+/// that it has them all.
+pub fn dgram_mmsg(bytes: usize) -> Running<impl FnMut()> {
+    // The usual queue of ten would put the sender to sleep amid each batch. A
+    // socket takes the limit over when it is made.
+    const LIMIT: &str = "/proc/sys/net/unix/max_dgram_qlen";
+    std::fs::write(LIMIT, "512").unwrap_or_else(|e| panic!("{LIMIT}: {e}"));
+    let ends = socketpair(libc::SOCK_DGRAM);
+    let (n, f) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
+    let mine = Rc::new(Signal::new());
+    let theirs = mine.clone();
+    between(
+        || {
+            let mut batch = Batch::new(bytes);
+            move || {
+                batch.transfer(libc::SYS_recvmmsg, f);
+                theirs.give();
+            }
+        },
+        || {
+            let mut batch = Batch::new(bytes);
+            move || {
+                let _alive = &ends;
+                batch.transfer(libc::SYS_sendmmsg, n);
+                mine.take();
+            }
+        },
+    )
+}
+
+/// A batch of messages, each with a buffer of its own.
+struct Batch {
+    headers: Vec<libc::mmsghdr>,
+    _iovs: Vec<libc::iovec>,
+    _data: Vec<u8>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn new(bytes: usize) -> Self {
+        let mut data = vec![0x5a_u8; bytes * BATCH];
+        let mut iovs: Vec<libc::iovec> = data
+            .chunks_mut(bytes)
+            .map(|chunk| libc::iovec {
+                iov_base: chunk.as_mut_ptr().cast(),
+                iov_len: bytes,
+            })
+            .collect();
+        let headers = iovs
+            .iter_mut()
+            .map(|iov| {
+                // SAFETY: Plain numbers and pointers: zero is valid.
+                let mut header: libc::mmsghdr = unsafe { zeroed() };
+                header.msg_hdr.msg_iov = iov;
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        Self {
+            headers,
+            _iovs: iovs,
+            _data: data,
+            bytes,
+        }
+    }
+
+    /// Sends or receives all of it.
+    fn transfer(&mut self, call: libc::c_long, fd: RawFd) {
+        let none = ptr::null_mut::<libc::timespec>();
+        // SAFETY: The headers point into the two other vectors of `self`.
+        let count = unsafe { libc::syscall(call, fd, self.headers.as_mut_ptr(), BATCH, 0, none) };
+        let last = self.headers[BATCH - 1].msg_len as usize;
+        if count != BATCH as i64 || last != self.bytes {
+            failed(last as isize, self.bytes);
+        }
+    }
+}
+
+/// A connection by name, accepted, and closed at both ends. The client waits
+/// for the server's end: else it would be counted alone.
+pub fn connect() -> Running<impl FnMut()> {
+    // SAFETY: Plain numbers: zero is valid.
+    let mut address: libc::sockaddr_un = unsafe { zeroed() };
+    address.sun_family = libc::AF_UNIX as u16;
+    // The first byte stays 0: a name that is no file.
+    for (to, from) in address.sun_path[1..].iter_mut().zip(*b"alpc-bench") {
+        *to = from as libc::c_char;
+    }
+    let size = size_of::<libc::sa_family_t>() + 1 + b"alpc-bench".len();
+    let socket = || {
+        let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+        // SAFETY: Makes a new descriptor.
+        owned(unsafe { libc::syscall(libc::SYS_socket, libc::AF_UNIX, kind, 0) })
+    };
+    let named = move |call: libc::c_long, socket: &OwnedFd| {
+        let address = ptr::from_ref(&address);
+        // SAFETY: A live address of the stated size.
+        let result = unsafe { libc::syscall(call, socket.as_raw_fd(), address, size) };
+        moved(result as isize, 0);
+    };
+    let listener = socket();
+    named(libc::SYS_bind, &listener);
+    // SAFETY: Plain numbers.
+    let result = unsafe { libc::listen(listener.as_raw_fd(), 8) };
+    moved(result as isize, 0);
+    let l = listener.as_raw_fd();
+    let nobody = ptr::null_mut::<libc::sockaddr>();
+    between(
+        || {
+            move || {
+                // SAFETY: The address isn't asked for.
+                drop(owned(unsafe {
+                    libc::syscall(libc::SYS_accept4, l, nobody, nobody, libc::SOCK_CLOEXEC)
+                }));
+            }
+        },
+        || {
+            move || {
+                let _alive = &listener;
+                let client = socket();
+                named(libc::SYS_connect, &client);
+                recv(client.as_raw_fd(), &mut [0], 0);
+            }
+        },
+    )
+}
