@@ -27,7 +27,7 @@ help: ## this list
 	@echo '  ALPC_CACHE=DIR   where the Debian root and the kernel tree are kept'
 	@echo '  ALPC_ACCEL=...   kvm, tcg or auto'
 	@echo '  BASELINE=record  bench: what is measured becomes the baseline'
-	@echo '  CPUS=N           processors of the guest (vm-test, shell, run)'
+	@echo '  CPUS=N           processors of the guest (vm-test, shell, run, times of bench)'
 	@echo '  ENV="A=1 B=2"    environment of what runs in the guest; ALPC_TEST_TIMEOUT=S is the limit of'
 	@echo '                   one test binary (600)'
 	@echo '  BOOT_TIMEOUT=S   limit of one boot (1800)'
@@ -35,7 +35,7 @@ help: ## this list
 demo: ## processes of several users talk through alpc.ko in a guest
 test: ## all gates and all tests; closes with "N passed, N failed"
 check: ## the inner loop: formatting, host tests, one boot
-bench: ## instructions per round trip, to target/bench/icount.json
+bench: ## instructions per round trip (target/bench), and times (target/criterion)
 vm-test: ## T=name: one test binary, or the tests whose name has that (HARDENED=1)
 shell: ## a prompt in the guest, alpc.ko loaded
 run: ## CRATE=dir: any cargo project's programs in the guest (RUN='a & b': a command line)

@@ -56,7 +56,7 @@ gate_header() {
 		echo '#include "alpc.h"' | "$QEMU_DIR/in-root.sh" g++ $flags -x c++ -
 }
 
-gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets -- -D warnings; }
+gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets --features alpc-tests/criterion -- -D warnings; }
 
 # Kernel code: the kernel's own lints, every warning an error.
 gate_kernel_clippy() { OUT=target/kbuild/$FLAVOUR-clippy "$QEMU_DIR/kbuild.sh" W=e CLIPPY=1 >/dev/null; }

@@ -100,7 +100,10 @@ build_guest() {
 	case $1 in
 	tests) guest_build tests test -p alpc-tests --no-run ;;
 	demo) guest_build tools build -p alpc-tests --bin alpc-demo ;;
-	bench) guest_build tools build --release -p alpc-tests --bin alpc-bench ;;
+	bench)
+		guest_build tools build --release -p alpc-tests --bin alpc-bench &&
+			guest_build clock build --release -p alpc-tests --bench clock --features criterion
+		;;
 	esac
 }
 
@@ -252,7 +255,11 @@ target_bench() {
 	[ -z "$BINDER" ] || args+=(--driver "$BINDER")
 	build_guest bench
 	say "booting the guest, counting instructions"
-	vm bench bench --icount "${args[@]}"
+	local rc=0
+	vm bench bench --icount "${args[@]}" || rc=1
+	say "booting the guest, against the clock"
+	vm clock clock --cpus "${CPUS:-1}" --tests target/qemu/clock.json || rc=1
+	return $rc
 }
 
 target_shell() {

@@ -5,10 +5,10 @@
 //! tools in `/bin`, further modules that a benchmark wants in `/drivers`. The kernel command line says what to do:
 //!
 //! ```text
-//! alpc_mode=test|demo|shell|bench|run    what to run
-//! alpc_filter=NAME                       passed to every test binary
-//! alpc_timeout=SECONDS                   for each binary
-//! alpc_env.NAME=VALUE                    exported to what is run
+//! alpc_mode=test|demo|shell|bench|clock|run   what to run
+//! alpc_filter=NAME                            passed to every test binary
+//! alpc_timeout=SECONDS                        for each binary
+//! alpc_env.NAME=VALUE                         exported to what is run
 //! ```
 //!
 //! The kernel's console is the first serial port and belongs to the kernel

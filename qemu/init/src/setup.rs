@@ -2,8 +2,9 @@
 //! Mounts, console, limits, and the way out.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::ptr;
 
@@ -55,23 +56,31 @@ pub fn mount_rest() -> Result<(), String> {
         .map_err(|e| format!("cgroup controllers: {e}"))
 }
 
-/// Makes `path` standard input, output and error, raw and blocking.
-pub fn open_console(path: &str) -> Result<(), String> {
-    let tty = std::fs::File::options()
+/// A serial port that passes every byte as it is.
+pub fn open_raw(path: &str) -> Result<File, String> {
+    let tty = File::options()
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|e| format!("{path}: {e}"))?
-        .into_raw_fd();
+        .map_err(|e| format!("{path}: {e}"))?;
     // SAFETY: `tty` is an open descriptor, `termios` a plain structure that
     // tcgetattr() fills before it is used.
     unsafe {
         let mut termios: libc::termios = std::mem::zeroed();
-        if libc::tcgetattr(tty, &mut termios) == 0 {
+        if libc::tcgetattr(tty.as_raw_fd(), &mut termios) == 0 {
             libc::cfmakeraw(&mut termios);
             termios.c_cflag = libc::B115200 | libc::CS8 | libc::CREAD | libc::CLOCAL;
-            libc::tcsetattr(tty, libc::TCSANOW, &termios);
+            libc::tcsetattr(tty.as_raw_fd(), libc::TCSANOW, &termios);
         }
+    }
+    Ok(tty)
+}
+
+/// Makes `path` standard input, output and error, raw and blocking.
+pub fn open_console(path: &str) -> Result<(), String> {
+    let tty = open_raw(path)?.into_raw_fd();
+    // SAFETY: Descriptors only, and `tty` is nobody else's.
+    unsafe {
         for fd in 0..3 {
             libc::dup2(tty, fd);
         }
@@ -84,8 +93,13 @@ pub fn open_console(path: &str) -> Result<(), String> {
 
 /// Waits until all output has left the guest.
 pub fn drain() {
+    drain_of(1);
+}
+
+/// The same for one port.
+pub fn drain_of(tty: RawFd) {
     // SAFETY: Acts on a descriptor number only.
-    unsafe { libc::tcdrain(1) };
+    unsafe { libc::tcdrain(tty) };
 }
 
 fn set_limit(what: libc::__rlimit_resource_t, value: u64) -> Result<(), String> {

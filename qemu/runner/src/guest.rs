@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting QEMU and listening to it.
 //!
-//! The guest has two serial ports. The kernel's console comes out of QEMU's
+//! The guest has two serial ports, and one for files where it has some to give. The kernel's console comes out of QEMU's
 //! standard error, what init runs speaks through standard output (and input).
 
 use crate::accel::Accel;
+use crate::clock;
 use crate::options::Options;
 use crate::scan;
 use std::fs::File;
@@ -168,6 +169,9 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
         return interactive(command, dir);
     }
     command.args(["-serial", "stdio"]);
+    if options.mode == "clock" {
+        command.args(["-serial", &format!("file:/repo/{}", clock::archive(dir))]);
+    }
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -16,6 +16,7 @@
 mod accel;
 mod artifacts;
 mod bench;
+mod clock;
 mod guest;
 mod initramfs;
 mod options;
@@ -62,6 +63,15 @@ fn run() -> Result<bool, String> {
         let binder = !options.drivers.is_empty();
         ok = match bench::collect(&outcome.guest, binder, options.record) {
             Ok(ok) => ok,
+            Err(why) => {
+                println!("{}: {why}", options.name);
+                false
+            }
+        };
+    }
+    if options.mode == "clock" && ok {
+        ok = match clock::unpack(&dir, accel) {
+            Ok(()) => true,
             Err(why) => {
                 println!("{}: {why}", options.name);
                 false
