@@ -68,6 +68,13 @@ build_binder() {
 	in_root strip -g -o "/repo/$BINDER" "/repo/$out/binder_linux.ko"
 }
 
+# What writes down a call for the table of its phases.
+build_plugin() {
+	PLUGIN=target/qemu/phases.so
+	in_root gcc -std=c11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -shared -fPIC \
+		-fvisibility=hidden -o "/repo/$PLUGIN" /repo/qemu/phases.c
+}
+
 # These return their failure themselves: `set -e` is off where a result counts.
 build_module() {
 	say "building alpc.ko for $FLAVOUR"
@@ -252,11 +259,12 @@ target_bench() {
 	*) die "BASELINE=$BASELINE: only \`record' is known" ;;
 	esac
 	build_binder
+	build_plugin
 	[ -z "$BINDER" ] || args+=(--driver "$BINDER")
 	build_guest bench
 	say "booting the guest, counting instructions"
 	local rc=0
-	vm bench bench --icount "${args[@]}" || rc=1
+	vm bench bench --icount --plugin "$PLUGIN" "${args[@]}" || rc=1
 	say "booting the guest, against the clock"
 	vm clock clock --cpus "${CPUS:-1}" --tests target/qemu/clock.json || rc=1
 	return $rc

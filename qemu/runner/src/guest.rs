@@ -5,9 +5,9 @@
 //! standard error, what init runs speaks through standard output (and input).
 
 use crate::accel::Accel;
-use crate::clock;
 use crate::options::Options;
 use crate::scan;
+use crate::{bench, clock};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -156,6 +156,13 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
         // ones, and the same time of day, equal code gives equal counts.
         command.args(["-seed", "1"]);
         command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+    }
+    if let Some(plugin) = &options.plugin {
+        let (plugin, trace) = (plugin.display(), bench::trace_file(dir));
+        command.args([
+            "-plugin",
+            &format!("/repo/{plugin},out=/repo/{}", trace.display()),
+        ]);
     }
     command.args(["-serial", "file:/dev/stderr"]);
     if options.interactive {

@@ -5,7 +5,7 @@
 //! alpc-vm boot --name NAME --mode MODE --init FILE --module FILE --busybox FILE
 //!              [--driver FILE]... [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
 //!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--interactive]
-//!              [--record] [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
+//!              [--record] [--plugin FILE] [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
 //! ```
 //!
 //! MESSAGES is a file with what `cargo --message-format=json` wrote: its test
@@ -60,8 +60,7 @@ fn run() -> Result<bool, String> {
     }
     let mut ok = verdict.problems.is_empty();
     if options.mode == "bench" && ok {
-        let binder = !options.drivers.is_empty();
-        ok = match bench::collect(&outcome.guest, binder, options.record) {
+        ok = match bench::collect(&outcome.guest, &options, &dir) {
             Ok(ok) => ok,
             Err(why) => {
                 println!("{}: {why}", options.name);

@@ -22,6 +22,8 @@ pub struct Options {
     pub hardened: bool,
     pub icount: bool,
     pub interactive: bool,
+    /// What writes down calls, to be split into phases.
+    pub plugin: Option<PathBuf>,
     /// What is measured becomes the baseline.
     pub record: bool,
     /// A test binary's name, or a part of a test's name.
@@ -56,6 +58,7 @@ impl Options {
             hardened: false,
             icount: false,
             interactive: false,
+            plugin: None,
             record: false,
             only: None,
             timeout: Duration::from_secs(1800),
@@ -91,6 +94,7 @@ impl Options {
             "--mode" => self.mode = value,
             "--init" => self.init = value.into(),
             "--module" => self.module = value.into(),
+            "--plugin" => self.plugin = Some(value.into()),
             "--driver" => self.drivers.push(value.into()),
             "--busybox" => self.busybox = value.into(),
             "--tests" => self.tests.push(value.into()),

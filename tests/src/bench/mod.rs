@@ -10,6 +10,7 @@ pub mod alpc;
 mod binder;
 pub mod kinds;
 mod others;
+pub mod phases;
 mod report;
 pub mod sockets;
 mod sys;

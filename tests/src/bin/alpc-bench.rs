@@ -6,4 +6,5 @@
 fn main() {
     let rows = alpc_tests::bench::all();
     alpc_tests::bench::print(&rows);
+    alpc_tests::bench::phases::trace();
 }

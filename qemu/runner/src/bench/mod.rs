@@ -3,9 +3,12 @@
 //! and holds them against what was to be reached and what was measured before.
 
 mod baseline;
+mod phases;
 mod reach;
 
+use crate::options::Options;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "ALPC-BENCH-JSON-BEGIN";
 const END: &str = "ALPC-BENCH-JSON-END";
@@ -42,6 +45,11 @@ pub struct Row {
     pub name: String,
     pub bytes: u64,
     pub median: f64,
+}
+
+/// Where the plugin writes what it saw.
+pub fn trace_file(dir: &Path) -> PathBuf {
+    dir.join("trace")
 }
 
 /// What a mechanism costs at a payload, if it was measured.
@@ -90,19 +98,22 @@ fn extract(guest: &str, binder: bool) -> Result<(Value, Vec<Row>), String> {
 
 /// Keeps the result and says what is to be said of it. True unless a median
 /// rose above what it was.
-pub fn collect(guest: &str, binder: bool, record: bool) -> Result<bool, String> {
-    let (result, rows) = extract(guest, binder)?;
+pub fn collect(guest: &str, options: &Options, dir: &Path) -> Result<bool, String> {
+    let (result, rows) = extract(guest, !options.drivers.is_empty())?;
     let text = serde_json::to_string_pretty(&result).map_err(|e| e.to_string())?;
     std::fs::create_dir_all("target/bench")
         .and_then(|()| std::fs::write(FILE, text + "\n"))
         .map_err(|e| format!("{FILE}: {e}"))?;
     println!("bench: {FILE} written");
+    if options.plugin.is_some() {
+        phases::table(guest, &trace_file(dir))?;
+    }
     println!("\nWhat was to be reached, in instructions:");
     for line in reach::lines(&rows) {
         println!("  {line}");
     }
     println!();
-    baseline::check(&rows, record)
+    baseline::check(&rows, options.record)
 }
 
 #[cfg(test)]
