@@ -9,6 +9,7 @@
 //! alpc_filter=NAME                       passed to every test binary
 //! alpc_timeout=SECONDS                   for each binary
 //! alpc_env.NAME=VALUE                    exported to what is run
+//! alpc.NAME=VALUE                        a parameter of the module
 //! ```
 //!
 //! The kernel's console is the first serial port and belongs to the kernel
@@ -16,6 +17,7 @@
 //! the other's lines. The last line is `init: success` or `init: failure`, and
 //! the exit status of QEMU says the same once more.
 
+mod leaks;
 mod modes;
 mod module;
 mod process;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loading and unloading of `alpc.ko`.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,14 +14,32 @@ pub fn is_loaded() -> bool {
     std::path::Path::new(SYSFS).exists()
 }
 
+/// The parameters on the kernel's command line: alpc.NAME=VALUE.
+fn parameters() -> CString {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let ours: Vec<&str> = line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("alpc."))
+        .collect();
+    CString::new(ours.join(" ")).unwrap_or_default()
+}
+
 /// Loads the module, unless it is loaded.
 pub fn load() -> Result<(), String> {
     if is_loaded() {
         return Ok(());
     }
     let file = File::open(FILE).map_err(|e| format!("{FILE}: {e}"))?;
-    // SAFETY: An open descriptor and an empty parameter string.
-    let rc = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    let parameters = parameters();
+    // SAFETY: An open descriptor and a NUL-terminated string.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_finit_module,
+            file.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
+    };
     match rc {
         0 => Ok(()),
         _ => Err(format!(
