@@ -11,8 +11,8 @@ PASSED=0 FAILED=0
 
 # On the debug kernel everything takes some twenty times as long: fewer rounds,
 # and lower limits per user to reach.
-DEBUG=(--debug --env ALPC_ROUNDS=0.02 --env ALPC_WATCHDOG=300 --parameter ports_per_user=2048
-	--parameter connections_per_user=4096 --parameter conversations_per_user=4096)
+DEBUG=(--debug --env ALPC_ROUNDS=0.02 --env ALPC_WATCHDOG=300 --parameter ports_per_user=1024
+	--parameter connections_per_user=2048 --parameter conversations_per_user=2048)
 # What all tiers but one do without: most rounds of the long tests.
 SHORT=(--env ALPC_ROUNDS=0.1)
 TESTS=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
