@@ -11,7 +11,7 @@ export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 
-TARGETS := demo test check bench vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
+TARGETS := demo test test-debug check bench vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
 
 .PHONY: help modules install $(TARGETS)
 
@@ -22,7 +22,7 @@ help: ## this list
 	@echo
 	@echo 'Settings:'
 	@echo '  KSERIES=7.3      the kernel series to take from the archive'
-	@echo '  FLAVOUR=...      cloud-amd64 or amd64 (bench: amd64, the others: cloud-amd64)'
+	@echo '  FLAVOUR=...      cloud-amd64, amd64 (what bench takes), or debug: a kernel with every checker'
 	@echo '  MIRROR=URL       the Debian archive, instead of the one apt uses here'
 	@echo '  ALPC_CACHE=DIR   where the Debian root and the kernel tree are kept'
 	@echo '  ALPC_ACCEL=...   kvm, tcg or auto'
@@ -34,6 +34,7 @@ help: ## this list
 
 demo: ## processes of several users talk through alpc.ko in a guest
 test: ## all gates and all tests; closes with "N passed, N failed"
+test-debug: ## all tests on the debug kernel alone
 check: ## the inner loop: formatting, host tests, one boot
 bench: ## instructions per round trip (target/bench), and times (target/criterion)
 vm-test: ## T=name: one test binary, or the tests whose name has that (HARDENED=1)

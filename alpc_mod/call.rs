@@ -163,7 +163,10 @@ pub(crate) fn transfer_any(
             if let Some(body) = body {
                 put_back(scope, body);
             }
-            return Err(ioctl::report(failure, |o| write_outcome(size, addr, t, o)));
+            if let Some(outcome) = failure.outcome() {
+                let _ = write_outcome(size, addr, t, outcome);
+            }
+            return Err(failure.errno());
         }
     };
     let mut hand = None;

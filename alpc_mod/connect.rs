@@ -91,6 +91,7 @@ pub(crate) fn connect(
 ) -> Result<isize> {
     const FIRST: usize = size_of::<uapi::alpc_connect>();
     let mut arg: uapi::alpc_connect = copy_struct_in(size, addr, FIRST)?;
+    let before = arg.outcome;
     let result = match arg.flags & uapi::ALPC_CONNECT_SENT {
         0 => begin(accounts, &mut arg, size, addr, find),
         _ => resume(&mut arg, size, addr),
@@ -105,7 +106,7 @@ pub(crate) fn connect(
                 field(offset_of!(uapi::alpc_connect, recv_length)),
             );
         }
-        ioctl::report(failure, |outcome| {
+        ioctl::report(failure, before, |outcome| {
             arg.outcome = outcome;
             copy_range_out(
                 size,

@@ -137,7 +137,7 @@ fn cancel(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
     match result {
         Ok(true) => write(uapi::ALPC_OUTCOME_ALREADY_RECEIVED).map(|()| 0),
         Ok(false) => Ok(0),
-        Err(refusal) => Err(ioctl::report(refusal.into(), write)),
+        Err(refusal) => Err(ioctl::report(refusal.into(), arg.outcome, write)),
     }
 }
 
@@ -149,7 +149,7 @@ fn accept(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
         let at = offset_of!(uapi::alpc_accept, outcome);
         copy_range_out(size, addr, &answer, ioctl::field(at))
     };
-    try_accept(scope, &arg, write).map_err(|failure| ioctl::report(failure, write))
+    try_accept(scope, &arg, write).map_err(|failure| ioctl::report(failure, arg.outcome, write))
 }
 
 fn try_accept(

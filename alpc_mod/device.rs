@@ -177,7 +177,7 @@ impl DeviceFile for Factory {
                     copy_range_out(size, addr, &answer, ioctl::field(at))
                 };
                 self.create_port(&arg, write)
-                    .map_err(|failure| ioctl::report(failure, write))
+                    .map_err(|failure| ioctl::report(failure, arg.outcome, write))
             }
             ioctl::CONNECT => connect(&self.accounts, size, addr, |arg| self.find(arg)),
             _ => Err(ENOTTY),

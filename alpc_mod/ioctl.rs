@@ -56,13 +56,13 @@ pub(crate) fn field(at: usize) -> Range<usize> {
     at..at.saturating_add(size_of::<u32>())
 }
 
-/// Reports a failure: its outcome where there is one, and its errno.
+/// Reports a failure: its outcome where there is one, and its errno. Where there is none,
+/// the field gets back what the caller had in it, as success may have been written to
+/// find out whether it can be.
 ///
 /// An outcome that can't be written changes nothing: the errno says that the
 /// call failed, as it would for a caller that does not look at the outcome.
-pub(crate) fn report(failure: Failure, write: impl FnOnce(u32) -> Result) -> Error {
-    if let Some(outcome) = failure.outcome() {
-        let _ = write(outcome);
-    }
+pub(crate) fn report(failure: Failure, before: u32, write: impl FnOnce(u32) -> Result) -> Error {
+    let _ = write(failure.outcome().unwrap_or(before));
     failure.errno()
 }

@@ -12,6 +12,7 @@ out=${OUT:-target/kbuild/$FLAVOUR}
 mkdir -p "$REPO/$out"
 binds=(-b "$kdir:/kernel")
 [ -z "${SYMVERS:-}" ] || binds+=(-b "$REPO/$SYMVERS:/kernel/build/Module.symvers")
-in_root "${binds[@]}" make -C /kernel/build M=/repo "MO=/repo/$out" CC=gcc-14 HOSTCC=gcc-14 \
+# shellcheck disable=SC2046 # two words
+in_root "${binds[@]}" make -C /kernel/build M=/repo "MO=/repo/$out" $(toolchain) \
 	"-j$(nproc)" "$@" modules >&2
 [ ! -e "$REPO/$out/alpc_mod/alpc.ko" ] || echo "$REPO/$out/alpc_mod/alpc.ko"

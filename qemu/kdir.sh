@@ -7,6 +7,7 @@
 # release and versions.txt. The tree is used at /kernel in the root.
 . "$(dirname "$0")/lib.sh"
 
+[ "$FLAVOUR" != debug ] || exec "$QEMU_DIR/debug.sh"
 root=$("$QEMU_DIR/root.sh")
 # What a tree is made from, beside the kernel's release.
 recipe() {

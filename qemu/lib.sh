@@ -150,6 +150,14 @@ root_key() {
 }
 root_dir() { echo "$CACHE/root-$(root_key)"; }
 
+# What the tree of $FLAVOUR was built with, as arguments of make.
+toolchain() {
+	case $FLAVOUR in
+	debug) echo LLVM=1 ;;
+	*) echo CC=gcc-14 HOSTCC=gcc-14 ;;
+	esac
+}
+
 # in_root [-b FROM:TO]... [-e NAME=VALUE]... [-C DIR] CMD... - runs CMD in the root. The
 # repository is /repo there, the cache /cache. Both have the same path for
 # everybody, so that what is built holds no path of this machine.

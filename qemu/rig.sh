@@ -11,6 +11,13 @@ cd "$REPO"
 mkdir -p target/qemu
 
 PASSED=0 FAILED=0
+
+# On the debug kernel everything takes some twenty times as long: fewer rounds,
+# and lower limits per user to reach.
+DEBUG=(--debug --env ALPC_ROUNDS=0.02 --env ALPC_WATCHDOG=300 --parameter ports_per_user=1024
+	--parameter connections_per_user=2048 --parameter conversations_per_user=2048)
+# What all tiers but one do without: most rounds of the long tests.
+SHORT=(--env ALPC_ROUNDS=0.1)
 TESTS=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
 
 # Root's work in another user's tree becomes that user's.
@@ -120,6 +127,7 @@ vm() {
 	shift 2
 	local built=target/guest/x86_64-unknown-linux-gnu/debug
 	local args=(--init "$built/alpc-vm-init")
+	[ "$FLAVOUR" != debug ] || args+=("${DEBUG[@]}")
 	root=$(root_dir)
 	for word in ${ENV:-}; do
 		args+=(--env "$word")
@@ -154,6 +162,21 @@ tier() {
 	fi
 	[ $ok = 0 ] || [ "$FAILED" != 0 ] || FAILED=1
 }
+
+# tier_on FLAVOUR NAME ARGUMENT... - the same on a kernel of another flavour
+tier_on() {
+	local before=$FLAVOUR
+	FLAVOUR=$1
+	shift
+	if build_module; then
+		tier "$@" "${TESTS[@]}"
+	else
+		FAILED=$((FAILED + 1))
+	fi
+	FLAVOUR=$before
+}
+
+tier_debug() { tier_on debug debug --cpus 2; }
 
 # gates [NAME]... - a failed gate counts like a failed test
 gates() {
@@ -210,10 +233,12 @@ target_test() {
 	gates
 	host_tests
 	if build_module && build_guest tests; then
-		tier vm-1 --cpus 1 "${TESTS[@]}"
 		tier vm-2 --cpus 2 "${TESTS[@]}"
-		tier hardened --cpus 2 --hardened "${TESTS[@]}"
+		tier vm-1 --cpus 1 "${SHORT[@]}" "${TESTS[@]}"
+		tier hardened --cpus 2 --hardened "${SHORT[@]}" "${TESTS[@]}"
 		portable
+		tier_on amd64 amd64 --cpus 2 "${SHORT[@]}"
+		tier_debug
 	else
 		FAILED=$((FAILED + 1))
 	fi
@@ -236,6 +261,16 @@ portable() {
 	else
 		FAILED=$((FAILED + 1))
 	fi
+}
+
+target_test_debug() {
+	prepare
+	if build_guest tests; then
+		tier_debug
+	else
+		FAILED=$((FAILED + 1))
+	fi
+	verdict
 }
 
 target_vm_test() {
@@ -325,7 +360,8 @@ target_rust_analyzer() {
 	local kdir root
 	kdir=$("$QEMU_DIR/kdir.sh")
 	root=$(root_dir)
-	in_root -b "$kdir:/kernel" make -s -C /kernel/build M=/repo CC=gcc-14 rust-analyzer
+	# shellcheck disable=SC2046 # two words
+	in_root -b "$kdir:/kernel" make -s -C /kernel/build M=/repo $(toolchain) rust-analyzer
 	sed -i -e "s#\"/repo#\"$REPO#g" -e "s#\"/kernel#\"$kdir#g" -e "s#\"/usr/#\"$root/usr/#g" rust-project.json
 	say "rust-project.json is written"
 }

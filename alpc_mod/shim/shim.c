@@ -13,6 +13,7 @@
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -189,19 +190,36 @@ void alpc_shim_wake_up_and_yield(struct task_struct *task)
 
 /*
  * Handing over takes three steps: begin, then find the task to wake under a lock
- * under which it waits, then wake it and sleep, or abort. With preemption off all
- * is one RCU read-side section, so a task that was not dead when it was found is
- * there when it is woken, without a reference.
+ * under which it waits, then wake it and sleep, or abort. All until the wake-up is
+ * one RCU read-side section, so a task that was not dead when it was found is there
+ * when it is woken, without a reference. Preemption off is the cheapest of them, but
+ * with PREEMPT_RT no spinlock may be taken in it.
  */
+static __always_inline void section_begin(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		rcu_read_lock();
+	else
+		preempt_disable();
+}
+
+static __always_inline void section_end(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		rcu_read_unlock();
+	else
+		preempt_enable();
+}
+
 struct task_struct *alpc_shim_hand_over_begin(void)
 {
-	preempt_disable();
+	section_begin();
 	return current;
 }
 
 void alpc_shim_hand_over_abort(void)
 {
-	preempt_enable();
+	section_end();
 }
 
 /*
@@ -211,7 +229,7 @@ void alpc_shim_hand_over_abort(void)
 enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done)
 {
 	wake_up_and_yield(task);
-	preempt_enable();
+	section_end();
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 		if (smp_load_acquire(done))

@@ -9,6 +9,7 @@
 //! where it hung.
 
 pub mod bench;
+pub mod faults;
 pub mod inspect;
 pub mod isolate;
 pub mod link;

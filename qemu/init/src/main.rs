@@ -2,13 +2,15 @@
 //! PID 1 of the test guest.
 //!
 //! Everything comes from the initramfs: `/alpc.ko`, test binaries in `/tests`,
-//! tools in `/bin`, further modules that a benchmark wants in `/drivers`. The kernel command line says what to do:
+//! tools in `/bin`, further modules that a benchmark wants in `/drivers`. The
+//! kernel's command line says what to do:
 //!
 //! ```text
 //! alpc_mode=test|demo|shell|bench|clock|run   what to run
 //! alpc_filter=NAME                            passed to every test binary
 //! alpc_timeout=SECONDS                        for each binary
 //! alpc_env.NAME=VALUE                         exported to what is run
+//! alpc.NAME=VALUE                             a parameter of the module
 //! ```
 //!
 //! The kernel's console is the first serial port and belongs to the kernel
@@ -16,6 +18,7 @@
 //! the other's lines. The last line is `init: success` or `init: failure`, and
 //! the exit status of QEMU says the same once more.
 
+mod leaks;
 mod modes;
 mod module;
 mod process;

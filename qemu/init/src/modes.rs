@@ -2,7 +2,7 @@
 //! What the guest can be booted for.
 
 use crate::process::{self, End};
-use crate::{module, setup, Config};
+use crate::{leaks, module, setup, Config};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,6 +85,10 @@ fn reload() -> bool {
 fn tests(config: &Config) -> bool {
     let files = files_of("/tests");
     let mut failed = 0;
+    if let Err(why) = leaks::begin() {
+        println!("init: {why}");
+        return false;
+    }
     for file in &files {
         let name = file
             .file_name()
@@ -113,7 +117,18 @@ fn tests(config: &Config) -> bool {
         println!("init: there are no test binaries");
     }
     println!("init: {} binaries, {failed} of them failed", files.len());
-    failed == 0 && !files.is_empty()
+    no_leak() && failed == 0 && !files.is_empty()
+}
+
+/// What the module leaves behind when it is gone is lost.
+fn no_leak() -> bool {
+    match module::unload().and_then(|()| leaks::search()) {
+        Ok(()) => true,
+        Err(why) => {
+            println!("init: {why}");
+            false
+        }
+    }
 }
 
 fn program(command: Command, config: &Config) -> bool {
@@ -122,7 +137,7 @@ fn program(command: Command, config: &Config) -> bool {
 
 fn bench(config: &Config) -> bool {
     for driver in files_of("/drivers") {
-        if let Err(why) = module::insert(&driver) {
+        if let Err(why) = module::insert(&driver, c"") {
             println!("init: {why}");
             return false;
         }

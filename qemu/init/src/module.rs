@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loading and unloading of `alpc.ko`.
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -14,20 +15,37 @@ pub fn is_loaded() -> bool {
     std::path::Path::new(SYSFS).exists()
 }
 
+/// The parameters on the kernel's command line: alpc.NAME=VALUE.
+fn parameters() -> CString {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let ours: Vec<&str> = line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("alpc."))
+        .collect();
+    CString::new(ours.join(" ")).unwrap_or_default()
+}
+
 /// Loads the module, unless it is loaded.
 pub fn load() -> Result<(), String> {
     if is_loaded() {
         return Ok(());
     }
-    insert(Path::new(FILE))
+    insert(Path::new(FILE), &parameters())
 }
 
 /// Loads one file, whatever module it is.
-pub fn insert(path: &Path) -> Result<(), String> {
+pub fn insert(path: &Path, parameters: &CStr) -> Result<(), String> {
     let name = path.display();
     let file = File::open(path).map_err(|e| format!("{name}: {e}"))?;
-    // SAFETY: An open descriptor and an empty parameter string.
-    let rc = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    // SAFETY: An open descriptor and a NUL-terminated string.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_finit_module,
+            file.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
+    };
     match rc {
         0 => Ok(()),
         _ => Err(format!(

@@ -58,18 +58,22 @@ fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
     found
 }
 
+/// Tests of what only the debug kernel has.
+const DEBUG_ONLY: &[&str] = &["faults"];
+
 fn add(
     archive: &mut Archive,
     dir: &str,
     lists: &[PathBuf],
     tests: bool,
     only: Option<&str>,
+    skip: &[&str],
 ) -> Result<usize, String> {
     let mut count = 0;
     for list in lists {
         let messages = String::from_utf8_lossy(&read(list)?).into_owned();
         for (name, path) in executables(&messages, tests) {
-            if only.is_some_and(|only| only != name) {
+            if only.is_some_and(|only| only != name) || skip.contains(&name.as_str()) {
                 continue;
             }
             archive.file(&format!("{dir}/{name}"), 0o755, &read(&path)?);
@@ -141,12 +145,20 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
             None
         }
     };
-    let tests = add(&mut archive, "tests", &options.tests, true, only.as_deref())?;
+    let skip = if options.debug { &[] } else { DEBUG_ONLY };
+    let tests = add(
+        &mut archive,
+        "tests",
+        &options.tests,
+        true,
+        only.as_deref(),
+        skip,
+    )?;
     if options.mode == "test" && tests == 0 {
         return Err("there are no test binaries".into());
     }
-    add(&mut archive, "bin", &options.bins, false, None)?;
-    let programs = add(&mut archive, "run", &options.run, false, None)?;
+    add(&mut archive, "bin", &options.bins, false, None, &[])?;
+    let programs = add(&mut archive, "run", &options.run, false, None, &[])?;
     if options.mode == "run" && programs == 0 {
         return Err("that crate has no program to run".into());
     }

@@ -20,6 +20,8 @@ pub struct Options {
     pub cpus: u32,
     pub memory: String,
     pub hardened: bool,
+    /// The kernel is the debug kernel.
+    pub debug: bool,
     pub icount: bool,
     pub interactive: bool,
     /// What writes down calls, to be split into phases.
@@ -31,6 +33,8 @@ pub struct Options {
     /// For the whole boot.
     pub timeout: Duration,
     pub env: Vec<String>,
+    /// Parameters of the module.
+    pub parameters: Vec<String>,
     /// A shell command line for mode `run`.
     pub cmd: Option<String>,
 }
@@ -56,6 +60,7 @@ impl Options {
             cpus: 1,
             memory: "1G".into(),
             hardened: false,
+            debug: false,
             icount: false,
             interactive: false,
             plugin: None,
@@ -63,11 +68,17 @@ impl Options {
             only: None,
             timeout: Duration::from_secs(1800),
             env: Vec::new(),
+            parameters: Vec::new(),
             cmd: None,
         };
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--hardened" => options.hardened = true,
+                "--debug" => {
+                    // Its shadow memory and its bookkeeping take as much again.
+                    options.memory = "3G".into();
+                    options.debug = true;
+                }
                 "--icount" => options.icount = true,
                 "--interactive" => options.interactive = true,
                 "--record" => options.record = true,
@@ -105,14 +116,17 @@ impl Options {
             "--timeout" => self.timeout = Duration::from_secs(number(&value)?.into()),
             "--only" => self.only = Some(value),
             "--cmd" => self.cmd = Some(value),
-            "--env" => {
+            "--env" | "--parameter" => {
                 // The kernel splits its command line at blanks.
                 if value.contains([' ', '\t', '\n', '"']) || !value.contains('=') {
                     return Err(format!(
-                        "--env {value:?}: want NAME=VALUE without blanks or quotes"
+                        "{arg} {value:?}: want NAME=VALUE without blanks or quotes"
                     ));
                 }
-                self.env.push(value);
+                match arg {
+                    "--env" => self.env.push(value),
+                    _ => self.parameters.push(value),
+                }
             }
             _ => return Err(format!("unknown option {arg}")),
         }
@@ -125,12 +139,21 @@ impl Options {
         // Log level 5 lets warnings through, which the log scan must see.
         let mut line = String::from("console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests");
         if self.hardened {
-            line += " kfence.sample_interval=20 slab_debug=FZP init_on_free=1 panic_on_warn=1 oops=panic \
-                     hung_task_panic=1 softlockup_panic=1 rcupdate.rcu_cpu_stall_timeout=60";
+            line += " kfence.sample_interval=20 slab_debug=FZP init_on_free=1";
+        }
+        if self.debug {
+            line += " kmemleak=on page_poison=1 page_table_check=on";
+        }
+        if self.hardened || self.debug {
+            line += " panic_on_warn=1 oops=panic hung_task_panic=1 softlockup_panic=1 \
+                     rcupdate.rcu_cpu_stall_timeout=60";
         }
         line += &format!(" alpc_mode={}", self.mode);
         if let Some(only) = &self.only {
             line += &format!(" alpc_filter={only}");
+        }
+        for pair in &self.parameters {
+            line += &format!(" alpc.{pair}");
         }
         for pair in &self.env {
             match pair.strip_prefix("ALPC_TEST_TIMEOUT=") {

@@ -155,7 +155,12 @@ impl Transfer {
             "bytes after the payload were written"
         );
         result.map_err(|errno| Failure { errno, outcome })?;
-        Ok(Message {
+        Ok(self.message(written))
+    }
+
+    /// What has been received, with so many bytes of payload.
+    pub fn message(&self, written: usize) -> Message {
+        Message {
             id: self.arg.id,
             callback_id: self.arg.callback_id,
             kind: self.arg.type_.into(),
@@ -167,7 +172,7 @@ impl Transfer {
             gid: self.arg.gid,
             port_context: self.arg.port_context,
             sequence: self.arg.sequence,
-        })
+        }
     }
 }
 

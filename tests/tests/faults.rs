@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Whatever fails inside the kernel, a call fails as a whole or succeeds as a
+//! whole, and can be made again. Runs on the debug kernel only.
+
+use alpc_tests::faults::{sweep, Fault};
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+/// A transfer in which the fault happens.
+fn transfer(fault: &Fault, port: &Port, transfer: &mut Transfer) -> Result<i32, i32> {
+    transfer.point();
+    fault.ioctl(port, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut transfer.arg)
+}
+
+/// Nothing is queued and no conversation is open on either side.
+fn assert_quiet(pair: &Pair) {
+    for port in [&pair.port, &pair.client, &pair.server] {
+        assert_eq!(port.receive_now().unwrap_err(), fail::TIMED_OUT);
+        let query = port.query_port().expect("query");
+        assert_eq!(query.queued_messages, 0);
+        assert_eq!(query.queued_bytes, 0);
+        assert_eq!(query.conversations, 0);
+    }
+}
+
+/// A descriptor that a call in which the fault happened may have given.
+fn adopted(result: Result<i32, i32>) -> Option<Port> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    // SAFETY: Just installed by the kernel, owned by nobody else.
+    let port = result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }.into());
+    port.ok()
+}
+
+#[test]
+fn a_query_can_be_made_again() {
+    isolated_long(3, || {
+        let device = device();
+        sweep("QUERY", |fault| {
+            let mut arg = alpc_query::default();
+            if fault.ioctl(&device, ALPC_IOCTL_QUERY, &mut arg).is_err() {
+                arg = query();
+            }
+            assert_eq!(arg.abi_version, ALPC_ABI_VERSION);
+        });
+    });
+}
+
+#[test]
+fn a_query_of_a_port_can_be_made_again() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        sweep("QUERY_PORT", |fault| {
+            let mut arg = alpc_query_port::default();
+            let _ = fault.ioctl(&pair.client, ALPC_IOCTL_QUERY_PORT, &mut arg);
+            assert_quiet(&pair);
+        });
+    });
+}
+
+#[test]
+fn a_port_that_could_not_be_made_leaves_no_name() {
+    isolated_long(3, || {
+        let device = device();
+        sweep("CREATE_PORT", |fault| {
+            let mut create = Create::named("faults/create").open().context(9);
+            create.point();
+            let result = fault.ioctl(&device, ALPC_IOCTL_CREATE_PORT, &mut create.arg);
+            if adopted(result).is_none() {
+                assert_eq!(create.arg.outcome, JUNK32);
+                let failure = Connect::to("faults/create").run().unwrap_err();
+                assert_eq!(failure, fail::NAME_NOT_FOUND);
+            }
+            let port = create.run().expect("the name is free");
+            drop(pair::attach(&port, 1));
+        });
+    });
+}
+
+#[test]
+fn a_connect_descriptor_that_could_not_be_made_leaves_nothing() {
+    isolated_long(3, || {
+        let port = Create::anonymous().run().expect("create");
+        sweep("CREATE_CONNECT", |fault| {
+            let through = adopted(fault.bare_ioctl(&port, ALPC_IOCTL_CREATE_CONNECT));
+            let through = through.unwrap_or_else(|| port.connect_descriptor().expect("connect"));
+            let client = Connect::new(None).asynchronous().run_on(&through);
+            port.receive_now().expect("its request");
+            drop((client, through));
+            port.receive_now().expect("its notice");
+        });
+    });
+}
+
+#[test]
+fn a_connect_that_failed_is_not_told_to_the_server() {
+    isolated_long(3, || {
+        let device = device();
+        let port = Create::named("faults/connect").run().expect("create");
+        sweep("CONNECT, asynchronous", |fault| {
+            let mut connect = Connect::to("faults/connect").data(b"hello").asynchronous();
+            connect.point();
+            let result = fault.ioctl(&device, ALPC_IOCTL_CONNECT, &mut connect.arg);
+            match adopted(result) {
+                Some(client) => {
+                    let request = port.receive_now().expect("the request");
+                    assert_eq!(request.data, b"hello");
+                    drop(client);
+                    port.receive_now().expect("the notice");
+                }
+                None => {
+                    assert_eq!(connect.arg.outcome, JUNK32);
+                    assert_eq!(connect.arg.fd, -1);
+                }
+            }
+            assert_eq!(port.receive_now().unwrap_err(), fail::TIMED_OUT);
+            assert_eq!(port.query_port().expect("query").connections, 0);
+        });
+    });
+}
+
+#[test]
+fn a_connect_that_failed_after_the_answer_leaves_no_connection() {
+    isolated_long(5, || {
+        let device = device();
+        sweep("CONNECT", |fault| {
+            let port = Create::named("faults/wait").run().expect("create");
+            let mut connect = Connect::to("faults/wait").data(b"hello");
+            connect.point();
+            std::thread::scope(|scope| {
+                let server = scope.spawn(|| {
+                    let Ok(request) = port.receive() else { return };
+                    if request.kind != ALPC_TYPE_CONNECTION_REQUEST {
+                        return;
+                    }
+                    // It may have given up in the meantime.
+                    let accepted = Accept::new(request.id).data(b"welcome").run(&port);
+                    let notice = port.receive();
+                    drop((accepted, notice));
+                });
+                let client = adopted(fault.ioctl(&device, ALPC_IOCTL_CONNECT, &mut connect.arg));
+                match &client {
+                    Some(client) => {
+                        assert_eq!(&connect.recv[..7], b"welcome");
+                        client.one_way(b"x").expect("send");
+                    }
+                    None => assert_eq!(connect.arg.outcome, JUNK32),
+                }
+                drop(client);
+                // The thread may not even have been told of a connection.
+                port.disconnect().expect("disconnect");
+                server.join().expect("join");
+            });
+            let query = port.query_port().expect("query");
+            assert_eq!(query.conversations, 0);
+        });
+    });
+}
+
+#[test]
+fn a_request_that_could_not_be_accepted_waits_on() {
+    isolated_long(3, || {
+        let port = Create::anonymous().run().expect("create");
+        let through = port.connect_descriptor().expect("connect descriptor");
+        for refuse in [false, true] {
+            sweep(if refuse { "REFUSE" } else { "ACCEPT" }, |fault| {
+                let client = Connect::new(None).asynchronous().run_on(&through);
+                let client = client.expect("connect").port;
+                let request = port.receive().expect("request");
+                let mut accept = Accept::new(request.id).context(5);
+                if refuse {
+                    accept.arg.flags |= ALPC_REFUSE;
+                }
+                let data = b"words";
+                accept.arg.send_data = data.as_ptr() as u64;
+                accept.arg.send_length = data.len() as u32;
+                let result = fault.ioctl(&port, ALPC_IOCTL_ACCEPT, &mut accept.arg);
+                let mut server = None;
+                match (result, refuse) {
+                    (Ok(0), true) => {}
+                    (Ok(_), _) => server = adopted(result),
+                    (Err(_), _) => {
+                        let query = client.query_port().expect("query");
+                        assert_eq!(query.state, ALPC_STATE_PENDING);
+                        let mut again = Accept::new(request.id).data(data);
+                        if refuse {
+                            again.refuse(&port).expect("refuse");
+                        } else {
+                            server = Some(again.run(&port).expect("accept"));
+                        }
+                    }
+                }
+                let answer = client.receive_now().expect("the answer");
+                assert_eq!(answer.data, data);
+                assert_eq!(server.is_some(), !refuse);
+                drop((client, server));
+                while port.receive_now().is_ok() {}
+                assert_eq!(port.query_port().expect("query").connections, 0);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_send_that_failed_sent_nothing() {
+    const LONG: usize = 60_000;
+    isolated_long(3, || {
+        let pair = Pair::with(Create::anonymous().max(65536).share(64, 1 << 20));
+        for (what, flags) in [("one-way", ALPC_RELEASE), ("request", 0)] {
+            for length in [0, 64, LONG] {
+                let data = vec![0x5a; length];
+                sweep(&format!("{what} of {length} bytes"), |fault| {
+                    let mut send = Transfer::new().send(&data).flags(flags);
+                    let result = transfer(fault, &pair.client, &mut send);
+                    let received = Transfer::new().capacity(LONG).now().run(&pair.port);
+                    match result {
+                        Ok(_) => {
+                            let message = received.expect("it was sent");
+                            assert_eq!(message.data, data);
+                            if flags == 0 {
+                                assert_eq!(message.id, send.arg.send_id);
+                                pair.port.release(&message).expect("release");
+                                pair.client.receive_now().expect("the notice");
+                            }
+                        }
+                        Err(libc::ENOMEM) => {
+                            assert_eq!(received.unwrap_err(), fail::TIMED_OUT);
+                        }
+                        // What has been sent stays sent, when only that could not be told.
+                        Err(_) => {
+                            if let Ok(message) = received {
+                                assert_eq!(message.data, data);
+                                if message.open() {
+                                    pair.port.release(&message).expect("release");
+                                    pair.client.receive_now().expect("the notice");
+                                }
+                            }
+                        }
+                    }
+                    assert_quiet(&pair);
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_receive_that_failed_keeps_the_message() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        for contexts in [false, true] {
+            sweep("receive", |fault| {
+                let id = pair.client.post(b"question").expect("post");
+                let mut container = ContextContainer::receiving();
+                let mut receive = Transfer::new().receive();
+                if contexts {
+                    receive.arg.recv_attributes = container.address();
+                }
+                let message = match transfer(fault, &pair.port, &mut receive) {
+                    Ok(_) => receive.message(8),
+                    Err(_) => pair.port.receive_now().expect("it is kept"),
+                };
+                assert_eq!((message.id, &message.data[..]), (id, &b"question"[..]));
+                pair.port.reply(&message, b"answer").expect("reply");
+                assert_eq!(pair.client.receive_now().expect("answer").data, b"answer");
+                assert_quiet(&pair);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_call_that_failed_can_be_made_again_and_gets_its_own_answer() {
+    isolated_long(5, || {
+        let pair = Pair::new();
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let mut next = pair.port.receive();
+                while let Ok(message) = next {
+                    next = match message.kind {
+                        ALPC_TYPE_REQUEST if message.open() => {
+                            let data = message.data.clone();
+                            pair.port.reply_receive(&message, &data)
+                        }
+                        _ => pair.port.receive(),
+                    };
+                }
+            });
+            let mut serial = 0_u64;
+            sweep("call", |fault| {
+                serial += 1;
+                let words = serial.to_ne_bytes();
+                let mut call = Transfer::new().send(&words).receive().flags(ALPC_SYNC);
+                if transfer(fault, &pair.client, &mut call).is_ok() {
+                    assert_eq!(call.recv[..8], words);
+                }
+                serial += 1;
+                let words = serial.to_ne_bytes();
+                let answer = pair.client.request(&words).expect("the call made again");
+                assert_eq!(answer.data, words);
+                // An answer that could not be given was kept.
+                while pair.client.receive_now().is_ok() {}
+                let query = pair.client.query_port().expect("query");
+                assert_eq!((query.conversations, query.queued_messages), (0, 0));
+            });
+            pair.port.disconnect().expect("disconnect");
+            server.join().expect("join");
+        });
+    });
+}
+
+#[test]
+fn a_reply_that_failed_can_be_made_again() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        for and_receive in [false, true] {
+            sweep("reply", |fault| {
+                let id = pair.client.post(b"question").expect("post");
+                let request = pair.port.receive_now().expect("request");
+                assert_eq!(request.id, id);
+                let mut reply = Transfer::new().send(b"answer").into(&request);
+                reply = reply.flags(ALPC_RELEASE);
+                if and_receive {
+                    pair.client.one_way(b"next").expect("send");
+                    reply = reply.receive();
+                }
+                let failed = transfer(fault, &pair.port, &mut reply).is_err();
+                let mut answer = pair.client.receive_now();
+                if failed && answer.is_err() {
+                    pair.port.reply(&request, b"answer").expect("made again");
+                    answer = pair.client.receive_now();
+                }
+                assert_eq!(answer.expect("the answer").data, b"answer");
+                if and_receive && failed {
+                    assert_eq!(pair.port.receive_now().expect("it is kept").data, b"next");
+                }
+                assert_quiet(&pair);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_cancel_that_failed_can_be_made_again() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        sweep("CANCEL", |fault| {
+            let id = pair.client.post(b"question").expect("post");
+            let mut cancel = alpc_cancel {
+                id,
+                flags: 0,
+                outcome: JUNK32,
+            };
+            if fault
+                .ioctl(&pair.client, ALPC_IOCTL_CANCEL, &mut cancel)
+                .is_err()
+            {
+                assert_eq!(cancel.outcome, JUNK32);
+                match pair.client.cancel(id, 0) {
+                    Ok(_) | Err(fail::NOT_FOUND) => {}
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            assert_quiet(&pair);
+        });
+    });
+}
+
+#[test]
+fn a_disconnect_that_failed_can_be_made_again() {
+    isolated_long(3, || {
+        sweep("DISCONNECT", |fault| {
+            let pair = Pair::new();
+            let mut arg = alpc_disconnect::default();
+            if fault
+                .ioctl(&pair.client, ALPC_IOCTL_DISCONNECT, &mut arg)
+                .is_err()
+            {
+                pair.client.one_way(b"still there").expect("send");
+                pair.client.disconnect().expect("disconnect");
+            }
+            assert_eq!(pair.client.one_way(b"x"), Err(fail::CLOSED));
+        });
+    });
+}
