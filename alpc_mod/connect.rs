@@ -156,7 +156,7 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
 /// What the current task pays for a connection to `port`.
 fn charge(accounts: &Arc<Accounts>, port: &Arc<Port>) -> Result<Costs, Failure> {
     // Whoever has made the port may do with it what he wants.
-    let here = Charger::for_current_at(accounts, port, port.owner.euid())?;
+    let here = Charger::for_current_at(accounts, port, &port.owner)?;
     let charger = Charger::for_current(accounts)?;
     // A server that keeps too much of what its clients have closed gets no more of it.
     if !port.charger.has_room(Kind::Remains) {
@@ -209,9 +209,10 @@ fn begin(
     let connection = Connection::new(port.clone(), costs)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;
     let file = new_file(end.clone())?;
-    arg.outcome = uapi::ALPC_OUTCOME_OK;
-    let at = offset_of!(uapi::alpc_connect, outcome);
-    copy_range_out(size, addr, arg, field(at))?;
+    // A caller that can't be told is found out before anything has happened.
+    let at = field(offset_of!(uapi::alpc_connect, outcome));
+    let before = core::mem::replace(&mut arg.outcome, uapi::ALPC_OUTCOME_OK);
+    copy_range_out(size, addr, arg, at.clone())?;
     let mut body = draft.finish();
     let mut fx = Effects::default();
     let mut engine = port.lock();
@@ -232,7 +233,14 @@ fn begin(
             };
         drop(engine);
         match refused {
-            Refusal::Grow => port.grow()?,
+            Refusal::Grow => {
+                if let Err(error) = port.grow() {
+                    // Nothing has happened, and there is no outcome that says so.
+                    arg.outcome = before;
+                    let _ = copy_range_out(size, addr, arg, at);
+                    return Err(error.into());
+                }
+            }
             // The port went away after it was found.
             Refusal::Ended(End::Refused) if by_name => return Err(Outcome::NameNotFound.into()),
             refusal => return Err(refusal.into()),
@@ -330,6 +338,9 @@ fn answered(
         Some(Hand::TooSmall(needed)) => {
             // A server that refuses at length has refused all the same.
             if port.lock().phase(end.index()) == Phase::Refused {
+                arg.recv_length = needed;
+                let at = offset_of!(uapi::alpc_connect, recv_length);
+                let _ = copy_range_out(size, addr, arg, field(at));
                 return Err(Outcome::Refused.into());
             }
             // The server believes in a connection that the client can't have.

@@ -114,6 +114,19 @@ impl Identity {
         // SAFETY: As in `euid`.
         unsafe { (*self.cred.as_ptr()).egid.val }
     }
+
+    /// Whether it is in this user namespace or in one that descends from it. The pointer is only
+    /// compared.
+    fn is_in(&self, namespace: *const bindings::user_namespace) -> bool {
+        // SAFETY: By the invariants the credentials are alive; published ones never change.
+        let mut own: *const bindings::user_namespace = unsafe { (*self.cred.as_ptr()).user_ns };
+        while !own.is_null() && own != namespace {
+            // SAFETY: Credentials hold their namespace, and each namespace its parent, which is set
+            // once.
+            own = unsafe { (*own).parent };
+        }
+        !own.is_null()
+    }
 }
 
 impl Drop for Identity {
@@ -187,18 +200,40 @@ pub(crate) fn ipc_namespace_id() -> u64 {
 ///
 /// They are the effective user, then the owner of its user namespace and of every ancestor but the
 /// first: a user who makes users of its own in a namespace still has only its own share of all.
-pub(crate) fn for_each_accountable(mut f: impl FnMut(u32) -> Result) -> Result {
+pub(crate) fn for_each_accountable(f: impl FnMut(u32) -> Result) -> Result {
+    accountable_until(|_| false, f)
+}
+
+/// Calls `f` with each user that answers for what the current task uses of something that belongs
+/// to `owner`: nobody, if it is that very user.
+///
+/// Owners of namespaces that `owner` is in as well are left out. They answer for both, so inside of
+/// their namespaces they don't tell users apart: one of them could use up what all of them have.
+pub(crate) fn for_each_accountable_to(owner: &Identity, f: impl FnMut(u32) -> Result) -> Result {
+    if current_euid() == owner.euid() {
+        return Ok(());
+    }
+    accountable_until(|namespace| owner.is_in(namespace), f)
+}
+
+/// Calls `f` with the effective user, then with the owners of its user namespaces from the inside
+/// out, up to the first that is `common` or the ancestor of all.
+fn accountable_until(
+    common: impl Fn(*const bindings::user_namespace) -> bool,
+    mut f: impl FnMut(u32) -> Result,
+) -> Result {
     f(current_euid())?;
     // SAFETY: There are no requirements: it looks at the current task's own credentials.
     let mut namespace: *const bindings::user_namespace = unsafe { bindings::current_user_ns() };
-    loop {
+    while !common(namespace) {
         // SAFETY: The current credentials hold their namespace and each namespace its parent, and
         // neither can change during the system call. Parent and owner are set once.
         let (parent, owner) = unsafe { ((*namespace).parent, (*namespace).owner.val) };
         if parent.is_null() {
-            return Ok(());
+            break;
         }
         f(owner)?;
         namespace = parent;
     }
+    Ok(())
 }

@@ -9,7 +9,11 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    cred::for_each_accountable,
+    cred::{
+        for_each_accountable,
+        for_each_accountable_to,
+        Identity, //
+    },
     logic::quota,
     module_parameters, //
 };
@@ -256,7 +260,9 @@ pub(crate) struct Charger {
 impl Charger {
     /// The accounts of the current task. `ENOMEM` if there is no memory for them.
     pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
-        Self::new(accounts, 0, None)
+        let mut charger = Self::empty(accounts);
+        for_each_accountable(|kuid| charger.add(Key { port: 0, kuid }))?;
+        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The accounts of the current task at one port, whose owner has none there. The port must
@@ -264,26 +270,28 @@ impl Charger {
     pub(crate) fn for_current_at<T>(
         accounts: &Arc<Accounts>,
         port: &Arc<T>,
-        owner: u32,
+        owner: &Identity,
     ) -> Result<Arc<Self>> {
-        Self::new(accounts, Arc::as_ptr(port).addr(), Some(owner))
+        let port = Arc::as_ptr(port).addr();
+        let mut charger = Self::empty(accounts);
+        for_each_accountable_to(owner, |kuid| charger.add(Key { port, kuid }))?;
+        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
     }
 
-    fn new(accounts: &Arc<Accounts>, port: usize, except: Option<u32>) -> Result<Arc<Self>> {
-        let mut chain = KVec::<OpenAccount>::new();
-        for_each_accountable(|kuid| {
-            let key = Key { port, kuid };
-            // A user that answers twice, as an owner of nested namespaces, still pays once.
-            if except != Some(kuid) && !chain.iter().any(|open| open.account.key == key) {
-                chain.push(Accounts::open(accounts, key)?, GFP_KERNEL_ACCOUNT)?;
-            }
-            Ok(())
-        })?;
-        let charger = Self {
+    fn empty(accounts: &Arc<Accounts>) -> Self {
+        Self {
             accounts: accounts.clone(),
-            chain,
-        };
-        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+            chain: KVec::new(),
+        }
+    }
+
+    /// A user that answers twice, as an owner of nested namespaces, still pays once.
+    fn add(&mut self, key: Key) -> Result {
+        if !self.chain.iter().any(|open| open.account.key == key) {
+            let open = Accounts::open(&self.accounts, key)?;
+            self.chain.push(open, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
     }
 
     /// The table that the accounts are in.

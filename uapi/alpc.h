@@ -102,7 +102,9 @@ struct alpc_acl_entry {
 
 /*
  * What happened, finer than errno. The errno that goes with each is in the
- * comment; ALPC_OUTCOME_OK goes with success.
+ * comment; ALPC_OUTCOME_OK goes with success. A receive of the next message on a
+ * descriptor with O_NONBLOCK never waits: it fails with EAGAIN in the place of
+ * ETIMEDOUT, and TIMED_OUT or TIMED_OUT_SENT.
  */
 #define ALPC_OUTCOME_OK			0u
 #define ALPC_OUTCOME_REFUSED		1u	/* ECONNREFUSED: the server refused */
@@ -302,7 +304,8 @@ struct alpc_create_port {
  * @fd: Without ALPC_CONNECT_SENT ignored, and untouched unless a signal ends
  *	the wait: then out, the pending client port. With it in. The descriptor
  *	is the caller's, and stays open whatever the outcome.
- * @recv_length: Out: bytes of the answer, or bytes needed.
+ * @recv_length: Out: bytes of the answer, a refusal too. More than
+ *	@recv_capacity are not there: that is how much was needed.
  * @server_pid: Out: process that accepted, in the caller's namespace, or 0.
  * @server_uid: Out: its effective user id, in the caller's namespace.
  * @server_gid: Out: its effective group id, in the caller's namespace.

@@ -2,6 +2,7 @@
 
 //! Connecting: request, acceptance, refusal, and every way it can fail.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 
 use alpc_tests::pair::{CLIENT_CONTEXT, PORT_CONTEXT, SERVER_CONTEXT};
@@ -97,8 +98,47 @@ fn a_refusal_is_one_even_if_its_payload_does_not_fit() {
             refuse.refuse(&port).expect("refuse");
             let (failure, connect) = client.join().expect("join");
             assert_eq!(failure, fail::REFUSED);
-            assert_eq!(connect.arg.recv_length, JUNK32);
+            assert_eq!(connect.arg.recv_length, 7, "what it takes");
             assert_eq!(connect.recv, [JUNK; 6]);
+            assert_eq!((connect.arg.server_pid, connect.arg.fd), (JUNK32, -1));
+        });
+    });
+}
+
+#[test]
+fn a_refusal_that_did_not_fit_can_be_read_by_who_keeps_the_descriptor() {
+    isolated(|| {
+        let (port, through) = listening(Create::anonymous());
+        let mut connect = Connect::new(None).asynchronous();
+        let client = connect.run_on(&through).expect("connect").port;
+        let request = port.receive().expect("receive");
+        let mut refuse = Accept::new(request.id).data(b"not you");
+        refuse.refuse(&port).expect("refuse");
+        for (capacity, expected) in [(6, &[JUNK; 6][..]), (7, b"not you")] {
+            let mut resume = Connect::new(None).capacity(capacity);
+            resume = resume.flags(ALPC_CONNECT_SENT);
+            resume.arg.fd = client.as_fd().as_raw_fd();
+            assert_eq!(resume.run_on(&through).unwrap_err(), fail::REFUSED);
+            assert_eq!(resume.arg.recv_length, 7);
+            assert_eq!(resume.recv, expected);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_went_has_said_nothing_of_a_length() {
+    isolated(|| {
+        let (port, through) = listening(Create::anonymous());
+        thread::scope(|scope| {
+            let client = scope.spawn(|| {
+                let mut connect = Connect::new(None).capacity(6);
+                let failure = connect.run_on(&through).expect_err("it was refused");
+                (failure, connect.arg.recv_length)
+            });
+            port.receive().expect("receive");
+            drop(port);
+            let answer = client.join().expect("join");
+            assert_eq!(answer, (fail::REFUSED, JUNK32));
         });
     });
 }
@@ -183,6 +223,37 @@ fn a_connection_request_is_consumed_by_accept_and_refuse_only() {
         }
         assert_eq!(state(&client), ALPC_STATE_PENDING);
         Accept::new(request.id).run(&port).expect("accept");
+    });
+}
+
+#[test]
+fn an_answer_that_fails_without_an_outcome_writes_nothing_and_answers_nothing() {
+    isolated(|| {
+        let (port, through) = listening(Create::anonymous());
+        let mut connect = Connect::new(None).asynchronous();
+        let client = connect.run_on(&through).expect("connect").port;
+        let request = port.receive().expect("receive");
+        for flags in [0, ALPC_REFUSE] {
+            // The payload can't be read.
+            let mut accept = Accept::new(request.id);
+            accept.arg.flags = flags;
+            accept.arg.send_data = memory::unmapped();
+            accept.arg.send_length = 1;
+            let result = ioctl(&port, ALPC_IOCTL_ACCEPT, &mut accept.arg);
+            assert_eq!(result, Err(libc::EFAULT));
+            assert_eq!(accept.arg.outcome, JUNK32);
+            // The outcome can't be written.
+            accept.arg.send_length = 0;
+            // SAFETY: Plain numbers, seen as bytes.
+            let bytes: [u8; size_of::<alpc_accept>()] = unsafe { std::mem::transmute(accept.arg) };
+            let page = memory::Pages::read_only(&bytes);
+            // SAFETY: The kernel checks the address.
+            let result = unsafe { ioctl_at(port.as_fd(), ALPC_IOCTL_ACCEPT, page.address()) };
+            assert_eq!(result, Err(libc::EFAULT));
+            assert_eq!(state(&client), ALPC_STATE_PENDING);
+        }
+        let _server = Accept::new(request.id).run(&port).expect("accept");
+        assert_eq!(state(&client), ALPC_STATE_OPEN);
     });
 }
 

@@ -330,6 +330,128 @@ fn one_user_cannot_take_all_connections_of_a_port_even_those_that_were_refused_o
     });
 }
 
+/// Runs `body` in a user namespace of `owner`'s, who is user 0 in it. Users 1 and 2
+/// are others.
+fn in_namespace_of(owner: User, body: impl FnOnce(&Link)) -> Peer {
+    let inside = as_user(owner, move |link| {
+        // SAFETY: Takes no pointer.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, 0);
+        link.sync();
+        link.sync();
+        body(link);
+    });
+    inside.sync();
+    let map = format!("0 {} 1\n1 {} 2\n", owner.uid, owner.uid * 100);
+    std::fs::write(format!("/proc/{}/uid_map", inside.pid()), map).expect("uid_map");
+    inside.sync();
+    inside
+}
+
+/// What `act` gives when it is user `uid` of this process's namespace who acts.
+fn acting_as<T>(uid: u32, act: impl FnOnce() -> T) -> T {
+    let become_effective = |uid: u32| {
+        // SAFETY: Plain numbers; the effective id of this thread only.
+        unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, uid, -1), 0) };
+    };
+    become_effective(uid);
+    let result = act();
+    become_effective(0);
+    result
+}
+
+/// As many connections to `name` as it gives this user.
+fn all_places(name: &str) -> Vec<Port> {
+    let (kept, failure) = until_failure(|| knock(name));
+    assert_eq!(failure, fail::LIMIT);
+    kept
+}
+
+#[test]
+fn a_port_that_is_made_in_a_namespace_tells_its_users_apart_and_exempts_its_maker() {
+    isolated(|| {
+        let name = "hostile/inside";
+        let inside = in_namespace_of(CAROL, |link| {
+            let port = acting_as(1, || Create::named(name).open().connections(64).run());
+            let _port = port.expect("create");
+            // Who owns the namespace answers for all of them, so that tells nothing.
+            let second = acting_as(2, || all_places(name));
+            let owner = acting_as(0, || all_places(name));
+            assert_eq!((second.len(), owner.len()), (32, 16));
+            link.sync();
+            link.sync();
+            assert_eq!(
+                acting_as(1, || all_places(name)).len(),
+                4,
+                "all that is left"
+            );
+        });
+        inside.sync();
+        let bob = Peer::spawn(BOB, |link| {
+            let kept = all_places(name);
+            assert_eq!(kept.len(), 8);
+            link.sync();
+            link.sync();
+        });
+        bob.sync();
+        // Not so from outside, where the owner of a namespace is one among others.
+        let mallory = in_namespace_of(MALLORY, |link| {
+            let first = acting_as(1, || all_places(name));
+            let second = acting_as(2, || all_places(name));
+            assert_eq!((first.len(), second.len()), (4, 0));
+            link.sync();
+            link.sync();
+        });
+        mallory.sync();
+        inside.sync();
+        inside.wait();
+        for peer in [bob, mallory] {
+            peer.sync();
+            peer.wait();
+        }
+    });
+}
+
+#[test]
+fn other_users_of_a_namespace_that_a_ports_maker_owns_are_one_stranger_together() {
+    isolated(|| {
+        let name = "hostile/outside";
+        let maker = Peer::spawn(CAROL, |link| {
+            let port = Create::named(name).open().connections(64).run();
+            let _port = port.expect("create");
+            link.sync();
+            link.sync();
+        });
+        maker.sync();
+        let inside = in_namespace_of(CAROL, |link| {
+            let first = acting_as(1, || all_places(name));
+            let second = acting_as(2, || all_places(name));
+            assert_eq!((first.len(), second.len()), (32, 0));
+            link.sync();
+            link.sync();
+            // She herself is exempt in there as well.
+            assert_eq!(
+                acting_as(0, || all_places(name)).len(),
+                16,
+                "all that is left"
+            );
+        });
+        inside.sync();
+        let bob = Peer::spawn(BOB, |link| {
+            let kept = all_places(name);
+            assert_eq!(kept.len(), 16);
+            link.sync();
+            link.sync();
+        });
+        bob.sync();
+        inside.sync();
+        inside.wait();
+        for peer in [bob, maker] {
+            peer.sync();
+            peer.wait();
+        }
+    });
+}
+
 /// Opens `connections` to `name`, and stays until told.
 fn crowd(link: &Link, name: &str, connections: u32, mut each: impl FnMut(&Port)) {
     let mut kept = Vec::new();
