@@ -15,10 +15,7 @@ use crate::{
         at_most,
         query, //
     },
-    file::{
-        new_file,
-        DeviceFile, //
-    },
+    file::new_file,
     ioctl,
     logic::engine::{
         Share,
@@ -29,6 +26,7 @@ use crate::{
         Names,
         PortName, //
     },
+    node::NodeState,
     outcome::{
         Failure,
         Outcome, //
@@ -41,11 +39,11 @@ use crate::{
     quota::{
         connections_per_user,
         conversations_per_user,
-        ports_per_user, //
+        ports_per_user,
         Accounts,
         Charge,
         Charger,
-        Kind,
+        Kind, //
     },
     uapi, //
 };
@@ -164,7 +162,7 @@ impl Factory {
     }
 }
 
-impl DeviceFile for Factory {
+impl NodeState for Factory {
     fn ioctl(&self, _nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
         let (size, addr) = (ioctl::size(cmd), arg as u64);
         match ioctl::base(cmd) {

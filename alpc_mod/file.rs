@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects as files: descriptors that own an [`Arc`] of an [`ObjectFile`], and `/dev/alpc`.
+//! Objects as files: descriptors that own an [`Arc`] of an [`ObjectFile`].
 //!
 //! A descriptor's file owns one reference to its object from [`new_file`] on, in its private data,
 //! and gives it up in its release. Every other file operation runs while somebody holds the file,
@@ -8,16 +8,10 @@
 //! told by the address of its file operations: each kind has them in a `static` of its own.
 
 use crate::ffi;
-use core::{
-    marker::PhantomData,
-    mem::offset_of, //
-};
+use core::marker::PhantomData;
 use kernel::{
     bindings,
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
+    error::from_err_ptr,
     ffi::{
         c_int,
         c_long,
@@ -65,7 +59,7 @@ pub(crate) trait ObjectFile: Send + Sync + 'static {
 }
 
 /// File operations that can stand in a `static`.
-pub(crate) struct FileOperations(bindings::file_operations);
+pub(crate) struct FileOperations(pub(crate) bindings::file_operations);
 
 // SAFETY: They are never written, and the pointers in them are to functions and to the module.
 unsafe impl Sync for FileOperations {}
@@ -136,7 +130,7 @@ unsafe fn object<'a, T: ObjectFile>(file: *mut bindings::file) -> ArcBorrow<'a, 
 ///
 /// `file` must be held by the caller.
 #[inline]
-unsafe fn nonblock(file: *mut bindings::file) -> bool {
+pub(crate) unsafe fn nonblock(file: *mut bindings::file) -> bool {
     // SAFETY: The file is alive. A volatile read is the READ_ONCE that C would use here.
     let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
     flags & bindings::O_NONBLOCK != 0
@@ -144,7 +138,7 @@ unsafe fn nonblock(file: *mut bindings::file) -> bool {
 
 /// The result of a system call as C returns it.
 #[inline]
-fn to_c(result: Result<isize>) -> c_long {
+pub(crate) fn to_c(result: Result<isize>) -> c_long {
     match result {
         Ok(value) => value,
         Err(error) => error.to_errno() as c_long,
@@ -154,7 +148,7 @@ fn to_c(result: Result<isize>) -> c_long {
 /// A 32-bit caller's argument as an address.
 #[cfg(CONFIG_COMPAT)]
 #[inline]
-fn compat_ptr(arg: c_ulong) -> usize {
+pub(crate) fn compat_ptr(arg: c_ulong) -> usize {
     // CAST: The upper half is no part of what a 32-bit caller passed.
     arg as u32 as usize
 }
@@ -405,106 +399,4 @@ impl PollHead {
             );
         }
     }
-}
-
-/// What `/dev/alpc` does.
-pub(crate) trait DeviceFile: Send + Sync + 'static {
-    /// A request. `arg` is a user address, whatever the word size of the caller.
-    fn ioctl(&self, nonblock: bool, cmd: u32, arg: usize) -> Result<isize>;
-}
-
-/// The device node `/dev/alpc`, which exists as long as this does.
-///
-/// Everybody may open it: what a request may do is decided per request.
-///
-/// # Invariants
-///
-/// `misc` is registered, and `state` is initialised before it is.
-#[pin_data(PinnedDrop)]
-pub(crate) struct Device<T: DeviceFile> {
-    state: T,
-    #[pin]
-    misc: Opaque<bindings::miscdevice>,
-}
-
-// SAFETY: `state` is `Send`, and a device may be deregistered by any task.
-unsafe impl<T: DeviceFile> Send for Device<T> {}
-// SAFETY: `state` is `Sync`, and `misc` is used by C only while it is shared.
-unsafe impl<T: DeviceFile> Sync for Device<T> {}
-
-impl<T: DeviceFile> Device<T> {
-    const OPERATIONS: &'static FileOperations = &FileOperations(bindings::file_operations {
-        owner: this_module::<crate::LocalModule>().as_ptr(),
-        llseek: Some(bindings::noop_llseek),
-        unlocked_ioctl: Some(device_ioctl::<T>),
-        #[cfg(CONFIG_COMPAT)]
-        compat_ioctl: Some(device_compat_ioctl::<T>),
-        ..pin_init::zeroed()
-    });
-
-    /// Registers the device. Requests may arrive before this returns.
-    pub(crate) fn register(state: T) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            state: state,
-            misc <- Opaque::try_ffi_init(|misc: *mut bindings::miscdevice| {
-                // SAFETY: The slot is valid for writing.
-                unsafe {
-                    misc.write(bindings::miscdevice {
-                        // CAST: The number means "any that is free".
-                        minor: bindings::MISC_DYNAMIC_MINOR as c_int,
-                        name: c"alpc".as_char_ptr(),
-                        fops: &Self::OPERATIONS.0,
-                        mode: 0o666,
-                        ..pin_init::zeroed()
-                    });
-                }
-                // SAFETY: The slot is initialised and pinned, and is deregistered when dropped.
-                // The operations pin the module, and with it this device, while a file is open.
-                to_result(unsafe { bindings::misc_register(misc) })
-            }),
-        })
-    }
-}
-
-#[pinned_drop]
-impl<T: DeviceFile> PinnedDrop for Device<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the invariants it is registered.
-        unsafe { bindings::misc_deregister(self.misc.get()) };
-    }
-}
-
-/// # Safety
-///
-/// For the file operations of `Device<T>` only, and `file` is held.
-unsafe extern "C" fn device_ioctl<T: DeviceFile>(
-    file: *mut bindings::file,
-    cmd: c_uint,
-    arg: c_ulong,
-) -> c_long {
-    // SAFETY: `misc_open` has set the private data to the `misc` field of a registered device,
-    // which the open file keeps alive.
-    let state = unsafe {
-        let misc = (*file).private_data.cast_const();
-        let device = misc
-            .byte_sub(offset_of!(Device<T>, misc))
-            .cast::<Device<T>>();
-        &(*device).state
-    };
-    // SAFETY: By this function's contract.
-    let nonblock = unsafe { nonblock(file) };
-    to_c(state.ioctl(nonblock, cmd, arg))
-}
-
-/// # Safety
-///
-/// As for [`device_ioctl`].
-#[cfg(CONFIG_COMPAT)]
-unsafe extern "C" fn device_compat_ioctl<T: DeviceFile>(
-    file: *mut bindings::file,
-    cmd: c_uint,
-    arg: c_ulong,
-) -> c_long {
-    // SAFETY: By this function's contract.
-    unsafe { device_ioctl::<T>(file, cmd, compat_ptr(arg)) }
 }

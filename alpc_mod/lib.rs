@@ -143,6 +143,7 @@ mod ioctl;
 mod logic;
 mod message;
 mod names;
+mod node;
 mod outcome;
 mod plan;
 mod port;
@@ -190,13 +191,13 @@ module! {
 #[pin_data]
 struct Alpc {
     #[pin]
-    device: file::Device<device::Factory>,
+    device: node::Node<device::Factory>,
 }
 
 impl kernel::InPlaceModule for Alpc {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            device <- file::Device::register(device::Factory::new()?),
+            device <- node::Node::register(device::Factory::new()?),
         })
     }
 }
