@@ -173,43 +173,43 @@ fn try_accept(
     if arg.send_length > share.max_length {
         return Err(Outcome::TooLong.into());
     }
-    // A caller that can't be told is found out before anything has happened.
-    write(uapi::ALPC_OUTCOME_OK)?;
-    let mut fx = Effects::default();
     let found = port.lock().peer_of_request(arg.id);
     let (_, connection) = found?;
-    if arg.flags & uapi::ALPC_REFUSE != 0 {
-        let body = message(scope, false, arg.send_data, arg.send_length)?;
-        let refused = port.lock().refuse(arg.id, body, &mut fx);
-        port.act(&mut fx);
-        return match refused {
-            Ok(()) => {
-                connection.not_pending();
-                Ok(0)
-            }
-            Err((refusal, body)) => {
-                put_back(scope, body);
-                Err(refusal.into())
-            }
-        };
-    }
-    let end = CommPort::new(connection, Side::Server)?;
-    let file = new_file(end.clone())?;
+    let accepting = match arg.flags & uapi::ALPC_REFUSE {
+        0 => {
+            let end = CommPort::new(connection.clone(), Side::Server)?;
+            Some((new_file(end.clone())?, end))
+        }
+        _ => None,
+    };
     let server = Identity::capture_current();
     let body = message(scope, false, arg.send_data, arg.send_length)?;
+    // A caller that can't be told is found out before anything has happened, but behind all that
+    // may still fail and has no outcome: then nothing is to be written.
+    if let Err(error) = write(uapi::ALPC_OUTCOME_OK) {
+        put_back(scope, body);
+        return Err(error.into());
+    }
+    let mut fx = Effects::default();
     let mut engine = port.lock();
-    match engine.accept(arg.id, share, arg.context, body, &mut fx) {
-        Ok(index) => {
-            // The id was this connection's only request, so nobody else gets here.
-            end.connection.server.populate(server);
-            end.bind(index, arg.id);
-            drop(engine);
-            end.connection.not_pending();
+    let answered = match &accepting {
+        None => engine.refuse(arg.id, body, &mut fx),
+        Some((_, end)) => engine
+            .accept(arg.id, share, arg.context, body, &mut fx)
+            .map(|index| {
+                // The id was this connection's only request, so nobody else gets here.
+                connection.server.populate(server);
+                end.bind(index, arg.id);
+            }),
+    };
+    drop(engine);
+    match answered {
+        Ok(()) => {
+            connection.not_pending();
             port.act(&mut fx);
-            Ok(file.install())
+            Ok(accepting.map_or(0, |(file, _)| file.install()))
         }
         Err((refusal, body)) => {
-            drop(engine);
             put_back(scope, body);
             Err(refusal.into())
         }

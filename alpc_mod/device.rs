@@ -139,15 +139,16 @@ impl Factory {
         };
         let port = Port::new(config, self.names.clone())?;
         let file = new_file(port.clone())?;
+        let named = match name {
+            Some(name) => Some((name, Names::room()?)),
+            None => None,
+        };
         write(uapi::ALPC_OUTCOME_OK)?;
-        if let Some(name) = name {
+        if let Some((name, room)) = named {
             // From here on clients find it; should that fail, the file's end undoes the rest.
-            self.names
-                .insert(name, port)
-                .map_err(|error| match error == EADDRINUSE {
-                    true => Outcome::NameInUse.into(),
-                    false => Failure::Plain(error),
-                })?;
+            if !self.names.insert(name, port, room) {
+                return Err(Outcome::NameInUse.into());
+            }
         }
         Ok(file.install())
     }

@@ -96,6 +96,9 @@ impl Ord for PortName {
     }
 }
 
+/// Memory for one name in the table.
+pub(crate) type Room<T> = RBTreeNodeReservation<PortName, Arc<T>>;
+
 /// The table of names, and what each of them names.
 #[pin_data]
 pub(crate) struct Names<T: Send + Sync + 'static> {
@@ -114,16 +117,23 @@ impl<T: Send + Sync + 'static> Names<T> {
         )
     }
 
-    /// Gives an object a name. `EADDRINUSE` if the name is taken; `ENOMEM`.
-    pub(crate) fn insert(&self, name: PortName, object: Arc<T>) -> Result {
-        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
-        match self.table.lock().entry(name) {
+    /// Room for one more name. `ENOMEM`.
+    pub(crate) fn room() -> Result<Room<T>> {
+        RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Gives an object a name, and says whether it was free.
+    pub(crate) fn insert(&self, name: PortName, object: Arc<T>, room: Room<T>) -> bool {
+        let mut table = self.table.lock();
+        let is_free = match table.entry(name) {
             Entry::Vacant(entry) => {
-                entry.insert(object, node);
-                Ok(())
+                entry.insert(object, room);
+                true
             }
-            Entry::Occupied(_) => Err(EADDRINUSE),
-        }
+            Entry::Occupied(_) => false,
+        };
+        drop(table);
+        is_free
     }
 
     /// What has this name now. It may be on its way out.

@@ -2,6 +2,7 @@
 
 //! Connecting: request, acceptance, refusal, and every way it can fail.
 
+use std::os::fd::AsFd;
 use std::thread;
 
 use alpc_tests::pair::{CLIENT_CONTEXT, PORT_CONTEXT, SERVER_CONTEXT};
@@ -183,6 +184,37 @@ fn a_connection_request_is_consumed_by_accept_and_refuse_only() {
         }
         assert_eq!(state(&client), ALPC_STATE_PENDING);
         Accept::new(request.id).run(&port).expect("accept");
+    });
+}
+
+#[test]
+fn an_answer_that_fails_without_an_outcome_writes_nothing_and_answers_nothing() {
+    isolated(|| {
+        let (port, through) = listening(Create::anonymous());
+        let mut connect = Connect::new(None).asynchronous();
+        let client = connect.run_on(&through).expect("connect").port;
+        let request = port.receive().expect("receive");
+        for flags in [0, ALPC_REFUSE] {
+            // The payload can't be read.
+            let mut accept = Accept::new(request.id);
+            accept.arg.flags = flags;
+            accept.arg.send_data = memory::unmapped();
+            accept.arg.send_length = 1;
+            let result = ioctl(&port, ALPC_IOCTL_ACCEPT, &mut accept.arg);
+            assert_eq!(result, Err(libc::EFAULT));
+            assert_eq!(accept.arg.outcome, JUNK32);
+            // The outcome can't be written.
+            accept.arg.send_length = 0;
+            // SAFETY: Plain numbers, seen as bytes.
+            let bytes: [u8; size_of::<alpc_accept>()] = unsafe { std::mem::transmute(accept.arg) };
+            let page = memory::Pages::read_only(&bytes);
+            // SAFETY: The kernel checks the address.
+            let result = unsafe { ioctl_at(port.as_fd(), ALPC_IOCTL_ACCEPT, page.address()) };
+            assert_eq!(result, Err(libc::EFAULT));
+            assert_eq!(state(&client), ALPC_STATE_PENDING);
+        }
+        let _server = Accept::new(request.id).run(&port).expect("accept");
+        assert_eq!(state(&client), ALPC_STATE_OPEN);
     });
 }
 

@@ -32,8 +32,8 @@ fn set_limit(limit: &libc::rlimit) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }, 0);
 }
 
-/// Runs `call` without descriptors: it must fail with EMFILE, and leave no
-/// object behind.
+/// Runs `call` without descriptors: it must fail with EMFILE, say nothing else,
+/// and leave no object behind.
 fn fails_and_leaves_nothing<T>(what: &str, call: impl FnOnce() -> Result<T, Failure>) {
     let before = inspect::module_references();
     let failure = match without_descriptors(call) {
@@ -41,6 +41,7 @@ fn fails_and_leaves_nothing<T>(what: &str, call: impl FnOnce() -> Result<T, Fail
         Err(failure) => failure,
     };
     assert_eq!(failure.errno, libc::EMFILE, "{what}: {failure:?}");
+    assert_eq!(failure.outcome, JUNK32, "{what}: the outcome was written");
     eventually(|| inspect::module_references() == before);
 }
 
@@ -105,6 +106,17 @@ fn a_connect_without_a_descriptor_is_not_told_to_the_server() {
     });
 }
 
+/// An argument as it lies in memory, but for what `run` fills in.
+fn bytes(accept: &Accept) -> [u8; size_of::<alpc_accept>()] {
+    let arg = alpc_accept {
+        send_data: 0,
+        send_length: 0,
+        ..accept.arg
+    };
+    // SAFETY: Plain numbers, seen as bytes.
+    unsafe { std::mem::transmute(arg) }
+}
+
 #[test]
 fn a_request_that_could_not_be_accepted_can_be_accepted_later() {
     isolated(|| {
@@ -118,7 +130,9 @@ fn a_request_that_could_not_be_accepted_can_be_accepted_later() {
         let request = port.receive().expect("receive");
         let mut accept = Accept::new(request.id).data(b"welcome").context(7);
         for _ in 0..3 {
+            let before = bytes(&accept);
             fails_and_leaves_nothing("ACCEPT", || accept.run(&port));
+            assert_eq!(bytes(&accept), before, "the argument was written");
             // The client hasn't been told anything.
             assert_eq!(
                 client.query_port().expect("query").state,
