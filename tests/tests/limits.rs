@@ -2,6 +2,8 @@
 
 //! Every limit at its default, reached; and given back afterwards.
 
+use std::any::Any;
+
 use alpc_tests::raw::*;
 use alpc_tests::*;
 
@@ -294,47 +296,137 @@ fn a_user_has_as_many_conversations_as_stated_over_all_connections() {
     });
 }
 
-#[test]
-fn subordinate_users_share_the_limit_of_their_owner() {
-    isolated_long(5, || {
-        let most = query().ports_per_user;
-        let half = most / 2;
-        // Dave owns a user namespace with two further users in it.
-        let dave = User {
-            name: "dave",
-            uid: 2000,
-            gid: 2000,
-            groups: &[],
-        };
-        let inside = as_user(dave, move |link| {
-            // SAFETY: Takes no pointer.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, 0);
-            link.sync();
-            link.sync();
-            let mut ports = Vec::new();
-            for uid in [1, 2] {
-                // SAFETY: Plain numbers; the effective id of this thread only.
-                unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, uid, -1), 0) };
-                if uid == 1 {
-                    ports.extend((0..half).map(|_| Create::anonymous().run().expect("create")));
-                } else {
-                    let (more, failure) = until_failure(|| Create::anonymous().run());
-                    assert_eq!(failure, fail::LIMIT);
-                    assert_eq!(more.len() as u32, most - half);
-                    ports.extend(more);
-                }
-                // SAFETY: As above: back to who may change again.
-                unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, 0, -1), 0) };
+/// Things that are kept, and how many they are.
+type Made = (Box<dyn Any>, u32);
+
+/// Lets two users of a namespace that `owner` owns make things, which are kept:
+/// `make` is given how many the first may make, or `None` for as many as can
+/// be, and says how many it made. Then it is the turn of the owner, and of
+/// somebody else.
+fn as_subordinates(owner: u32, most: u32, make: fn(Option<u32>) -> Made) {
+    let owner = User {
+        name: "owner",
+        uid: owner,
+        gid: owner,
+        groups: &[],
+    };
+    let half = most / 2;
+    let inside = as_user(owner, move |link| {
+        // SAFETY: Takes no pointer.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, 0);
+        link.sync();
+        link.sync();
+        let mut kept = Vec::new();
+        for (uid, asked, expected) in [(1, Some(half), half), (2, None, most - half)] {
+            // SAFETY: Plain numbers; the effective id of this thread only.
+            unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, uid, -1), 0) };
+            let (made, count) = make(asked);
+            assert_eq!(count, expected, "made by user {uid}");
+            kept.push(made);
+            // SAFETY: As above: back to who may change again.
+            unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, 0, -1), 0) };
+        }
+        link.sync();
+        link.sync();
+    });
+    inside.sync();
+    let map = |file: &str, text: &str| {
+        std::fs::write(format!("/proc/{}/{file}", inside.pid()), text).expect(file);
+    };
+    map("uid_map", &format!("0 {} 1\n1 100000 2\n", owner.uid));
+    map("gid_map", &format!("0 {} 1\n", owner.gid));
+    inside.sync();
+    inside.sync();
+    as_user(owner, move |_| {
+        assert_eq!(make(None).1, 0, "nothing is left")
+    })
+    .wait();
+    as_user(BOB, move |_| {
+        assert_eq!(make(Some(1)).1, 1, "not concerned")
+    })
+    .wait();
+    inside.sync();
+    inside.wait();
+    as_user(owner, move |_| assert_eq!(make(Some(1)).1, 1, "given back")).wait();
+}
+
+/// Makes things a bundle at a time, up to a number of them or to the limit;
+/// `begin` makes what holds a bundle, `one` one thing more in it.
+fn bundles<B: 'static, T: 'static>(
+    asked: Option<u32>,
+    size: u32,
+    begin: fn() -> Result<B, Failure>,
+    one: fn(&B) -> Result<T, Failure>,
+) -> Made {
+    let (mut kept, mut count) = (Vec::new(), 0);
+    let failure = 'full: loop {
+        if asked == Some(count) {
+            return (Box::new(kept), count);
+        }
+        let bundle = begin().expect("what holds them");
+        let mut things = Vec::new();
+        for _ in 0..size {
+            if asked == Some(count) {
+                break;
             }
+            match one(&bundle) {
+                Ok(thing) => things.push(thing),
+                Err(failure) => {
+                    kept.push((bundle, things));
+                    break 'full failure;
+                }
+            }
+            count += 1;
+        }
+        kept.push((bundle, things));
+    };
+    assert_eq!(failure, fail::LIMIT);
+    (Box::new(kept), count)
+}
+
+#[test]
+fn subordinate_users_share_the_ports_of_their_owner() {
+    isolated_long(5, || {
+        as_subordinates(2000, query().ports_per_user, |asked| {
+            bundles(asked, u32::MAX, || Ok(()), |()| Create::anonymous().run())
         });
-        inside.sync();
-        let map = |file: &str, text: &str| {
-            std::fs::write(format!("/proc/{}/{file}", inside.pid()), text).expect(file);
-        };
-        map("uid_map", "0 2000 1\n1 100000 2\n");
-        map("gid_map", "0 2000 1\n");
-        inside.sync();
-        inside.wait();
+    });
+}
+
+#[test]
+fn subordinate_users_share_the_connections_of_their_owner() {
+    isolated_long(10, || {
+        as_subordinates(2001, query().connections_per_user, |asked| {
+            let begin = || {
+                let port = Create::anonymous().run()?;
+                let through = port.connect_descriptor()?;
+                Ok((port, through))
+            };
+            // Not the places of a port are to be at an end.
+            let few = query().pending_connections / 4;
+            bundles(asked, few, begin, |(_, through)| {
+                let mut connect = Connect::new(None).asynchronous();
+                connect.run_on(through).map(|connected| connected.port)
+            })
+        });
+    });
+}
+
+#[test]
+fn subordinate_users_share_the_conversations_of_their_owner() {
+    isolated_long(10, || {
+        as_subordinates(2002, query().conversations_per_user, |asked| {
+            let most = query().conversations_per_connection;
+            bundles(
+                asked,
+                most,
+                || Ok(Pair::new()),
+                |pair| {
+                    post_now(&pair.client, b"")?;
+                    pair.port.receive().map(drop)
+                },
+            )
+        });
     });
 }
 
