@@ -73,14 +73,17 @@ impl<T: Default> Growth<T> {
         let chunks = (len / CHUNK) as usize;
         // Lists are as long as powers of two, so this is when one is full.
         let list = match chunks {
-            0 => Some(KVVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?),
-            n if n.is_power_of_two() => Some(KVVec::with_capacity(
-                n.saturating_mul(2),
-                GFP_KERNEL_ACCOUNT,
-            )?),
+            0 => Some(Self::list(1)?),
+            n if n.is_power_of_two() => Some(Self::list(n.saturating_mul(2))?),
             _ => None,
         };
         Ok(Self { chunk, list })
+    }
+
+    /// A list for so many chunks.
+    fn list(chunks: usize) -> Result<ChunkList<T>> {
+        let size = chunks.saturating_mul(size_of::<Chunk<T>>());
+        charged(size, |flags| KVVec::with_capacity(chunks, flags))
     }
 }
 
