@@ -337,6 +337,9 @@ fn answered(
         Some(Hand::TooSmall(needed)) => {
             // A server that refuses at length has refused all the same.
             if port.lock().phase(end.index()) == Phase::Refused {
+                arg.recv_length = needed;
+                let at = offset_of!(uapi::alpc_connect, recv_length);
+                let _ = copy_range_out(size, addr, arg, field(at));
                 return Err(Outcome::Refused.into());
             }
             // The server believes in a connection that the client can't have.

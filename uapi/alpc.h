@@ -302,7 +302,8 @@ struct alpc_create_port {
  * @fd: Without ALPC_CONNECT_SENT ignored, and untouched unless a signal ends
  *	the wait: then out, the pending client port. With it in. The descriptor
  *	is the caller's, and stays open whatever the outcome.
- * @recv_length: Out: bytes of the answer, or bytes needed.
+ * @recv_length: Out: bytes of the answer, a refusal too. More than
+ *	@recv_capacity are not there: that is how much was needed.
  * @server_pid: Out: process that accepted, in the caller's namespace, or 0.
  * @server_uid: Out: its effective user id, in the caller's namespace.
  * @server_gid: Out: its effective group id, in the caller's namespace.

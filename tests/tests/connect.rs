@@ -2,7 +2,7 @@
 
 //! Connecting: request, acceptance, refusal, and every way it can fail.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 
 use alpc_tests::pair::{CLIENT_CONTEXT, PORT_CONTEXT, SERVER_CONTEXT};
@@ -98,8 +98,47 @@ fn a_refusal_is_one_even_if_its_payload_does_not_fit() {
             refuse.refuse(&port).expect("refuse");
             let (failure, connect) = client.join().expect("join");
             assert_eq!(failure, fail::REFUSED);
-            assert_eq!(connect.arg.recv_length, JUNK32);
+            assert_eq!(connect.arg.recv_length, 7, "what it takes");
             assert_eq!(connect.recv, [JUNK; 6]);
+            assert_eq!((connect.arg.server_pid, connect.arg.fd), (JUNK32, -1));
+        });
+    });
+}
+
+#[test]
+fn a_refusal_that_did_not_fit_can_be_read_by_who_keeps_the_descriptor() {
+    isolated(|| {
+        let (port, through) = listening(Create::anonymous());
+        let mut connect = Connect::new(None).asynchronous();
+        let client = connect.run_on(&through).expect("connect").port;
+        let request = port.receive().expect("receive");
+        let mut refuse = Accept::new(request.id).data(b"not you");
+        refuse.refuse(&port).expect("refuse");
+        for (capacity, expected) in [(6, &[JUNK; 6][..]), (7, b"not you")] {
+            let mut resume = Connect::new(None).capacity(capacity);
+            resume = resume.flags(ALPC_CONNECT_SENT);
+            resume.arg.fd = client.as_fd().as_raw_fd();
+            assert_eq!(resume.run_on(&through).unwrap_err(), fail::REFUSED);
+            assert_eq!(resume.arg.recv_length, 7);
+            assert_eq!(resume.recv, expected);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_went_has_said_nothing_of_a_length() {
+    isolated(|| {
+        let (port, through) = listening(Create::anonymous());
+        thread::scope(|scope| {
+            let client = scope.spawn(|| {
+                let mut connect = Connect::new(None).capacity(6);
+                let failure = connect.run_on(&through).expect_err("it was refused");
+                (failure, connect.arg.recv_length)
+            });
+            port.receive().expect("receive");
+            drop(port);
+            let answer = client.join().expect("join");
+            assert_eq!(answer, (fail::REFUSED, JUNK32));
         });
     });
 }

@@ -154,7 +154,7 @@ impl<'a> ConnectBuilder<'a> {
     /// # Errors
     ///
     /// With [`Outcome::Refused`](crate::Outcome::Refused) too the buffer holds
-    /// the server's answer; [`Error::length`] says how much of it.
+    /// the server's answer, if it has room for [`Error::length`] bytes.
     /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall) means that
     /// the server accepted, and has lost the connection again.
     pub fn connect_with(self, answer: &mut [u8]) -> Result<Connected> {

@@ -86,7 +86,7 @@ impl Error {
 
     /// With [`Outcome::BufferTooSmall`] the bytes needed; with
     /// [`Outcome::Refused`] of a connect the bytes of the server's answer, which
-    /// are in the caller's buffer. Else 0.
+    /// are in the caller's buffer, or not at all if that is shorter. Else 0.
     pub fn length(&self) -> usize {
         match self.outcome {
             Outcome::BufferTooSmall | Outcome::Refused => self.length as usize,
