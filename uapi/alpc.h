@@ -102,7 +102,9 @@ struct alpc_acl_entry {
 
 /*
  * What happened, finer than errno. The errno that goes with each is in the
- * comment; ALPC_OUTCOME_OK goes with success.
+ * comment; ALPC_OUTCOME_OK goes with success. A receive of the next message on a
+ * descriptor with O_NONBLOCK never waits: it fails with EAGAIN in the place of
+ * ETIMEDOUT, and TIMED_OUT or TIMED_OUT_SENT.
  */
 #define ALPC_OUTCOME_OK			0u
 #define ALPC_OUTCOME_REFUSED		1u	/* ECONNREFUSED: the server refused */
