@@ -145,6 +145,36 @@ fn a_message_too_long_for_a_receiver_is_not_overtaken() {
 }
 
 #[test]
+fn a_reply_too_long_for_its_waiter_is_for_the_next_receive_that_has_room() {
+    isolated(|| {
+        for (open, expected) in [(false, fail::NOT_FOUND), (true, fail::ALREADY_RECEIVED)] {
+            let pair = Pair::new();
+            thread::scope(|scope| {
+                let client = scope.spawn(|| {
+                    let mut call = Transfer::new().send(b"?").capacity(10).flags(ALPC_SYNC);
+                    let failure = call.run(&pair.client).unwrap_err();
+                    assert_eq!(failure, fail::BUFFER_TOO_SMALL);
+                    // As another thread may, which waits for whatever comes.
+                    let reply = pair.client.receive().expect("receive");
+                    assert_eq!(
+                        (reply.id, &reply.data[..]),
+                        (call.arg.send_id, &[9; 100][..])
+                    );
+                    call.recv = vec![JUNK; 100];
+                    assert_eq!(call.run(&pair.client).unwrap_err(), expected);
+                });
+                let request = pair.port.receive().expect("receive");
+                match open {
+                    true => pair.port.reply_open(&request, &[9; 100]).expect("reply"),
+                    false => pair.port.reply(&request, &[9; 100]).expect("reply"),
+                }
+                client.join().expect("join");
+            });
+        }
+    });
+}
+
+#[test]
 fn a_reply_too_long_for_its_waiter_is_kept_for_it() {
     isolated(|| {
         let pair = Pair::new();
