@@ -169,9 +169,18 @@ fn drain(port: &Port, length: usize) -> u64 {
     count
 }
 
-/// A client that floods up to its limit, is drained, and floods again; then
-/// it is killed with everything queued.
-fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) {
+/// A client that is connected, and has not flooded yet.
+struct Flooding {
+    cgroup: Cgroup,
+    port: Port,
+    servers: Vec<Port>,
+    seen: Shared,
+    client: Peer,
+    /// What is charged already.
+    before: u64,
+}
+
+fn about_to_flood(name: &'static str, length: usize, connections: usize) -> Flooding {
     let cgroup = Cgroup::new(name);
     let port = Create::named(format!("memcg/{name}"))
         .open()
@@ -191,6 +200,27 @@ fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) 
         .collect();
     client.sync();
     let before = cgroup.current();
+    Flooding {
+        cgroup,
+        port,
+        servers,
+        seen,
+        client,
+        before,
+    }
+}
+
+/// A client that floods up to its limit, is drained, and floods again; then
+/// it is killed with everything queued.
+fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) {
+    let Flooding {
+        cgroup,
+        port,
+        servers,
+        seen,
+        client,
+        before,
+    } = about_to_flood(name, length, connections);
     let sent: Vec<_> = (0..3)
         .map(|_| {
             seen[SENT].store(0, SeqCst);
@@ -229,6 +259,23 @@ fn messages_of_a_page_fail_at_the_senders_limit_and_kill_nobody() {
 #[test]
 fn short_messages_fail_at_the_senders_limit_and_kill_nobody() {
     isolated_long(2, || one_way_messages_fail("short", 200, 200));
+}
+
+#[test]
+fn a_port_that_has_ended_gives_its_table_back_whoever_keeps_its_other_descriptors() {
+    isolated_long(2, || {
+        let all = about_to_flood("ended", 200, 200);
+        flood(&all.cgroup, all.seen);
+        assert_eq!(drain(&all.port, 200), all.seen[SENT].load(SeqCst));
+        let most = all.before + LIMIT / 8;
+        wait::settle();
+        assert!(all.cgroup.current() > most, "the port keeps it");
+        let _through = all.port.connect_descriptor().expect("connect descriptor");
+        drop((all.port, all.servers));
+        eventually(|| all.cgroup.current() < most);
+        all.client.kill();
+        all.cgroup.until_empty();
+    });
 }
 
 #[test]
