@@ -292,5 +292,6 @@ impl ObjectFile for CommPort {
         let mut progress = Progress::default();
         this.port()
             .run(|engine, fx| engine.close_side(this.index(), this.side, &mut progress, fx));
+        this.port().retire();
     }
 }

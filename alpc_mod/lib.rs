@@ -120,6 +120,8 @@
 //! * C. *Port*: release, or a disconnect on it, takes the name away, closes the
 //!   engine, and does B for each connection, for the server. Release then drops what
 //!   only it could receive. Who has found the name before is refused by the engine.
+//!   Others may keep the port in memory; its tables are given back by the release
+//!   that leaves nothing in them.
 //! * D. *Thread*: a waiting thread that gives up takes the lock. Either its node is
 //!   still linked, and it unlinks it: nothing was given to it. Or it has been handed
 //!   something, and takes that: nothing is lost. A dying receiver puts its message

@@ -119,7 +119,7 @@ impl<T: Send + Sync + 'static> Names<T> {
 
     /// Room for one more name. `ENOMEM`.
     pub(crate) fn room() -> Result<Room<T>> {
-        Ok(RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?)
+        RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
     }
 
     /// Gives an object a name, and says whether it was free.

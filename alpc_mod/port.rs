@@ -297,6 +297,15 @@ impl Port {
         }
     }
 
+    /// Gives the tables back that nothing can be in any more, of a port that others keep.
+    pub(crate) fn retire(&self) {
+        let (mut slots, mut conns) = (Chunks::new(), Chunks::new());
+        let mut engine = self.lock();
+        engine.retire(&mut slots, &mut conns);
+        drop(engine);
+        drop((slots, conns));
+    }
+
     /// The events of a source, as `POLL*`.
     pub(crate) fn events(&self, source: Source) -> u32 {
         let engine = self.lock();
@@ -424,6 +433,7 @@ impl ObjectFile for Port {
         this.shut(false);
         // Nobody can receive what is left: notices, and what was sent one-way.
         this.run(|engine, fx| engine.drain_port(fx));
+        this.retire();
         // Others may keep what is left of it.
         this.charge.end();
     }

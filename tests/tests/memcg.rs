@@ -85,10 +85,6 @@ fn keep_memory() {
     }
 }
 
-/// What a place in the port's table takes, at most. Whoever needs one more than
-/// there were at any time pays for it, and the port keeps it for the next.
-const PLACE: u64 = 320;
-
 /// What the process that meets its limit has done so far.
 const SENT: usize = 0;
 const ERRNO: usize = 1;
@@ -169,9 +165,18 @@ fn drain(port: &Port, length: usize) -> u64 {
     count
 }
 
-/// A client that floods up to its limit, is drained, and floods again; then
-/// it is killed with everything queued.
-fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) {
+/// A client that is connected, and has not flooded yet.
+struct Flooding {
+    cgroup: Cgroup,
+    port: Port,
+    servers: Vec<Port>,
+    seen: Shared,
+    client: Peer,
+    /// What is charged already.
+    before: u64,
+}
+
+fn about_to_flood(name: &'static str, length: usize, connections: usize) -> Flooding {
     let cgroup = Cgroup::new(name);
     let port = Create::named(format!("memcg/{name}"))
         .open()
@@ -191,13 +196,38 @@ fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) 
         .collect();
     client.sync();
     let before = cgroup.current();
+    Flooding {
+        cgroup,
+        port,
+        servers,
+        seen,
+        client,
+        before,
+    }
+}
+
+/// A client that floods up to its limit, is drained, and floods again; then
+/// it is killed with everything queued.
+fn one_way_messages_fail(name: &'static str, length: usize, connections: usize) {
+    let Flooding {
+        cgroup,
+        port,
+        servers,
+        seen,
+        client,
+        before,
+    } = about_to_flood(name, length, connections);
+    // Who needs more places in the port's table than there ever were pays for them,
+    // and the port keeps them.
+    let mut most = before + LIMIT / 2;
     let sent: Vec<_> = (0..3)
         .map(|_| {
             seen[SENT].store(0, SeqCst);
             flood(&cgroup, seen);
             let sent = seen[SENT].load(SeqCst);
             assert_eq!(drain(&port, length), sent);
-            eventually(|| cgroup.current() < before + LIMIT / 8 + sent * PLACE);
+            eventually(|| cgroup.current() < most);
+            most = cgroup.current() + LIMIT / 8;
             sent
         })
         .collect();
@@ -229,6 +259,23 @@ fn messages_of_a_page_fail_at_the_senders_limit_and_kill_nobody() {
 #[test]
 fn short_messages_fail_at_the_senders_limit_and_kill_nobody() {
     isolated_long(2, || one_way_messages_fail("short", 200, 200));
+}
+
+#[test]
+fn a_port_that_has_ended_gives_its_table_back_whoever_keeps_its_other_descriptors() {
+    isolated_long(2, || {
+        let all = about_to_flood("ended", 200, 200);
+        flood(&all.cgroup, all.seen);
+        assert_eq!(drain(&all.port, 200), all.seen[SENT].load(SeqCst));
+        let most = all.before + LIMIT / 8;
+        wait::settle();
+        assert!(all.cgroup.current() > most, "the port keeps it");
+        let _through = all.port.connect_descriptor().expect("connect descriptor");
+        drop((all.port, all.servers));
+        eventually(|| all.cgroup.current() < most);
+        all.client.kill();
+        all.cgroup.until_empty();
+    });
 }
 
 #[test]

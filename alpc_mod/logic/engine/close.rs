@@ -8,10 +8,10 @@
 #![deny(unsafe_code)]
 
 use super::end::Why;
-use super::list::{Store, Via};
+use super::list::{List, Store, Via};
 use super::receive::Head;
 use super::types::{End, Hand, Host, Kind, Phase, Place, Side, State, Waiters};
-use super::{Effects, Engine, Source};
+use super::{Effects, Engine, Source, SLOTS_MAX};
 
 /// Where an end that is done in steps has got to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -241,5 +241,21 @@ impl<H: Host> Engine<H> {
             }
         }
         true
+    }
+
+    /// Exchanges the tables of a port that is gone for these empty ones, each if
+    /// nothing in it is in use: nothing will be again.
+    pub fn retire(&mut self, slots: &mut H::Slots, conns: &mut H::Conns) {
+        if !self.gone {
+            return;
+        }
+        if self.free_slots.len() == self.slots.len().min(SLOTS_MAX) {
+            core::mem::swap(&mut self.slots, slots);
+            self.free_slots = List::default();
+        }
+        if self.free_conns.len() == self.conns.len() {
+            core::mem::swap(&mut self.conns, conns);
+            self.free_conns = List::default();
+        }
     }
 }

@@ -278,6 +278,27 @@ fn a_full_table_asks_to_grow_and_nothing_has_changed() {
 }
 
 #[test]
+fn a_port_that_is_gone_gives_each_table_back_when_nothing_is_in_it() {
+    let mut w = World::new();
+    let (one, other) = (w.open(), w.open());
+    w.request(one, Client);
+    let lens = |w: &World| [Table::Slots, Table::Conns].map(|table| w.engine.table_len(table));
+    let before = lens(&w);
+    w.shut(false);
+    w.retire();
+    assert_eq!(lens(&w), before, "it can be received from");
+    w.drain();
+    assert_eq!(lens(&w), [0, before[1]]);
+    w.close(one, Client);
+    w.close(one, Server);
+    w.close(other, Server);
+    assert_eq!(lens(&w), [0, before[1]], "there is an end of a connection");
+    w.close(other, Client);
+    assert_eq!(lens(&w), [0, 0]);
+    w.end();
+}
+
+#[test]
 fn a_closed_port_ends_all_and_takes_nobody() {
     for (flush, left) in [(true, ""), (false, "Datagram")] {
         let mut w = World::new();

@@ -260,6 +260,15 @@ impl World {
     pub fn close_side(&mut self, conn: u32, side: Side) {
         let mut progress = Progress::default();
         self.run(|engine, fx| engine.close_side(conn, side, &mut progress, fx));
+        self.retire();
+    }
+
+    /// Gives back the tables that are not needed any more.
+    pub fn retire(&mut self) {
+        let (mut slots, mut conns) = (Rows(Vec::new()), Rows(Vec::new()));
+        locked(|| self.engine.retire(&mut slots, &mut conns));
+        drop((slots, conns));
+        self.check();
     }
 
     pub fn shut(&mut self, flush: bool) {
@@ -269,6 +278,7 @@ impl World {
 
     pub fn drain(&mut self) {
         self.run(|engine, fx| engine.drain_port(fx));
+        self.retire();
     }
 
     /// Closes all, in an order that a test may have begun. Nothing may be left.
@@ -283,7 +293,14 @@ impl World {
                 }
             }
         }
+        self.expect_no_tables();
         self.expect_nothing();
+    }
+
+    pub fn expect_no_tables(&self) {
+        for table in [Table::Slots, Table::Conns] {
+            assert_eq!(self.engine.table_len(table), 0, "{table:?}");
+        }
     }
 
     /// The same, where a test has dropped notices it had received.
