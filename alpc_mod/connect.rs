@@ -210,9 +210,9 @@ fn begin(
     let end = CommPort::new(connection.clone(), Side::Client)?;
     let file = new_file(end.clone())?;
     // A caller that can't be told is found out before anything has happened.
-    let at = field(offset_of!(uapi::alpc_connect, outcome));
-    let before = core::mem::replace(&mut arg.outcome, uapi::ALPC_OUTCOME_OK);
-    copy_range_out(size, addr, arg, at.clone())?;
+    arg.outcome = uapi::ALPC_OUTCOME_OK;
+    let at = offset_of!(uapi::alpc_connect, outcome);
+    copy_range_out(size, addr, arg, field(at))?;
     let mut body = draft.finish();
     let mut fx = Effects::default();
     let mut engine = port.lock();
@@ -233,14 +233,7 @@ fn begin(
             };
         drop(engine);
         match refused {
-            Refusal::Grow => {
-                if let Err(error) = port.grow() {
-                    // Nothing has happened, and there is no outcome that says so.
-                    arg.outcome = before;
-                    let _ = copy_range_out(size, addr, arg, at);
-                    return Err(error.into());
-                }
-            }
+            Refusal::Grow => port.grow()?,
             // The port went away after it was found.
             Refusal::Ended(End::Refused) if by_name => return Err(Outcome::NameNotFound.into()),
             refusal => return Err(refusal.into()),
