@@ -510,3 +510,44 @@ fn sends_cost_the_same_whoever_waits(passing: bool) {
         "{few} ns with one thread, {many} ns with 2000"
     );
 }
+
+#[test]
+fn replies_to_threads_without_room_stay_within_the_clients_share() {
+    isolated(|| {
+        const LENGTH: usize = 4096;
+        const SHARE: u32 = 4;
+        let pair = Pair::with(Create::anonymous().share(0, SHARE * LENGTH as u32));
+        let client = &pair.client;
+        let requests = 3 * SHARE;
+        std::thread::scope(|scope| {
+            for _ in 0..requests {
+                scope.spawn(move || {
+                    let mut call = Transfer::new()
+                        .send(b"")
+                        .flags(ALPC_SYNC)
+                        .receive()
+                        .capacity(0);
+                    call.run(client).unwrap_err()
+                });
+            }
+            let mut refused = 0;
+            for _ in 0..requests {
+                let message = pair.port.receive().expect("receive");
+                if let Err(failure) = pair.port.reply(&message, &[0; LENGTH]) {
+                    assert_eq!(failure, fail::QUEUE_FULL);
+                    refused += 1;
+                }
+            }
+            let state = client.query_port().expect("query");
+            assert_eq!(state.queue_bytes, SHARE * LENGTH as u32);
+            assert!(
+                state.queued_bytes <= state.queue_bytes,
+                "{} bytes wait, of {}",
+                state.queued_bytes,
+                state.queue_bytes
+            );
+            assert_eq!(refused, requests - SHARE);
+            pair.server.disconnect().expect("disconnect");
+        });
+    });
+}
