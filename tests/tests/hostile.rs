@@ -551,3 +551,42 @@ fn replies_to_threads_without_room_stay_within_the_clients_share() {
         });
     });
 }
+
+#[test]
+fn notices_that_a_client_does_not_read_are_its_conversations() {
+    isolated_long(10, || {
+        let limits = query();
+        as_user(MALLORY, move |_| {
+            let mut pairs = Vec::new();
+            let mut unread = 0;
+            // Two connections more than the limit has room for.
+            let most = limits.conversations_per_user / limits.conversations_per_connection + 2;
+            let failure = 'full: {
+                for _ in 0..most {
+                    let pair = Pair::new();
+                    for _ in 0..limits.conversations_per_connection {
+                        let mut send = Transfer::new().send(b"").flags(ALPC_NONBLOCK);
+                        match send.run(&pair.client) {
+                            Ok(_) => {}
+                            Err(fail::QUEUE_FULL) => break,
+                            Err(failure) => break 'full Some(failure),
+                        }
+                        let message = pair.port.receive().expect("receive");
+                        pair.port.release(&message).expect("release");
+                        unread += 1;
+                    }
+                    pairs.push(pair);
+                }
+                None
+            };
+            assert_eq!(failure, Some(fail::LIMIT), "{unread} notices wait");
+            assert_eq!(unread, limits.conversations_per_user);
+            // Who reads them has room again.
+            let pair: &Pair = pairs.first().expect("a pair");
+            let notice = pair.client.receive().expect("receive");
+            assert_eq!(notice.kind, ALPC_TYPE_LOST_REPLY);
+            pair.client.post(b"").expect("post");
+        })
+        .wait();
+    });
+}
