@@ -27,11 +27,12 @@ use crate::{
     time::Deadline,
 };
 use core::{
-    cell::{
-        Cell,
-        UnsafeCell, //
-    },
+    cell::UnsafeCell,
     marker::PhantomData,
+    mem::{
+        offset_of,
+        MaybeUninit, //
+    },
     ptr::{
         null,
         null_mut, //
@@ -61,6 +62,9 @@ struct Node {
     next: *mut Node,
     capacity: u32,
     linked: bool,
+    /// Whether it is in the set's tree, by `branch`.
+    planted: bool,
+    branch: MaybeUninit<bindings::rb_node>,
     /// Where the thread finds what it is handed: a place of its own.
     hand: *mut Option<Hand<Kernel>>,
     // The kernel's own atomics are a call each, which is much for a flag. This
@@ -70,19 +74,21 @@ struct Node {
 
 /// Threads that wait for one thing.
 ///
-/// The receiver that came last is served first, as its cache is the warmest;
-/// senders that wait for room are served in the order in which they came, or came
-/// again because there was not enough.
+/// The receiver that came last is served first, as its cache is the warmest; if it has
+/// not enough room, then the one with the least that is enough. Senders that wait for
+/// room are served in the order in which they came, or came again because there was not
+/// enough.
 ///
 /// # Invariants
 ///
 /// `head` and `tail` are the ends of a list of linked nodes, or both null. The
 /// set lives inside the lock that guards the nodes.
-/// No thread in it has room for more than `most` bytes.
+/// `tree` has those nodes on the list that are planted, by their capacity. On the list
+/// of receivers, those that are not planted come first.
 pub(crate) struct WaitSet {
     head: *mut Node,
     tail: *mut Node,
-    most: Cell<u32>,
+    tree: UnsafeCell<bindings::rb_root>,
 }
 
 // SAFETY: By the invariants of `Node`, the nodes are used under the lock only.
@@ -90,11 +96,13 @@ unsafe impl Send for WaitSet {}
 
 impl Default for WaitSet {
     fn default() -> Self {
-        // INVARIANT: An empty list.
+        // INVARIANT: An empty list, an empty tree.
         Self {
             head: null_mut(),
             tail: null_mut(),
-            most: Cell::new(0),
+            tree: UnsafeCell::new(bindings::rb_root {
+                rb_node: null_mut(),
+            }),
         }
     }
 }
@@ -118,8 +126,6 @@ impl WaitSet {
         // SAFETY: By the contract, and the neighbours are valid by the invariants.
         unsafe {
             (*node).linked = true;
-            // INVARIANT: Room for no less than before, and for what the new one has.
-            self.most.set(self.most.get().max((*node).capacity));
             if last {
                 (*node).prev = self.tail;
                 match self.tail.is_null() {
@@ -155,59 +161,105 @@ impl WaitSet {
                 true => self.tail = prev,
                 false => (*next).prev = prev,
             }
+            if (*node).planted {
+                self.uproot(node);
+            }
             (*node).linked = false;
         }
     }
 
-    /// The first node with room for `len` bytes, or null.
-    ///
-    /// What is walked in vain is not walked again before as many have been added:
-    /// else a client with thousands of threads that have no room could make it dear
-    /// for its server to send, and hold the lock all the time.
+    /// A node with room for `len` bytes, or null.
     #[inline(always)]
     fn find(&self, len: u32) -> *mut Node {
         // SAFETY: By the invariants, all nodes on the list are valid.
         match unsafe { self.head.as_ref() } {
             Some(first) if first.capacity >= len => self.head,
-            Some(_) if len <= self.most.get() => self.find_behind(len),
-            _ => null_mut(),
+            Some(_) => self.find_behind(len),
+            None => null_mut(),
         }
     }
 
+    /// The same behind the first, which has not enough.
+    ///
+    /// Each node is walked past once, to plant it: else a client with thousands of threads
+    /// that have no room could make it dear for its server to send, and hold the lock all
+    /// the time.
     #[cold]
     fn find_behind(&self, len: u32) -> *mut Node {
-        let (mut node, mut most) = (self.head, 0);
-        // SAFETY: As in `find`.
-        while let Some(n) = unsafe { node.as_ref() } {
-            if n.capacity >= len {
-                return node;
+        let mut node = self.head;
+        // SAFETY: By the invariants, all nodes on the list and in the tree are valid.
+        unsafe {
+            while !node.is_null() && !(*node).planted {
+                self.plant(node);
+                node = (*node).next;
             }
-            most = most.max(n.capacity);
-            node = n.next;
+            let mut found = null_mut();
+            let mut branch = (*self.tree.get()).rb_node;
+            while !branch.is_null() {
+                let node = Self::of(branch);
+                if (*node).capacity >= len {
+                    found = node;
+                    branch = (*branch).rb_left;
+                } else {
+                    branch = (*branch).rb_right;
+                }
+            }
+            found
         }
-        // INVARIANT: All have been looked at.
-        self.most.set(most);
-        null_mut()
     }
 
-    /// Makes a node the first: those before it, which were passed over, go to the end.
+    /// The node of a branch.
     ///
     /// # Safety
     ///
-    /// `node` is on this list.
-    unsafe fn turn_to(&mut self, node: *mut Node) {
-        // SAFETY: By the contract, and the neighbours are valid by the invariants.
+    /// `branch` is that of a node.
+    unsafe fn of(branch: *mut bindings::rb_node) -> *mut Node {
+        // SAFETY: By the contract.
+        unsafe { branch.byte_sub(offset_of!(Node, branch)).cast() }
+    }
+
+    /// Puts a node into the tree.
+    ///
+    /// # Safety
+    ///
+    /// `node` is on this list, and not planted.
+    unsafe fn plant(&self, node: *mut Node) {
+        let tree = self.tree.get();
+        // SAFETY: By the contract and the invariants, all branches are those of valid nodes. The
+        // place found is empty, so C may balance the tree around it.
         unsafe {
-            let before = (*node).prev;
-            if before.is_null() {
-                return;
+            let mut place = &raw mut (*tree).rb_node;
+            let mut parent = null_mut();
+            while !(*place).is_null() {
+                parent = *place;
+                place = match (*node).capacity < (*Self::of(parent)).capacity {
+                    true => &raw mut (*parent).rb_left,
+                    false => &raw mut (*parent).rb_right,
+                };
             }
-            (*self.tail).next = self.head;
-            (*self.head).prev = self.tail;
-            (*before).next = null_mut();
-            (*node).prev = null_mut();
-            self.head = node;
-            self.tail = before;
+            let branch = (*node).branch.as_mut_ptr();
+            branch.write(bindings::rb_node {
+                __rb_parent_color: parent.addr(),
+                rb_left: null_mut(),
+                rb_right: null_mut(),
+            });
+            *place = branch;
+            bindings::rb_insert_color(branch, tree);
+            (*node).planted = true;
+        }
+    }
+
+    /// Takes a node out of the tree.
+    ///
+    /// # Safety
+    ///
+    /// `node` is planted here.
+    #[cold]
+    unsafe fn uproot(&mut self, node: *mut Node) {
+        // SAFETY: By the contract.
+        unsafe {
+            bindings::rb_erase((*node).branch.as_mut_ptr(), self.tree.get());
+            (*node).planted = false;
         }
     }
 }
@@ -233,7 +285,6 @@ impl Waiters<Kernel> for WaitSet {
         // not leave before it sees `done` or has taken the lock. After `done` is set the node is
         // not touched any more.
         unsafe {
-            self.turn_to(node);
             self.remove(node);
             let task = (*node).task;
             // Its thread has put `None` there, which needs no drop.
@@ -333,6 +384,8 @@ fn node(
         next: null_mut(),
         capacity,
         linked: false,
+        planted: false,
+        branch: MaybeUninit::uninit(),
         hand,
         done: AtomicBool::new(false),
     })

@@ -138,9 +138,13 @@ impl<H: Host> Engine<H> {
         }
         if slot.what.is_notice() {
             claim(!slot.open, "a notice to be answered")?;
-            for side in SIDES {
-                claim(slot.bodies.get(side).is_none(), "a notice with a body")?;
-            }
+            let payload = slot.bodies.get(to.other());
+            claim(payload.is_none(), "a notice with a payload")?;
+            let kept = slot.bodies.get(to);
+            claim(
+                kept.is_none() || slot.origin == to,
+                "a notice that keeps what it was not begun with",
+            )?;
         } else {
             let body = slot.bodies.get(to.other());
             claim(body.is_some(), "what is queued has gone")?;

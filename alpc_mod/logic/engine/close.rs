@@ -135,12 +135,16 @@ impl<H: Host> Engine<H> {
     }
 
     fn end_by_disconnect(&mut self, index: u32, by: Side, flush: bool, fx: &mut Effects<H>) {
-        let Some(slot) = self.slots.get(index) else {
+        let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
         match slot.state {
             State::Free | State::Idle => {}
-            State::Queued(_) if slot.what.is_notice() => {}
+            // What it keeps of the server's is charged to the client, which has nothing to do
+            // with it any more.
+            State::Queued(_) if slot.what.is_notice() => {
+                *fx.bodies.get_mut(Side::Server) = slot.bodies.get_mut(Side::Server).take();
+            }
             State::Queued(_) if !slot.open && !flush => {}
             // A connection request that the server has not seen is withdrawn, one
             // that waits for the server's answer is answered by its end.

@@ -121,8 +121,13 @@ impl<H: Host> Engine<H> {
         };
         slot.what = what;
         slot.open = false;
+        // What it was begun with stays, and what that is charged to: else there would be
+        // any number of conversations whose notices the side that began them does not read.
+        let stays = why == Why::Cancel && slot.origin == other;
         for side in [Side::Client, Side::Server] {
-            *fx.bodies.get_mut(side) = slot.bodies.get_mut(side).take();
+            if !(stays && side == other) {
+                *fx.bodies.get_mut(side) = slot.bodies.get_mut(side).take();
+            }
         }
         self.deliver(index, other, fx);
     }

@@ -184,7 +184,8 @@ impl<H: Host> Engine<H> {
             How::Reply | How::FinalReply | How::Answer => slot.depth.saturating_sub(1),
         };
         let to = side.other();
-        if slot.waiters.get(to).is_empty() {
+        // A thread that waits and has not enough room leaves it in the queue.
+        if !slot.waiters.get(to).fits(len) {
             let queue = match place(slot, to) {
                 Place::Side(to) => c.queues.get(to),
                 Place::Port | Place::Nowhere => &c.port,
