@@ -65,7 +65,10 @@ extern "C" {
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
 
-    /// Sleeps until `*done`, a signal or the deadline.
+    /// `CLOCK_MONOTONIC` as the current task's time namespace has it.
+    pub(crate) fn alpc_shim_monotonic() -> i64;
+
+    /// Sleeps until `*done`, a signal or the deadline, by the current task's time namespace.
     pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> End;
 
     /// Wakes a task for a caller that is about to sleep.

@@ -3,15 +3,13 @@
 //! Timeouts: what a caller says about time, and the deadline that follows.
 #![deny(unsafe_code)]
 
-use crate::uapi;
+use crate::{
+    uapi,
+    wait::monotonic, //
+};
 use kernel::{
     bindings,
-    prelude::*,
-    time::{
-        hrtimer::HrTimerExpires,
-        Instant,
-        Monotonic, //
-    }, //
+    prelude::*, //
 };
 
 /// When a wait ends.
@@ -21,7 +19,8 @@ pub(crate) enum Deadline {
     Never,
     /// At once: nothing is waited for.
     Now,
-    /// At a time of a clock, in nanoseconds.
+    /// At a time of a clock, in nanoseconds. It is the clock as the caller sees it: its time
+    /// namespace may be ahead of others.
     At {
         /// The time.
         time: i64,
@@ -43,13 +42,10 @@ impl Deadline {
         match flags & uapi::ALPC_TIMEOUT_MASK {
             uapi::ALPC_TIMEOUT_INFINITE if timeout == 0 => Ok(Self::Never),
             uapi::ALPC_TIMEOUT_RELATIVE if timeout == 0 => Ok(Self::Now),
-            uapi::ALPC_TIMEOUT_RELATIVE => {
-                let now = Instant::<Monotonic>::now().as_nanos();
-                Ok(Self::At {
-                    time: now.saturating_add(time),
-                    clock: bindings::CLOCK_MONOTONIC as i32,
-                })
-            }
+            uapi::ALPC_TIMEOUT_RELATIVE => Ok(Self::At {
+                time: monotonic().saturating_add(time),
+                clock: bindings::CLOCK_MONOTONIC as i32,
+            }),
             uapi::ALPC_TIMEOUT_MONOTONIC => Ok(at(bindings::CLOCK_MONOTONIC)),
             uapi::ALPC_TIMEOUT_BOOTTIME => Ok(at(bindings::CLOCK_BOOTTIME)),
             uapi::ALPC_TIMEOUT_REALTIME => Ok(at(bindings::CLOCK_REALTIME)),

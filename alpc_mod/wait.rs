@@ -51,12 +51,12 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// - While `linked`, the node is on exactly one list, its frame is inside
-///   [`wait`], and all fields but `done` are accessed under the port's lock only.
+/// - While `linked`, the node is on exactly one list, and all fields but `done` are
+///   accessed under the port's lock only.
 /// - `done` is set once, by whoever has taken the node off its list and filled
 ///   `hand`; from then on only the node's thread accesses it.
 struct Node {
-    /// The thread. It does not leave [`stand`] or [`hand_over`] while the node is linked.
+    /// The thread. It does not leave [`wait`] or [`hand_over`] while the node is linked.
     task: *mut bindings::task_struct,
     prev: *mut Node,
     next: *mut Node,
@@ -423,6 +423,12 @@ pub(crate) fn wait<'a>(
     };
     // SAFETY: It is the node that was added there, of this thread.
     unsafe { ended(port, || at, node, end) }
+}
+
+/// `CLOCK_MONOTONIC` as the current thread sees it, in nanoseconds.
+pub(crate) fn monotonic() -> i64 {
+    // SAFETY: There are no requirements: a task inside a system call has namespaces.
+    unsafe { ffi::alpc_shim_monotonic() }
 }
 
 /// Sleeps until `done`, a signal or the deadline.

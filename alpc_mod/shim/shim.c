@@ -17,6 +17,8 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/time_namespace.h>
+#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <linux/uidgid.h>
 #include <linux/user_namespace.h>
@@ -123,6 +125,16 @@ u64 alpc_shim_ipc_ns_id(void)
 	return current->nsproxy->ipc_ns->ns.ns_id;
 }
 
+/* CLOCK_MONOTONIC as the current task's time namespace has it. */
+ktime_t alpc_shim_monotonic(void)
+{
+	struct timespec64 now;
+
+	ktime_get_ts64(&now);
+	timens_add_monotonic(&now);
+	return timespec64_to_ktime(now);
+}
+
 /* How a sleep ended that ended with *done or with a signal. */
 static __always_inline enum alpc_end how_it_ended(bool done)
 {
@@ -136,10 +148,11 @@ static __always_inline enum alpc_end how_it_ended(bool done)
 /*
  * Sleeps until *done is set, a signal is pending or the time has come. The state
  * is set before *done is read: a waker sets it first and wakes then, so one of
- * both is seen.
+ * both is seen. The time is that of the current task's time namespace.
  */
-enum alpc_end alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clock)
+enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid_t clock)
 {
+	ktime_t expires = deadline ? timens_ktime_to_host(clock, *deadline) : 0;
 	bool late = false;
 
 	while (!late) {
@@ -149,7 +162,7 @@ enum alpc_end alpc_shim_sleep(const bool *done, ktime_t *deadline, clockid_t clo
 		if (!deadline)
 			schedule();
 		else
-			late = !schedule_hrtimeout_range_clock(deadline, current->timer_slack_ns,
+			late = !schedule_hrtimeout_range_clock(&expires, current->timer_slack_ns,
 							       HRTIMER_MODE_ABS, clock);
 	}
 	__set_current_state(TASK_RUNNING);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Identities as seen from the receiver's namespaces.
+//! Identities as seen from the receiver's namespaces, and time as the caller's has it.
 
 use alpc_tests::raw::*;
+use alpc_tests::wait::clock;
 use alpc_tests::*;
 
 const OVERFLOW: u32 = 65534;
@@ -183,5 +184,59 @@ fn root_of_a_user_namespace_is_not_root_to_the_list() {
         .wait();
         alice.sync();
         alice.wait();
+    });
+}
+
+#[test]
+fn a_deadline_is_by_the_clocks_of_the_callers_time_namespace() {
+    const MS: u64 = 1_000_000;
+    const CLONE_NEWTIME: i32 = 0x80;
+    // Ahead of the others, and behind them.
+    for seconds in [100_000, -1] {
+        isolated(|| {
+            let pair = Pair::new();
+            Peer::fork(ROOT, |_| {
+                unshare(CLONE_NEWTIME);
+                let offsets = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+                std::fs::write("/proc/self/timens_offsets", offsets).expect("offsets");
+                // The first that is in it is a child.
+                Peer::fork(ROOT, |_| in_time_namespace(&pair.port, 50 * MS)).wait();
+            })
+            .wait();
+        });
+    }
+}
+
+fn in_time_namespace(port: &Port, timeout: u64) {
+    for (mode, id) in [
+        (ALPC_TIMEOUT_MONOTONIC, libc::CLOCK_MONOTONIC),
+        (ALPC_TIMEOUT_BOOTTIME, libc::CLOCK_BOOTTIME),
+        (ALPC_TIMEOUT_REALTIME, libc::CLOCK_REALTIME),
+    ] {
+        let end = clock(id) + timeout;
+        let mut receive = Transfer::new().receive().flags(mode);
+        receive.arg.timeout = end;
+        assert_eq!(receive.run(port).unwrap_err(), fail::TIMED_OUT);
+        assert!(clock(id) >= end, "too early by clock {id}");
+    }
+    let before = clock(libc::CLOCK_MONOTONIC);
+    let mut receive = Transfer::new().receive().timeout(timeout);
+    assert_eq!(receive.run(port).unwrap_err(), fail::TIMED_OUT);
+    assert!(clock(libc::CLOCK_MONOTONIC) >= before + timeout);
+    // What an interrupted call says is by the same clock.
+    signals::catch(libc::SIGUSR1, 0);
+    let tid = signals::tid();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            eventually(|| inspect::thread_sleeps(tid));
+            wait::settle();
+            signals::to_thread(tid, libc::SIGUSR1);
+        });
+        let before = clock(libc::CLOCK_MONOTONIC);
+        let mut receive = Transfer::new().receive().timeout(1_000_000 * timeout);
+        assert_eq!(receive.run(port).unwrap_err(), fail::INTERRUPTED);
+        let after = clock(libc::CLOCK_MONOTONIC);
+        let said = receive.arg.timeout - 1_000_000 * timeout;
+        assert!((before..=after).contains(&said), "{before} {said} {after}");
     });
 }

@@ -98,7 +98,7 @@ impl Sim {
         let calls = what % 4 == 0;
         let kept = self.ends[end].kept.pop();
         self.w.grow();
-        if let (true, Client, Some(slot)) = (calls, side, kept) {
+        if let (true, Client, Some(slot)) = (calls && self.straight, side, kept) {
             match self.w.call_straight(conn, slot, len) {
                 Ok(sent) => {
                     self.call_goes_on(thread, end, sent, u32::from(what) % 3 * 60);
@@ -155,9 +155,17 @@ impl Sim {
         let (conn, side) = self.scope(fd);
         let (id, turn) = self.turn(side, a);
         let how = [How::Reply, How::FinalReply, How::Callback, How::Answer][usize::from(b) % 4];
-        if let (Fd::Port, How::FinalReply) = (fd, how) {
+        if let (Fd::Port, How::FinalReply, true) = (fd, how, self.straight) {
             match self.w.reply_straight(id, turn, u32::from(b) % 101) {
-                Ok(()) => return,
+                Ok(()) => {
+                    if b % 16 >= 8 {
+                        let at = Wait::Next(PORT);
+                        let set = self.w.engine.waiters(at).expect("a place");
+                        let inbox = set.add(thread, 100, false);
+                        self.stand(thread, fd, at, inbox, 0);
+                    }
+                    return;
+                }
                 Err(body) => drop(body),
             }
         }

@@ -47,6 +47,8 @@ pub struct Sim {
     pub turns: Vec<(Side, u64, u32)>,
     pub requests: Vec<u64>,
     pub received: BTreeSet<u64>,
+    /// Whether threads try the short way.
+    pub straight: bool,
 }
 
 type Op = (u8, u8, u8, u8);
@@ -64,6 +66,7 @@ impl Sim {
             turns: Vec::new(),
             requests: Vec::new(),
             received: BTreeSet::new(),
+            straight: true,
         }
     }
 
@@ -280,6 +283,32 @@ impl Sim {
         }
     }
 
+    /// All that anybody can see, but for the numbers of messages.
+    fn seen(&self) -> String {
+        let engine = &self.w.engine;
+        let mut all = format!("{:?} {:?}", self.w.awake, engine.gauges(Source::Port));
+        for slot in 0..engine.table_len(Table::Slots) {
+            all += &format!("\n{slot} {:?}", engine.sketch(slot));
+        }
+        for end in &self.ends {
+            let source = Source::Side(end.conn, end.side);
+            all += &format!("\n{:?} {:?}", end.kept, engine.gauges(source));
+        }
+        for (thread, delivery) in &self.hands {
+            all += &format!("\n{thread} holds {}", told(delivery));
+        }
+        for (thread, (at, inbox)) in &self.w.inboxes {
+            let hand = inbox.borrow();
+            let hand = match &*hand {
+                Some(Hand::Message(delivery)) => told(delivery),
+                Some(hand) => word(hand),
+                None => "nothing".into(),
+            };
+            all += &format!("\n{thread} at {at:?} has {hand}");
+        }
+        all + &format!("\n{:?} {:?}", self.ids.last(), self.turns.last())
+    }
+
     /// Everything goes away, in whatever order; nothing may be left.
     fn finish(mut self) {
         self.w.lazy = false;
@@ -327,6 +356,15 @@ impl Sim {
     }
 }
 
+/// What a receiver is told, but for the numbers of messages.
+fn told(d: &Delivery<Test>) -> String {
+    let len = |body: &Option<Text>| body.as_ref().map(Body::len);
+    let at = (d.conn, d.slot, d.to, d.id, d.turn, d.what, d.open, d.idle);
+    let with = (len(&d.body), len(&d.own), d.peer.is_some());
+    let numbers = (d.port_context, d.message_context, d.sequence);
+    format!("{at:?} {with:?} {numbers:?}")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 3000,
@@ -346,5 +384,30 @@ proptest! {
             sim.apply(op);
         }
         sim.finish();
+    }
+
+    #[test]
+    fn whoever_goes_the_short_way_nobody_sees_it(
+        arrival_order: bool,
+        ops in prop::collection::vec(any::<Op>(), 1..600),
+    ) {
+        let mut sims = [true, false].map(|straight| Sim {
+            straight,
+            ..Sim::new(arrival_order)
+        });
+        for sim in &mut sims {
+            sim.open();
+            sim.open();
+        }
+        for op in ops {
+            let seen = sims.each_mut().map(|sim| {
+                sim.apply(op);
+                sim.seen()
+            });
+            assert_eq!(seen[0], seen[1], "after {op:?}");
+        }
+        for sim in sims {
+            sim.finish();
+        }
     }
 }
