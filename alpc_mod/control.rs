@@ -182,7 +182,8 @@ fn try_accept(
         }
         _ => None,
     };
-    let server = Identity::capture_current();
+    // Taken out when it is given away: what is left is dropped with no lock held.
+    let mut server = Some(Identity::capture_current());
     let body = message(scope, false, arg.send_data, arg.send_length)?;
     // A caller that can't be told is found out before anything has happened, but behind all that
     // may still fail and has no outcome: then nothing is to be written.
@@ -198,7 +199,9 @@ fn try_accept(
             .accept(arg.id, share, arg.context, body, &mut fx)
             .map(|index| {
                 // The id was this connection's only request, so nobody else gets here.
-                connection.server.populate(server);
+                if let Some(server) = server.take() {
+                    connection.server.populate(server);
+                }
                 end.bind(index, arg.id);
             }),
     };

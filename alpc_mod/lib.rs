@@ -56,9 +56,9 @@
 //! interrupt context.
 //!
 //! A thread that hands over, the hot path, takes no reference to the task that it wakes:
-//! it is in an RCU (read-copy-update) read-side section, by having preemption off, from
-//! before it takes the lock until it has woken it, and the task waited under the lock,
-//! so it can't be freed within that.
+//! it is in an RCU (read-copy-update) read-side section from before it takes the lock
+//! until it has woken it, and the task waited under the lock, so it can't be freed within
+//! that.
 //!
 //! # Field protection
 //!

@@ -168,8 +168,41 @@ impl WaitSet {
         }
     }
 
-    /// A node with room for `len` bytes, or null.
+    /// Takes a node off that has room for `len` bytes, or gives null.
     #[inline(always)]
+    fn take(&mut self, len: u32) -> *mut Node {
+        let first = self.head;
+        // SAFETY: By the invariants, all nodes on the list are valid.
+        unsafe {
+            if first.is_null() {
+                return first;
+            }
+            if (*first).capacity < len || (*first).planted {
+                return self.take_behind(len);
+            }
+            let next = (*first).next;
+            self.head = next;
+            match next.is_null() {
+                true => self.tail = null_mut(),
+                false => (*next).prev = null_mut(),
+            }
+            (*first).linked = false;
+        }
+        first
+    }
+
+    /// The same where it is not simply the first.
+    #[cold]
+    fn take_behind(&mut self, len: u32) -> *mut Node {
+        let node = self.find(len);
+        if !node.is_null() {
+            // SAFETY: It is on this list.
+            unsafe { self.remove(node) };
+        }
+        node
+    }
+
+    /// A node with room for `len` bytes, or null.
     fn find(&self, len: u32) -> *mut Node {
         // SAFETY: By the invariants, all nodes on the list are valid.
         match unsafe { self.head.as_ref() } {
@@ -277,15 +310,14 @@ impl Waiters<Kernel> for WaitSet {
 
     #[inline(always)]
     fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Handed<'_>> {
-        let node = self.find(len);
+        let node = self.take(len);
         if node.is_null() {
             return None;
         }
-        // SAFETY: The node is on this list, hence valid, and ours under the lock: its thread does
-        // not leave before it sees `done` or has taken the lock. After `done` is set the node is
-        // not touched any more.
+        // SAFETY: The node was on this list, hence is valid, and ours under the lock: its thread
+        // does not leave before it sees `done` or has taken the lock. After `done` is set the node
+        // is not touched any more.
         unsafe {
-            self.remove(node);
             let task = (*node).task;
             // Its thread has put `None` there, which needs no drop.
             (*node).hand.write(Some(make()));
