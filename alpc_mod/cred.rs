@@ -196,11 +196,21 @@ pub(crate) fn ipc_namespace_id() -> u64 {
     unsafe { ffi::alpc_shim_ipc_ns_id() }
 }
 
-/// Calls `f` with each user that answers for what the current task uses, as kernel ids.
+/// Who answers for what a task uses, and for what of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Accountable {
+    /// The user, as a kernel id.
+    pub(crate) kuid: u32,
+    /// Not what it uses itself, but what is used in user namespaces that it owns.
+    pub(crate) as_owner: bool,
+}
+
+/// Calls `f` with each user that answers for what the current task uses.
 ///
 /// They are the effective user, then the owner of its user namespace and of every ancestor but the
-/// first: a user who makes users of its own in a namespace still has only its own share of all.
-pub(crate) fn for_each_accountable(f: impl FnMut(u32) -> Result) -> Result {
+/// first: a user who makes users of its own in a namespace has one share for all of them. That is
+/// not the one it has itself, or anybody in a container could take all that its owner may have.
+pub(crate) fn for_each_accountable(f: impl FnMut(Accountable) -> Result) -> Result {
     accountable_until(|_| false, f)
 }
 
@@ -209,7 +219,10 @@ pub(crate) fn for_each_accountable(f: impl FnMut(u32) -> Result) -> Result {
 ///
 /// Owners of namespaces that `owner` is in as well are left out. They answer for both, so inside of
 /// their namespaces they don't tell users apart: one of them could use up what all of them have.
-pub(crate) fn for_each_accountable_to(owner: &Identity, f: impl FnMut(u32) -> Result) -> Result {
+pub(crate) fn for_each_accountable_to(
+    owner: &Identity,
+    f: impl FnMut(Accountable) -> Result,
+) -> Result {
     if current_euid() == owner.euid() {
         return Ok(());
     }
@@ -220,9 +233,12 @@ pub(crate) fn for_each_accountable_to(owner: &Identity, f: impl FnMut(u32) -> Re
 /// out, up to the first that is `common` or the ancestor of all.
 fn accountable_until(
     common: impl Fn(*const bindings::user_namespace) -> bool,
-    mut f: impl FnMut(u32) -> Result,
+    mut f: impl FnMut(Accountable) -> Result,
 ) -> Result {
-    f(current_euid())?;
+    f(Accountable {
+        kuid: current_euid(),
+        as_owner: false,
+    })?;
     // SAFETY: There are no requirements: it looks at the current task's own credentials.
     let mut namespace: *const bindings::user_namespace = unsafe { bindings::current_user_ns() };
     while !common(namespace) {
@@ -232,7 +248,10 @@ fn accountable_until(
         if parent.is_null() {
             break;
         }
-        f(owner)?;
+        f(Accountable {
+            kuid: owner,
+            as_owner: true,
+        })?;
         namespace = parent;
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::{
     cred::{
         for_each_accountable,
         for_each_accountable_to,
+        Accountable,
         Identity, //
     },
     logic::quota,
@@ -129,8 +130,7 @@ impl quota::Account for Counter {
 struct Key {
     /// 0 for all that the user has, else a port: what the user has there.
     port: usize,
-    /// The user, as a kernel id.
-    kuid: u32,
+    who: Accountable,
 }
 
 /// What one user has. Counters are atomic, nothing else changes.
@@ -261,7 +261,7 @@ impl Charger {
     /// The accounts of the current task. `ENOMEM` if there is no memory for them.
     pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
         let mut charger = Self::empty(accounts);
-        for_each_accountable(|kuid| charger.add(Key { port: 0, kuid }))?;
+        for_each_accountable(|who| charger.add(Key { port: 0, who }))?;
         Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
     }
 
@@ -274,7 +274,7 @@ impl Charger {
     ) -> Result<Arc<Self>> {
         let port = Arc::as_ptr(port).addr();
         let mut charger = Self::empty(accounts);
-        for_each_accountable_to(owner, |kuid| charger.add(Key { port, kuid }))?;
+        for_each_accountable_to(owner, |who| charger.add(Key { port, who }))?;
         Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
     }
 

@@ -328,6 +328,11 @@ fn as_subordinates(owner: u32, most: u32, make: fn(Option<u32>) -> Made) {
             // SAFETY: As above: back to who may change again.
             unsafe { assert_eq!(libc::syscall(libc::SYS_setresuid, -1, 0, -1), 0) };
         }
+        assert_eq!(
+            make(None).1,
+            0,
+            "nothing is left, to the owner in there either"
+        );
         link.sync();
         link.sync();
     });
@@ -340,7 +345,7 @@ fn as_subordinates(owner: u32, most: u32, make: fn(Option<u32>) -> Made) {
     inside.sync();
     inside.sync();
     as_user(owner, move |_| {
-        assert_eq!(make(None).1, 0, "nothing is left")
+        assert_eq!(make(Some(1)).1, 1, "what it has outside is another share")
     })
     .wait();
     as_user(BOB, move |_| {

@@ -256,13 +256,29 @@ fn messages_of_a_page_fail_at_the_senders_limit_and_kill_nobody() {
     isolated(|| one_way_messages_fail("page", 4096, 12));
 }
 
+/// Whether short messages can use up the memory before a limit on their number is
+/// reached. A kernel may have been told to allow fewer.
+fn enough_can_be_sent() -> bool {
+    let enough = query().conversations_per_user >= 65536;
+    if !enough {
+        note!("not tried: this kernel was told to allow few messages");
+    }
+    enough
+}
+
 #[test]
 fn short_messages_fail_at_the_senders_limit_and_kill_nobody() {
+    if !enough_can_be_sent() {
+        return;
+    }
     isolated_long(2, || one_way_messages_fail("short", 200, 200));
 }
 
 #[test]
 fn a_port_that_has_ended_gives_its_table_back_whoever_keeps_its_other_descriptors() {
+    if !enough_can_be_sent() {
+        return;
+    }
     isolated_long(2, || {
         let all = about_to_flood("ended", 200, 200);
         flood(&all.cgroup, all.seen);
@@ -413,5 +429,8 @@ fn long_replies_fail_at_the_servers_limit_and_leave_the_turn_where_it_is() {
 
 #[test]
 fn short_replies_fail_at_the_servers_limit_and_leave_the_turn_where_it_is() {
+    if !enough_can_be_sent() {
+        return;
+    }
     isolated_long(2, || replies_fail("short-replies", 200, 26, 1000));
 }
