@@ -43,8 +43,8 @@
 //!
 //! | order | lock | kind, and why |
 //! | --- | --- | --- |
-//! | 1 | `Names::table` | mutex: memory is allocated under it, once per port |
-//! | 1 | `Accounts::table` | mutex: the same, once per port and connection |
+//! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
+//! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
 //! | 2 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
 //! | 3 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!

@@ -16,6 +16,7 @@ pub mod link;
 pub mod memory;
 pub mod pair;
 pub mod peer;
+pub mod plenty;
 pub mod raw;
 pub mod rng;
 pub mod scale;

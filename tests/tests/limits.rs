@@ -4,40 +4,9 @@
 
 use std::any::Any;
 
+use alpc_tests::plenty::*;
 use alpc_tests::raw::*;
 use alpc_tests::*;
-
-/// Lets this process have as many descriptors as the kernel allows.
-fn many_descriptors() {
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("nr_open");
-    let most: u64 = most.trim().parse().expect("a number");
-    let limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: most,
-    };
-    // SAFETY: A live limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
-}
-
-/// Runs `body` as `user` with many descriptors.
-fn as_user(user: User, body: impl FnOnce(&Link)) -> Peer {
-    Peer::spawn(ROOT, move |link| {
-        many_descriptors();
-        user.become_it();
-        body(link);
-    })
-}
-
-/// Repeats `make` until it fails; what it made, and how it failed.
-fn until_failure<T>(mut make: impl FnMut() -> Result<T, Failure>) -> (Vec<T>, Failure) {
-    let mut made = Vec::new();
-    loop {
-        match make() {
-            Ok(one) => made.push(one),
-            Err(failure) => return (made, failure),
-        }
-    }
-}
 
 fn post_now(port: &Port, data: &[u8]) -> Result<u64, Failure> {
     let mut transfer = Transfer::new().send(data).flags(ALPC_NONBLOCK);
@@ -434,83 +403,5 @@ fn subordinate_users_share_the_conversations_of_their_owner() {
                 },
             )
         });
-    });
-}
-
-/// A memory cgroup of this test's, with this limit; `None` without cgroup2.
-struct Cgroup(std::path::PathBuf);
-
-impl Cgroup {
-    fn new(name: &str, limit: u64) -> Option<Self> {
-        let root = std::path::Path::new("/sys/fs/cgroup");
-        std::fs::write(root.join("cgroup.subtree_control"), "+memory").ok()?;
-        let path = root.join(name);
-        std::fs::create_dir(&path).expect("cgroup");
-        std::fs::write(path.join("memory.max"), limit.to_string()).expect("memory.max");
-        Some(Self(path))
-    }
-
-    fn event(&self, key: &str) -> u64 {
-        let events = std::fs::read_to_string(self.0.join("memory.events")).expect("events");
-        let line = events.lines().find_map(|line| line.strip_prefix(key));
-        line.and_then(|rest| rest.trim().parse().ok())
-            .expect("a count")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Whoever was in it may be a moment from its end.
-        eventually(|| std::fs::remove_dir(&self.0).is_ok());
-    }
-}
-
-#[test]
-fn payloads_fail_at_the_senders_memory_limit_and_kill_nobody() {
-    isolated(|| {
-        let Some(cgroup) = Cgroup::new("alpc-limits", 8 << 20) else {
-            note!("no memory cgroups here");
-            return;
-        };
-        let port = Create::named("limits/memory")
-            .open()
-            .max(ALPC_MESSAGE_MAX)
-            .run()
-            .expect("create");
-        let client = Peer::spawn(BOB, |link| {
-            link.sync();
-            let data = vec![0; ALPC_MESSAGE_MAX as usize];
-            let mut clients = Vec::new();
-            let failure = loop {
-                let client = Connect::to("limits/memory").run().expect("connect").port;
-                let (sent, failure) = until_failure(|| post_now(&client, &data));
-                clients.push((client, sent));
-                if failure != fail::QUEUE_FULL {
-                    break failure;
-                }
-            };
-            link.put(failure.errno as u64);
-            link.sync();
-        });
-        let procs = cgroup.0.join("cgroup.procs");
-        std::fs::write(procs, client.pid().to_string()).expect("cgroup.procs");
-        client.sync();
-        let mut servers = Vec::new();
-        loop {
-            let mut receive = Transfer::new().capacity(ALPC_MESSAGE_MAX as usize);
-            receive = receive.timeout(200_000_000);
-            match receive.run(&port) {
-                Ok(message) if message.kind == ALPC_TYPE_CONNECTION_REQUEST => {
-                    servers.push(Accept::new(message.id).run(&port).expect("accept"));
-                }
-                // Held, so that its memory stays charged.
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        assert_eq!(client.take(), libc::ENOMEM as u64);
-        assert_eq!(cgroup.event("oom_kill "), 0);
-        client.sync();
-        client.wait();
     });
 }

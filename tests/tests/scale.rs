@@ -4,18 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use alpc_tests::plenty::*;
 use alpc_tests::raw::*;
 use alpc_tests::rng::Rng;
 use alpc_tests::*;
-
-fn many_descriptors() {
-    let limit = libc::rlimit {
-        rlim_cur: 65536,
-        rlim_max: 65536,
-    };
-    // SAFETY: A live limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
-}
 
 #[test]
 fn ten_thousand_ports_are_each_found_by_their_name() {

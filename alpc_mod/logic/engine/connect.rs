@@ -54,7 +54,7 @@ impl<H: Host> Engine<H> {
 
     /// Whether a user who has so many places, with the one that is asked for, may
     /// have that one. Nobody may have more than are free, so one alone gets half of
-    /// them, and there is always one for who comes first.
+    /// them, and the next one half of the rest.
     pub fn has_place(&self, pending: u32, connections: u32) -> bool {
         self.closed
             || (pending <= PENDING_MAX.saturating_sub(self.pending)
