@@ -34,7 +34,7 @@
 //! with the connection and the turn. A [`Message`](message::Message) is payload and
 //! sender; it does not change while the engine or a reader has it.
 //!
-//! A thread that waits stands in a [`WaitSet`](wait::WaitSet) with a node on its own
+//! A thread that waits stands in a [`WaitSet`](wait_set::WaitSet) with a node on its own
 //! stack. Whoever has something for it moves that into the node under the lock, and
 //! wakes it later: a message passes from hand to hand without a queue, and the woken
 //! thread need not take the lock.
@@ -65,8 +65,8 @@
 //! | what | by |
 //! | --- | --- |
 //! | `Engine`, all of it: slots, connections, queues, wait sets | `Port::engine` |
-//! | `wait::Node` and its hand, but `done` | `Port::engine` until `done` is set, its thread after |
-//! | `wait::Node::done` | set once, release; read by its thread, acquire |
+//! | `wait_set::Node` and its hand, but `done` | `Port::engine` until `done` is set, its thread after |
+//! | `wait_set::Node::done` | set once, release; read by its thread, acquire |
 //! | `Message`, but `kept` | written by its only owner, constant once sent |
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |
 //! | `Spare` | its one pointer is exchanged whole |
@@ -165,6 +165,7 @@ mod time;
 #[path = "../uapi/bindings.rs"]
 mod uapi;
 mod wait;
+mod wait_set;
 
 use kernel::prelude::*;
 

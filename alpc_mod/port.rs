@@ -49,7 +49,7 @@ use crate::{
         Growth, //
     },
     uapi,
-    wait::{
+    wait_set::{
         Handed,
         WaitSet,
         Waker, //
