@@ -198,7 +198,12 @@ plain! {
     alpc_acl_entry = 16;
     alpc_attributes = 8;
     alpc_attr_context = 40;
-    alpc_query = 48;
+    alpc_attr_view = 32;
+    alpc_attr_handle = 24;
+    alpc_attr_memory = 16;
+    alpc_handle = 8;
+    alpc_memory_range = 24;
+    alpc_query = 64;
     alpc_create_port = 64;
     alpc_connect = 112;
     alpc_accept = 56;
@@ -206,6 +211,11 @@ plain! {
     alpc_cancel = 16;
     alpc_disconnect = 8;
     alpc_query_port = 72;
+    alpc_create_section = 16;
+    alpc_create_view = 24;
+    alpc_delete_view = 16;
+    alpc_claim = 40;
+    alpc_memory = 56;
 }
 
 /// Reads an argument structure of which the caller knows `size` bytes.

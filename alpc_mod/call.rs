@@ -8,6 +8,10 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    attributes::{
+        Incoming,
+        Outgoing, //
+    },
     buffer::{
         copy_range_out,
         transfer_in,
@@ -46,12 +50,13 @@ use crate::{
         settle, //
     },
     send::{
-        message,
+        loaded_message,
         put_back,
         send, //
     },
     straight,
     uapi,
+    view::WindowRef,
     wait::{
         wait,
         Gone,
@@ -78,7 +83,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) nonblock: bool,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
     /// The connection that conversations must belong to.
     pub(crate) fn conn(&self) -> Option<u32> {
         self.end.map(CommPort::index)
@@ -87,6 +92,14 @@ impl Scope<'_> {
     /// The side that acts.
     pub(crate) fn side(&self) -> Side {
         self.end.map_or(Side::Server, |end| end.side)
+    }
+
+    /// Where views appear that are received here.
+    pub(crate) fn window(&self) -> &'a WindowRef {
+        match self.end {
+            Some(end) if end.side == Side::Client => &end.connection.window,
+            _ => &self.port.window,
+        }
     }
 
     fn source(&self) -> Source {
@@ -145,19 +158,21 @@ pub(crate) fn comm_ioctl(
 fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result {
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(size, addr, &mut slot)?;
-    transfer_any(scope, size, addr, t, None)
+    transfer_any(scope, size, addr, t, None, None)
 }
 
-/// Does what the caller asks for. The message may be there already.
+/// Does what the caller asks for. Its attributes may have been read already, and the message may
+/// be there.
 #[inline(never)]
 pub(crate) fn transfer_any(
     scope: Scope<'_>,
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
+    attributes: Option<(Outgoing, Incoming)>,
     body: Option<Arc<Message>>,
 ) -> Result {
-    let plan = match Plan::new(scope, t) {
+    let plan = match Plan::new(scope, t, attributes) {
         Ok(plan) => plan,
         Err(failure) => {
             if let Some(body) = body {
@@ -187,13 +202,15 @@ pub(crate) fn conclude(
 ) -> Result {
     let failure = match result {
         Ok(()) => match &mut hand {
-            Some(Hand::Message(delivery)) => match give(plan, size, addr, t, delivery) {
-                Ok(()) => {
-                    settle(scope, delivery);
-                    return Ok(());
+            Some(Hand::Message(delivery)) => {
+                match give(scope, &plan.incoming, size, addr, t, delivery) {
+                    Ok(()) => {
+                        settle(scope, delivery);
+                        return Ok(());
+                    }
+                    Err(failure) => failure,
                 }
-                Err(error) => error.into(),
-            },
+            }
             _ => {
                 t.outcome = uapi::ALPC_OUTCOME_OK;
                 return transfer_out(size, addr, t);
@@ -275,8 +292,8 @@ fn exchange(
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
     let body = match (plan.send, body) {
-        (Send::New(_), None) => Some(message(scope, true, t.send_data, t.send_length)?),
-        (Send::Into(_), None) => Some(message(scope, false, t.send_data, t.send_length)?),
+        (Send::New(_), None) => Some(loaded_message(scope, true, t, &plan.outgoing)?),
+        (Send::Into(_), None) => Some(loaded_message(scope, false, t, &plan.outgoing)?),
         (_, body) => body,
     };
     let port = scope.port;

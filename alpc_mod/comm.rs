@@ -31,9 +31,12 @@ use crate::{
     quota::{
         Charge,
         Charger,
+        Counter,
         Kind, //
     },
-    uapi, //
+    takes::Takes,
+    uapi,
+    view::WindowRef, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -78,6 +81,16 @@ pub(crate) struct Connection {
     server_poll: PollHead,
     client_spare: Spare,
     server_spare: Spare,
+    /// What the client takes from the server.
+    client_takes: Takes,
+    /// What the server takes from the client.
+    server_takes: SetOnce<Takes>,
+    /// Where the client sees what the server lends.
+    pub(crate) window: WindowRef,
+    /// Views that the client has from the server.
+    lent_to_client: Counter,
+    /// Views that the server has from the client.
+    lent_to_server: Counter,
     /// Who connected.
     pub(crate) client: Identity,
     /// Who accepted.
@@ -86,7 +99,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that the current task asks for.
-    pub(crate) fn new(port: Arc<Port>, costs: Costs) -> Result<Arc<Self>> {
+    pub(crate) fn new(port: Arc<Port>, costs: Costs, takes: Takes) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 costs,
@@ -96,6 +109,11 @@ impl Connection {
                 server_poll <- PollHead::new(),
                 client_spare: Spare::new(),
                 server_spare: Spare::new(),
+                client_takes: takes,
+                server_takes: SetOnce::new(),
+                window: WindowRef::new(),
+                lent_to_client: Counter::new(),
+                lent_to_server: Counter::new(),
                 client: Identity::capture_current(),
                 server: SetOnce::new(),
             }),
@@ -127,6 +145,28 @@ impl Connection {
             Side::Server => Kind::Told,
         };
         (&self.costs.charger, kind)
+    }
+
+    /// The server accepts.
+    pub(crate) fn accepted(&self, server: Identity, takes: Takes) {
+        self.server.populate(server);
+        self.server_takes.populate(takes);
+    }
+
+    /// What a side takes from the other.
+    pub(crate) fn takes(&self, side: Side) -> Takes {
+        match side {
+            Side::Client => self.client_takes,
+            Side::Server => self.server_takes.copy().unwrap_or_default(),
+        }
+    }
+
+    /// The views that a side has from the other.
+    pub(crate) fn lent(&self, to: Side) -> &Counter {
+        match to {
+            Side::Client => &self.lent_to_client,
+            Side::Server => &self.lent_to_server,
+        }
     }
 
     /// How many places among pending requests and among connections of the port
@@ -168,6 +208,8 @@ pub(crate) struct CommPort {
     index: AtomicU32,
     /// The id of the connection request, for a wait for the answer that goes on.
     request: SetOnce<u64>,
+    /// Sections made on the descriptor.
+    pub(crate) sections: Counter,
 }
 
 impl CommPort {
@@ -179,6 +221,7 @@ impl CommPort {
                 side,
                 index: AtomicU32::new(NONE),
                 request: SetOnce::new(),
+                sections: Counter::new(),
             },
             GFP_KERNEL_ACCOUNT,
         )?)

@@ -59,6 +59,7 @@ use crate::{
         Charger,
         Kind, //
     },
+    takes::Takes,
     time::Deadline,
     uapi,
     wait::{
@@ -121,14 +122,12 @@ pub(crate) fn connect(
 fn check(arg: &uapi::alpc_connect) -> Result<Deadline> {
     let asynchronous = arg.flags & uapi::ALPC_CONNECT_ASYNC != 0;
     if arg.flags & !FLAGS != 0
-        || arg.reserved != 0
         || arg.reserved1 != 0
         || (asynchronous && arg.flags & (uapi::ALPC_TIMEOUT_MASK | uapi::ALPC_CONNECT_SENT) != 0)
         || (asynchronous && (arg.recv_data != 0 || arg.recv_capacity != 0))
     {
         return Err(EINVAL);
     }
-    ioctl::check_takes(arg.accept)?;
     Deadline::new(arg.flags, arg.timeout)
 }
 
@@ -180,6 +179,7 @@ fn begin(
     find: impl FnOnce(&uapi::alpc_connect) -> Result<Arc<Port>, Failure>,
 ) -> Result<isize, Failure> {
     let deadline = check(arg)?;
+    let takes = Takes::new(arg.accept, arg.handle_kinds)?;
     let by_name = arg.name != 0;
     let port = find(arg)?;
     admit(&port, arg)?;
@@ -206,7 +206,7 @@ fn begin(
     let costs = charge(accounts, &port)?;
     let mut draft = Draft::new()?;
     draft.fill(arg.send_data, arg.send_length)?;
-    let connection = Connection::new(port.clone(), costs)?;
+    let connection = Connection::new(port.clone(), costs, takes)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;
     let file = new_file(end.clone())?;
     // A caller that can't be told is found out before anything has happened.
@@ -269,6 +269,7 @@ fn begin(
 /// Waits on for the answer to a request whose client port is a descriptor already.
 fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize, Failure> {
     let deadline = check(arg)?;
+    Takes::new(arg.accept, arg.handle_kinds)?;
     let file = from_fd::<CommPort>(arg.fd)?;
     let end = file.object();
     if end.side != Side::Client {

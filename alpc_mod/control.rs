@@ -158,10 +158,10 @@ fn try_accept(
     write: impl FnOnce(u32) -> Result,
 ) -> Result<isize, Failure> {
     let port = scope.port;
-    if arg.flags & !uapi::ALPC_REFUSE != 0 || arg.reserved != 0 {
+    if arg.flags & !uapi::ALPC_REFUSE != 0 {
         return Err(EINVAL.into());
     }
-    ioctl::check_takes(arg.accept)?;
+    let takes = port.takes.narrowed(arg.accept, arg.handle_kinds)?;
     let share = Share {
         max_length: at_most(arg.max_message_length, port.share.max_length)?,
         messages: at_most(arg.queue_messages, port.share.messages)?,
@@ -200,7 +200,7 @@ fn try_accept(
             .map(|index| {
                 // The id was this connection's only request, so nobody else gets here.
                 if let Some(server) = server.take() {
-                    connection.server.populate(server);
+                    connection.accepted(server, takes);
                 }
                 end.bind(index, arg.id);
             }),

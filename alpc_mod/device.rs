@@ -45,6 +45,7 @@ use crate::{
         Charger,
         Kind, //
     },
+    takes::Takes,
     uapi, //
 };
 use core::mem::{
@@ -88,13 +89,12 @@ impl Factory {
             uapi::ALPC_PORT_LPC_MODE | uapi::ALPC_PORT_ARRIVAL_ORDER | uapi::ALPC_PORT_ACL;
         let has_acl = arg.flags & uapi::ALPC_PORT_ACL != 0;
         if arg.flags & !FLAGS != 0
-            || arg.reserved != 0
             || (arg.name == 0) != (arg.name_length == 0)
             || (!has_acl && (arg.acl != 0 || arg.acl_count != 0))
         {
             return Err(EINVAL.into());
         }
-        ioctl::check_takes(arg.accept)?;
+        let takes = Takes::new(arg.accept, arg.handle_kinds)?;
         let (default_length, max_length) = match arg.flags & uapi::ALPC_PORT_LPC_MODE {
             0 => (uapi::ALPC_MESSAGE_DEFAULT, uapi::ALPC_MESSAGE_MAX),
             _ => (uapi::ALPC_LPC_MESSAGE_MAX, uapi::ALPC_LPC_MESSAGE_MAX),
@@ -131,6 +131,7 @@ impl Factory {
             flags: arg.flags,
             context: arg.context,
             share,
+            takes,
             max_connections,
             charger,
             charge,
@@ -200,9 +201,9 @@ pub(crate) fn connect_ioctl(this: &ConnectPort, cmd: u32, addr: u64) -> Result<i
 }
 
 fn query_limits(size: usize, addr: u64) -> Result<isize> {
-    const FIRST: usize = size_of::<uapi::alpc_query>();
+    const FIRST: usize = offset_of!(uapi::alpc_query, view_pages);
     let arg: uapi::alpc_query = copy_struct_in(size, addr, FIRST)?;
-    if arg.reserved != 0 {
+    if arg.reserved != 0 || arg.reserved1 != 0 {
         return Err(EINVAL);
     }
     let answer = uapi::alpc_query {
@@ -217,6 +218,10 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
         queue_bytes: QUEUE_BYTES,
         pending_connections: PENDING_MAX,
         connections_per_port: CONNECTIONS_PER_PORT,
+        view_pages: 0,
+        view_pages_per_user: 0,
+        sections_per_port: 0,
+        reserved1: 0,
     };
     copy_struct_out(size, addr, &answer)?;
     Ok(0)

@@ -36,20 +36,11 @@ pub(crate) const SEND_WAIT_RECEIVE: u32 = base(uapi::ALPC_IOCTL_SEND_WAIT_RECEIV
 pub(crate) const CANCEL: u32 = base(uapi::ALPC_IOCTL_CANCEL);
 pub(crate) const DISCONNECT: u32 = base(uapi::ALPC_IOCTL_DISCONNECT);
 pub(crate) const QUERY_PORT: u32 = base(uapi::ALPC_IOCTL_QUERY_PORT);
-
-/// What peers may push at a port can't be chosen yet.
-pub(crate) fn check_takes(takes: u32) -> Result {
-    const KNOWN: u32 = uapi::ALPC_TAKE_VIEWS
-        | uapi::ALPC_TAKE_HANDLES
-        | uapi::ALPC_TAKE_MEMORY
-        | uapi::ALPC_TAKE_SECURITY
-        | uapi::ALPC_TAKE_DIRECT;
-    match takes {
-        0 => Ok(()),
-        takes if takes & !KNOWN != 0 => Err(EINVAL),
-        _ => Err(EOPNOTSUPP),
-    }
-}
+pub(crate) const CREATE_SECTION: u32 = base(uapi::ALPC_IOCTL_CREATE_SECTION);
+pub(crate) const DELETE_VIEW: u32 = base(uapi::ALPC_IOCTL_DELETE_VIEW);
+pub(crate) const CLAIM: u32 = base(uapi::ALPC_IOCTL_CLAIM);
+pub(crate) const MEMORY: u32 = base(uapi::ALPC_IOCTL_MEMORY);
+pub(crate) const CREATE_VIEW: u32 = base(uapi::ALPC_IOCTL_CREATE_VIEW);
 
 /// The bytes of a 32-bit field of an argument.
 pub(crate) fn field(at: usize) -> Range<usize> {

@@ -133,6 +133,7 @@ mod acl;
 mod attributes;
 mod buffer;
 mod call;
+mod cargo;
 mod comm;
 mod connect;
 mod control;
@@ -140,9 +141,11 @@ mod cred;
 mod device;
 mod ffi;
 mod file;
+mod handle;
 mod ioctl;
 #[allow(unreachable_pub, dead_code, reason = "shared with a host crate")]
 mod logic;
+mod memory;
 mod message;
 mod names;
 mod node;
@@ -154,6 +157,7 @@ mod receipt;
 mod send;
 mod straight;
 mod table;
+mod takes;
 mod time;
 #[allow(
     unreachable_pub,
@@ -164,6 +168,7 @@ mod time;
 )]
 #[path = "../uapi/bindings.rs"]
 mod uapi;
+mod view;
 mod wait;
 mod wait_set;
 

@@ -12,6 +12,7 @@ use crate::{
         charged,
         Buffer, //
     },
+    cargo::Cargo,
     cred::Identity,
     logic::engine::{
         Body,
@@ -44,6 +45,8 @@ pub(crate) struct Message {
     pub(crate) buffer: Buffer,
     /// The thread that sent it.
     pub(crate) sender: Identity,
+    /// What it carries beside the payload.
+    pub(crate) cargo: Cargo,
     /// What a conversation begun with it is charged to.
     pub(crate) charge: Option<Charge>,
     /// The idle slot that goes with it while it is a spare.
@@ -67,6 +70,7 @@ impl Draft {
         let message = room.write(Message {
             buffer: Buffer::new(),
             sender: Identity::capture_current(),
+            cargo: Cargo::new(),
             charge: None,
             kept: AtomicU32::new(NONE),
         });
@@ -91,10 +95,38 @@ impl Draft {
         self.0.charge = Some(charge);
     }
 
+    /// Takes a message back that nobody else has got.
+    pub(crate) fn reopen(message: Arc<Message>) -> Option<Self> {
+        Arc::into_unique_or_drop(message).map(Self)
+    }
+
+    /// What it carries.
+    pub(crate) fn cargo(&mut self) -> &mut Cargo {
+        // The pin is of no concern to it.
+        &mut self.0.cargo
+    }
+
     /// Ready to be sent.
     pub(crate) fn finish(self) -> Arc<Message> {
         Arc::from(self.0)
     }
+}
+
+/// Empties a message that has been received, so that it can be used again. Gives nothing back if
+/// somebody else still reads it: that one drops it.
+#[inline(always)]
+pub(crate) fn unload(message: Arc<Message>) -> Option<Arc<Message>> {
+    match message.cargo.is_empty() {
+        true => Some(message),
+        false => unload_cargo(message),
+    }
+}
+
+#[inline(never)]
+fn unload_cargo(message: Arc<Message>) -> Option<Arc<Message>> {
+    let mut draft = Draft::reopen(message)?;
+    draft.cargo().clear();
+    Some(draft.finish())
 }
 
 /// Notes which idle slot goes with a message that is about to become a spare.

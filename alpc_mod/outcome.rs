@@ -42,6 +42,18 @@ pub(crate) enum Outcome {
     AccessDenied,
     ServerMismatch,
     TooDeep,
+    /// The other side takes no such thing.
+    NotTaken,
+    /// A handle that is none, or of no kind that can be sent.
+    BadHandle,
+    /// The view is lent already.
+    Lent,
+    /// No view begins at that address.
+    NotAView,
+    /// No room for received views.
+    NoWindow,
+    /// The caller does not wait in its call.
+    MemoryClosed,
 }
 
 impl Outcome {
@@ -73,6 +85,12 @@ impl Outcome {
             Self::AccessDenied => (uapi::ALPC_OUTCOME_ACCESS_DENIED, EACCES),
             Self::ServerMismatch => (uapi::ALPC_OUTCOME_SERVER_MISMATCH, EACCES),
             Self::TooDeep => (uapi::ALPC_OUTCOME_TOO_DEEP, ELOOP),
+            Self::NotTaken => (uapi::ALPC_OUTCOME_NOT_TAKEN, EOPNOTSUPP),
+            Self::BadHandle => (uapi::ALPC_OUTCOME_BAD_HANDLE, EPERM),
+            Self::Lent => (uapi::ALPC_OUTCOME_LENT, EBUSY),
+            Self::NotAView => (uapi::ALPC_OUTCOME_NOT_A_VIEW, ENXIO),
+            Self::NoWindow => (uapi::ALPC_OUTCOME_NO_WINDOW, ENOBUFS),
+            Self::MemoryClosed => (uapi::ALPC_OUTCOME_MEMORY_CLOSED, ESTALE),
         }
     }
 }

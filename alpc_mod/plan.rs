@@ -71,7 +71,11 @@ const SHAPE: u32 = uapi::ALPC_SEND
 
 impl Plan {
     #[inline]
-    pub(crate) fn new(scope: Scope<'_>, t: &uapi::alpc_transfer) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        scope: Scope<'_>,
+        t: &uapi::alpc_transfer,
+        attributes: Option<(Outgoing, Incoming)>,
+    ) -> Result<Self, Failure> {
         const SEND: u32 = uapi::ALPC_SEND;
         const RECEIVE: u32 = uapi::ALPC_RECEIVE;
         const RELEASE: u32 = uapi::ALPC_RELEASE;
@@ -152,23 +156,37 @@ impl Plan {
         if send != Send::Nothing && t.send_length > scope.port.share.max_length {
             return Err(Outcome::TooLong.into());
         }
+        let deadline = Deadline::new(t.flags, t.timeout)?;
+        let (outgoing, incoming) = match attributes {
+            Some(attributes) => attributes,
+            None => (
+                Outgoing::read(t.send_attributes)?,
+                Incoming::read(t.recv_attributes)?,
+            ),
+        };
+        // Only while the caller waits can anybody reach into its memory.
+        let waits = matches!(send, Send::New(_)) && receive == Receive::Answer;
+        let sends = matches!(send, Send::New(_) | Send::Into(_)) || resumed;
+        if (outgoing.has_memory() && !waits && !resumed) || (outgoing.has_cargo() && !sends) {
+            return Err(EINVAL.into());
+        }
         Ok(Self {
             send,
             receive,
-            deadline: Deadline::new(t.flags, t.timeout)?,
-            outgoing: Outgoing::read(t.send_attributes)?,
-            incoming: Incoming::check(t.recv_attributes)?,
+            deadline,
+            outgoing,
+            incoming,
         })
     }
 
-    /// What [`straight`] does.
-    pub(crate) fn straight(send: Send, receive: Receive) -> Self {
+    /// What [`straight`](crate::straight) does.
+    pub(crate) fn straight(send: Send, receive: Receive, incoming: Incoming) -> Self {
         Self {
             send,
             receive,
             deadline: Deadline::Never,
-            outgoing: Outgoing::default(),
-            incoming: Incoming::none(),
+            outgoing: Outgoing::none(),
+            incoming,
         }
     }
 }

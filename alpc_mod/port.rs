@@ -33,6 +33,7 @@ use crate::{
         Table, //
     },
     message::{
+        unload,
         Message,
         Spare, //
     },
@@ -42,13 +43,16 @@ use crate::{
     },
     quota::{
         Charge,
-        Charger, //
+        Charger,
+        Counter, //
     },
     table::{
         Chunks,
         Growth, //
     },
+    takes::Takes,
     uapi,
+    view::WindowRef,
     wait_set::{
         Handed,
         WaitSet,
@@ -109,6 +113,12 @@ pub(crate) struct Port {
     pub(crate) flags: u32,
     pub(crate) context: u64,
     pub(crate) share: Share,
+    /// What the server takes from a client, if it says nothing else on accepting it.
+    pub(crate) takes: Takes,
+    /// Where the server sees what its clients lend.
+    pub(crate) window: WindowRef,
+    /// Sections made on the port's descriptor.
+    pub(crate) sections: Counter,
     pub(crate) owner: Identity,
     /// What the conversations that the server begins are charged to.
     pub(crate) charger: Arc<Charger>,
@@ -123,6 +133,7 @@ pub(crate) struct Config {
     pub(crate) flags: u32,
     pub(crate) context: u64,
     pub(crate) share: Share,
+    pub(crate) takes: Takes,
     pub(crate) max_connections: u32,
     pub(crate) charger: Arc<Charger>,
     pub(crate) charge: Charge,
@@ -149,6 +160,9 @@ impl Port {
                 flags: config.flags,
                 context: config.context,
                 share: config.share,
+                takes: config.takes,
+                window: WindowRef::new(),
+                sections: Counter::new(),
                 owner: Identity::capture_current(),
                 charger: config.charger,
                 charge: config.charge,
@@ -254,7 +268,7 @@ impl Port {
     #[inline(always)]
     pub(crate) fn recycle(&self, message: Arc<Message>) {
         if message.charge.is_none() {
-            if let Some(message) = self.spare.put(message) {
+            if let Some(message) = unload(message).and_then(|message| self.spare.put(message)) {
                 drop(message);
             }
         }

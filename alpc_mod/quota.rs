@@ -88,15 +88,26 @@ impl Kind {
 /// How many of one kind one user has.
 ///
 /// It orders nothing but itself, so every access is relaxed.
-struct Counter(Atomic<u32>);
+pub(crate) struct Counter(Atomic<u32>);
 
 impl Counter {
-    const fn new() -> Self {
+    /// None.
+    pub(crate) const fn new() -> Self {
         Self(Atomic::new(0))
     }
 
     fn get(&self) -> u32 {
         self.0.load(Relaxed)
+    }
+
+    /// Counts one more, if that is within the limit.
+    pub(crate) fn take(&self, limit: u32) -> bool {
+        quota::Account::try_take(self, limit)
+    }
+
+    /// Counts one less.
+    pub(crate) fn give_back(&self) {
+        quota::Account::give_back(self);
     }
 
     /// Replaces the value by what `change` makes of it, or leaves it and says so.

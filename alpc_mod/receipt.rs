@@ -5,8 +5,13 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    attributes::{
+        Incoming,
+        Taken, //
+    },
     buffer::transfer_out,
     call::Scope,
+    comm::CommPort,
     cred::Seen,
     logic::engine::{
         Delivery,
@@ -17,22 +22,27 @@ use crate::{
     message::{
         keep_slot,
         take_kept,
+        unload,
         Message, //
     },
-    plan::Plan,
+    outcome::Failure,
     port::Kernel,
     uapi, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Copies a message to the caller.
 pub(crate) fn give(
-    plan: &Plan,
+    scope: Scope<'_>,
+    incoming: &Incoming,
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
-) -> Result {
+) -> Result<(), Failure> {
     let seen = match &delivery.body {
         Some(body) => Some(give_body(t, body)?),
         // A notice comes from the other end.
@@ -46,9 +56,22 @@ pub(crate) fn give(
             .map(|sender| sender.seen_by_current())
         }
     };
-    plan.incoming.write(delivery)?;
+    let taken = incoming.write(delivery, || scope.window())?;
     describe(t, delivery, seen);
-    transfer_out(size, addr, t)
+    transfer_out(size, addr, t)?;
+    if let Some(body) = &delivery.body {
+        received(incoming, taken, body);
+    }
+    Ok(())
+}
+
+/// The caller has the message: what goes with it is its, too.
+#[inline(always)]
+pub(crate) fn received(incoming: &Incoming, taken: Taken, body: &Message) {
+    if !body.cargo.is_empty() {
+        taken.keep(&body.cargo);
+        incoming.claim(&body.cargo);
+    }
 }
 
 /// Copies the payload of a message to the caller, and gives the sender as the caller sees it.
@@ -105,16 +128,7 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
     let own = delivery.own.take();
     if delivery.idle {
         let kept = match (own, scope.end) {
-            (Some(own), Some(end)) if own.charge.is_some() => {
-                keep_slot(&own, delivery.slot);
-                match end.connection.spare(end.side).put(own) {
-                    None => true,
-                    Some(own) => {
-                        take_kept(&own);
-                        false
-                    }
-                }
-            }
+            (Some(own), Some(end)) if own.charge.is_some() => keep_own(end, own, delivery.slot),
             (Some(own), _) => {
                 scope.port.recycle(own);
                 false
@@ -127,6 +141,23 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
     }
     if let (Some(body), Side::Client) = (body, delivery.to) {
         scope.port.recycle(body);
+    }
+}
+
+/// Keeps the message that began a conversation, and the slot with it, for the next one. Says
+/// whether that was possible.
+#[inline(always)]
+pub(crate) fn keep_own(end: &CommPort, own: Arc<Message>, slot: u32) -> bool {
+    let Some(own) = unload(own) else {
+        return false;
+    };
+    keep_slot(&own, slot);
+    match end.connection.spare(end.side).put(own) {
+        None => true,
+        Some(own) => {
+            take_kept(&own);
+            false
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    attributes::Outgoing,
     call::Scope,
     comm::CommPort,
     logic::engine::{
@@ -19,6 +20,7 @@ use crate::{
     message::{
         keep_slot,
         take_kept,
+        unload,
         Draft,
         Message, //
     },
@@ -164,6 +166,50 @@ fn send_new<'a>(
     }
 }
 
+/// A message from the current thread, with its payload and what else it attaches.
+#[inline]
+pub(crate) fn loaded_message(
+    scope: Scope<'_>,
+    new: bool,
+    t: &uapi::alpc_transfer,
+    outgoing: &Outgoing,
+) -> Result<Arc<Message>, Failure> {
+    let message = message(scope, new, t.send_data, t.send_length)?;
+    match outgoing.has_cargo() {
+        true => load(scope, message, t.send_id, outgoing),
+        false => Ok(message),
+    }
+}
+
+#[inline(never)]
+fn load(
+    scope: Scope<'_>,
+    message: Arc<Message>,
+    id: u64,
+    outgoing: &Outgoing,
+) -> Result<Arc<Message>, Failure> {
+    let found;
+    let connection = match scope.end {
+        Some(end) => &end.connection,
+        None => match scope.port.lock().peer_of(id) {
+            Ok(peer) => {
+                found = peer;
+                &found
+            }
+            Err(refusal) => return Err(unsent(scope, message, refusal.into())),
+        },
+    };
+    let to = scope.side().other();
+    // Nobody else has it yet.
+    let mut draft = Draft::reopen(message).ok_or(ENOMEM)?;
+    let loaded = outgoing.load(draft.cargo(), connection, to);
+    let message = draft.finish();
+    match loaded {
+        Ok(()) => Ok(message),
+        Err(failure) => Err(unsent(scope, message, failure)),
+    }
+}
+
 /// A message from the current thread, with its payload.
 ///
 /// What begins a conversation is charged, and so is what a client sends into one.
@@ -240,6 +286,10 @@ fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure 
 
 /// Makes a message the spare one again.
 pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
+    // Nobody else has had it.
+    let Some(message) = unload(message) else {
+        return;
+    };
     let Some(end) = scope.end else {
         scope.port.recycle(message);
         return;

@@ -4,11 +4,17 @@
 //! and a server's final reply that waits for the next request.
 //!
 //! They run here from end to end where the other side is there and waits, with no
-//! deadline, no attributes and nothing else to see to. Everything else, and whatever
-//! turns out otherwise on the way, is [`call`](crate::call)'s.
+//! deadline and nothing else to see to. Everything else, and whatever turns out
+//! otherwise on the way, is [`call`](crate::call)'s. With attributes and without
+//! are two copies of the same code, so that most calls don't pay for what few have.
 #![deny(unsafe_code)]
 
 use crate::{
+    attributes::{
+        Incoming,
+        Outgoing,
+        Taken, //
+    },
     buffer::{
         transfer_in,
         transfer_out, //
@@ -50,9 +56,14 @@ use crate::{
     receipt::{
         describe,
         finish,
-        give_body, //
+        give_body,
+        keep_own,
+        received, //
     },
-    send::message,
+    send::{
+        loaded_message,
+        message, //
+    },
     uapi,
     wait::{
         hand_over,
@@ -74,13 +85,28 @@ const SIZE: usize = size_of::<uapi::alpc_transfer>();
 const CALL: u32 = uapi::ALPC_SEND | uapi::ALPC_RECEIVE | uapi::ALPC_SYNC;
 const REPLY: u32 = uapi::ALPC_SEND | uapi::ALPC_RECEIVE | uapi::ALPC_RELEASE;
 
-/// Whether a call does just that, with no deadline and no attributes.
+/// Whether a call does just that, with no deadline.
 #[inline(always)]
 fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
-    t.flags == flags
-        && t.reserved == 0
-        && t.timeout | t.send_attributes | t.recv_attributes == 0
-        && t.send_length <= port.share.max_length
+    t.flags == flags && t.reserved == 0 && t.timeout == 0 && t.send_length <= port.share.max_length
+}
+
+/// Whether it has no attributes.
+#[inline(always)]
+fn is_bare(t: &uapi::alpc_transfer) -> bool {
+    t.send_attributes | t.recv_attributes == 0
+}
+
+/// The attributes of a call, if it may have any.
+#[inline(always)]
+fn attributes<const BARE: bool>(t: &uapi::alpc_transfer) -> Result<(Outgoing, Incoming)> {
+    match BARE {
+        true => Ok((Outgoing::none(), Incoming::none())),
+        false => Ok((
+            Outgoing::read(t.send_attributes)?,
+            Incoming::read(t.recv_attributes)?,
+        )),
+    }
 }
 
 /// The scope of a call. It is made where it is needed, which is where a call is not straight.
@@ -111,11 +137,34 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
     let t = transfer_in(SIZE, addr, &mut slot)?;
     let new = t.send_id == 0 && t.send_callback_id == 0;
     if !is_just(CALL, t, port) || !new || end.side != Side::Client {
-        return transfer_any(client(end), SIZE, addr, t, None);
+        return transfer_any(client(end), SIZE, addr, t, None, None);
     }
-    let body = match message(client(end), true, t.send_data, t.send_length) {
+    match is_bare(t) {
+        true => call_as::<true>(end, addr, t),
+        false => call_with_attributes(end, addr, t),
+    }
+}
+
+#[inline(never)]
+fn call_with_attributes(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
+    call_as::<false>(end, addr, t)
+}
+
+#[inline(always)]
+fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
+    let port = end.port();
+    let (outgoing, incoming) = attributes::<BARE>(t)?;
+    if outgoing.message_context.is_some() || outgoing.has_memory() {
+        let attributes = Some((outgoing, incoming));
+        return transfer_any(client(end), SIZE, addr, t, attributes, None);
+    }
+    let body = match BARE {
+        true => message(client(end), true, t.send_data, t.send_length),
+        false => loaded_message(client(end), true, t, &outgoing),
+    };
+    let body = match body {
         Ok(body) => body,
-        Err(failure) => return call_ends(client(end), addr, t, Err(failure), None),
+        Err(failure) => return call_ends(client(end), addr, t, incoming, Err(failure), None),
     };
     let kept = take_kept(&body).unwrap_or(NONE);
     let mut hand = None;
@@ -133,21 +182,22 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
         Ok(sent) => sent,
         Err(body) => {
             keep_slot(&body, kept);
-            return transfer_any(client(end), SIZE, addr, t, Some(body));
+            let attributes = Some((outgoing, incoming));
+            return transfer_any(client(end), SIZE, addr, t, attributes, Some(body));
         }
     };
     t.send_id = id;
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed | Waited::HandedToDying => {
-            if give_reply(client(end), end, addr, t, &mut hand) {
+            if give_reply::<BARE>(client(end), end, addr, t, &incoming, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
             }
-            call_ends(client(end), addr, t, Ok(Waited::Handed), hand)
+            call_ends(client(end), addr, t, incoming, Ok(Waited::Handed), hand)
         }
-        waited => call_ends(client(end), addr, t, Ok(waited), hand),
+        waited => call_ends(client(end), addr, t, incoming, Ok(waited), hand),
     }
 }
 
@@ -173,21 +223,23 @@ fn call_ends(
     scope: Scope<'_>,
     addr: u64,
     t: &mut uapi::alpc_transfer,
+    incoming: Incoming,
     waited: Result<Waited<'_>, Failure>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
-    let plan = Plan::straight(Send::New(New::Request), Receive::Answer);
+    let plan = Plan::straight(Send::New(New::Request), Receive::Answer, incoming);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
 /// Gives a client the reply, if it is one, and takes it out of `hand`.
 #[inline(always)]
-fn give_reply(
+fn give_reply<const BARE: bool>(
     scope: Scope<'_>,
     end: &CommPort,
     addr: u64,
     t: &mut uapi::alpc_transfer,
+    incoming: &Incoming,
     hand: &mut Option<Hand<Kernel>>,
 ) -> bool {
     let Some(Hand::Message(
@@ -202,13 +254,11 @@ fn give_reply(
     else {
         return false;
     };
-    if give(addr, t, delivery).is_err() {
+    if give::<BARE>(scope, incoming, addr, t, delivery).is_err() {
         return false;
     }
     if let Some(own) = delivery.own.take() {
-        keep_slot(&own, delivery.slot);
-        if let Some(own) = end.connection.spare(Side::Client).put(own) {
-            take_kept(&own);
+        if !keep_own(end, own, delivery.slot) {
             finish(scope, delivery);
         }
     }
@@ -224,11 +274,33 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(SIZE, addr, &mut slot)?;
     if !is_just(REPLY, t, port) || t.send_id == 0 {
-        return transfer_any(server(port), SIZE, addr, t, None);
+        return transfer_any(server(port), SIZE, addr, t, None, None);
     }
-    let body = match message(server(port), false, t.send_data, t.send_length) {
+    match is_bare(t) {
+        true => reply_as::<true>(port, addr, t),
+        false => reply_with_attributes(port, addr, t),
+    }
+}
+
+#[inline(never)]
+fn reply_with_attributes(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
+    reply_as::<false>(port, addr, t)
+}
+
+#[inline(always)]
+fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
+    let (outgoing, incoming) = attributes::<BARE>(t)?;
+    if outgoing.message_context.is_some() || outgoing.has_memory() {
+        let attributes = Some((outgoing, incoming));
+        return transfer_any(server(port), SIZE, addr, t, attributes, None);
+    }
+    let body = match BARE {
+        true => message(server(port), false, t.send_data, t.send_length),
+        false => loaded_message(server(port), false, t, &outgoing),
+    };
+    let body = match body {
         Ok(body) => body,
-        Err(failure) => return reply_ends(server(port), addr, t, Err(failure), None),
+        Err(failure) => return reply_ends(server(port), addr, t, incoming, Err(failure), None),
     };
     let mut hand = None;
     let reply = Reply {
@@ -239,19 +311,22 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
     let at = |_| Wait::Next(Source::Port);
     let waited = match hand_over(port, t.recv_capacity, &mut hand, reply, at) {
         Ok((_, waited)) => waited,
-        Err(body) => return transfer_any(server(port), SIZE, addr, t, body),
+        Err(body) => {
+            let attributes = Some((outgoing, incoming));
+            return transfer_any(server(port), SIZE, addr, t, attributes, body);
+        }
     };
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed => {
-            if give_request(addr, t, &mut hand) {
+            if give_request::<BARE>(server(port), addr, t, &incoming, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
             }
-            reply_ends(server(port), addr, t, Ok(Waited::Handed), hand)
+            reply_ends(server(port), addr, t, incoming, Ok(Waited::Handed), hand)
         }
-        waited => reply_ends(server(port), addr, t, Ok(waited), hand),
+        waited => reply_ends(server(port), addr, t, incoming, Ok(waited), hand),
     }
 }
 
@@ -277,17 +352,24 @@ fn reply_ends(
     scope: Scope<'_>,
     addr: u64,
     t: &mut uapi::alpc_transfer,
+    incoming: Incoming,
     waited: Result<Waited<'_>, Failure>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
-    let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next);
+    let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next, incoming);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
 /// Gives a server the request, if it is one, and takes it out of `hand`.
 #[inline(always)]
-fn give_request(addr: u64, t: &mut uapi::alpc_transfer, hand: &mut Option<Hand<Kernel>>) -> bool {
+fn give_request<const BARE: bool>(
+    scope: Scope<'_>,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    incoming: &Incoming,
+    hand: &mut Option<Hand<Kernel>>,
+) -> bool {
     let Some(Hand::Message(
         delivery @ Delivery {
             body: Some(_),
@@ -300,7 +382,7 @@ fn give_request(addr: u64, t: &mut uapi::alpc_transfer, hand: &mut Option<Hand<K
     else {
         return false;
     };
-    if give(addr, t, delivery).is_err() {
+    if give::<BARE>(scope, incoming, addr, t, delivery).is_err() {
         return false;
     }
     if let Some(body) = delivery.body.take() {
@@ -311,10 +393,23 @@ fn give_request(addr: u64, t: &mut uapi::alpc_transfer, hand: &mut Option<Hand<K
 
 /// Copies a message to the caller. If that fails, [`conclude`] tries again and reports it.
 #[inline(always)]
-fn give(addr: u64, t: &mut uapi::alpc_transfer, delivery: &Delivery<Kernel>) -> Result {
-    if let Some(body) = &delivery.body {
-        let seen = give_body(t, body)?;
-        describe(t, delivery, Some(seen));
-    }
-    transfer_out(SIZE, addr, t)
+fn give<const BARE: bool>(
+    scope: Scope<'_>,
+    incoming: &Incoming,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    delivery: &Delivery<Kernel>,
+) -> Result<(), Failure> {
+    let Some(body) = &delivery.body else {
+        return Ok(());
+    };
+    let seen = give_body(t, body)?;
+    let taken = match BARE {
+        true => Taken::nothing(),
+        false => incoming.write(delivery, || scope.window())?,
+    };
+    describe(t, delivery, Some(seen));
+    transfer_out(SIZE, addr, t)?;
+    received(incoming, taken, body);
+    Ok(())
 }

@@ -30,6 +30,11 @@
 #define ALPC_MESSAGE_MAX	65536	/* largest payload a port may allow */
 #define ALPC_LPC_MESSAGE_MAX	256	/* largest payload of an LPC-mode port */
 #define ALPC_CALLBACK_DEPTH_MAX	64	/* nested calls in one conversation */
+#define ALPC_SECTION_MAX	67108864	/* bytes of a section, and of a view */
+#define ALPC_SECTION_VIEWS_MAX	256	/* views of a section */
+#define ALPC_VIEWS_LENT_MAX	256	/* views lent to one side of a connection */
+#define ALPC_HANDLES_MAX	512	/* handles of one message */
+#define ALPC_MEMORY_RANGES_MAX	64	/* ranges of caller memory of one message */
 
 /* -------------------------------------------------------------- port flags */
 
@@ -75,12 +80,31 @@ struct alpc_acl_entry {
 	__u32 reserved;
 };
 
-/* What a port accepts from its peers. All bits are reserved: EOPNOTSUPP. */
-#define ALPC_TAKE_VIEWS	0x00000001u
-#define ALPC_TAKE_HANDLES	0x00000002u
+/*
+ * What a port takes from its peers beside payload. A send of what the other
+ * side does not take fails with NOT_TAKEN.
+ */
+#define ALPC_TAKE_VIEWS		0x00000001u
+#define ALPC_TAKE_HANDLES	0x00000002u	/* of the kinds in handle_kinds */
 #define ALPC_TAKE_MEMORY	0x00000004u
-#define ALPC_TAKE_SECURITY	0x00000008u
-#define ALPC_TAKE_DIRECT	0x00000010u
+#define ALPC_TAKE_SECURITY	0x00000008u	/* reserved, EOPNOTSUPP */
+#define ALPC_TAKE_DIRECT	0x00000010u	/* reserved, EOPNOTSUPP */
+
+/*
+ * The kinds of file that can be sent as handles. There is none for anything
+ * else: not for AF_UNIX sockets, io_uring instances, epoll instances or ALPC
+ * ports, each of which could hold the message that it is sent with.
+ */
+#define ALPC_HANDLE_FILE	0x00000001u	/* regular file */
+#define ALPC_HANDLE_DIRECTORY	0x00000002u
+#define ALPC_HANDLE_PIPE	0x00000004u	/* pipe or FIFO */
+#define ALPC_HANDLE_EVENTFD	0x00000008u
+#define ALPC_HANDLE_TIMERFD	0x00000010u
+#define ALPC_HANDLE_MEMFD	0x00000020u
+#define ALPC_HANDLE_PIDFD	0x00000040u
+#define ALPC_HANDLE_SOCKET	0x00000080u	/* not AF_UNIX */
+#define ALPC_HANDLE_SECTION	0x00000100u	/* ALPC section */
+#define ALPC_HANDLE_DEVICE	0x00000200u	/* character or block device */
 
 /* ---------------------------------------------------------- message types */
 
@@ -131,6 +155,12 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_ACCESS_DENIED	22u	/* EACCES: the port's ACL says no */
 #define ALPC_OUTCOME_SERVER_MISMATCH	23u	/* EACCES: not the required server */
 #define ALPC_OUTCOME_TOO_DEEP		24u	/* ELOOP: ALPC_CALLBACK_DEPTH_MAX */
+#define ALPC_OUTCOME_NOT_TAKEN		25u	/* EOPNOTSUPP: the other side takes no such thing */
+#define ALPC_OUTCOME_BAD_HANDLE		26u	/* EBADF, EPERM: index and kind say which */
+#define ALPC_OUTCOME_LENT		27u	/* EBUSY: the view is lent already */
+#define ALPC_OUTCOME_NOT_A_VIEW		28u	/* ENXIO: no view begins at that address */
+#define ALPC_OUTCOME_NO_WINDOW		29u	/* ENOBUFS: no room for received views, release some */
+#define ALPC_OUTCOME_MEMORY_CLOSED	30u	/* ESTALE: the caller does not wait in its call */
 
 /* ---------------------------------------------------------------- timeouts */
 
@@ -152,13 +182,13 @@ struct alpc_acl_entry {
  * structure for each allocated bit, highest bit first.
  */
 #define ALPC_ATTR_SECURITY		0x80000000u	/* reserved, EOPNOTSUPP */
-#define ALPC_ATTR_VIEW			0x40000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_VIEW			0x40000000u
 #define ALPC_ATTR_CONTEXT		0x20000000u
-#define ALPC_ATTR_HANDLE		0x10000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_HANDLE		0x10000000u
 #define ALPC_ATTR_TOKEN			0x08000000u	/* reserved, EOPNOTSUPP */
 #define ALPC_ATTR_DIRECT		0x04000000u	/* reserved, EOPNOTSUPP */
 #define ALPC_ATTR_WORK_ON_BEHALF	0x02000000u	/* reserved, EOPNOTSUPP */
-#define ALPC_ATTR_MEMORY		0x01000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_MEMORY		0x01000000u
 
 /**
  * struct alpc_attributes - head of an attribute container
@@ -194,11 +224,115 @@ struct alpc_attr_context {
 	__u32 reserved;
 };
 
+/* The sender can't touch the bytes until the receiver releases the view. */
+#define ALPC_VIEW_SECURE		0x00000001u
+/* The sender's view is deleted once the message has left it. */
+#define ALPC_VIEW_AUTO_RELEASE		0x00000002u
+
+/**
+ * struct alpc_attr_view - the VIEW attribute
+ * @base: Send: address at which a view of the sender's begins, or 0 to lend
+ *	none. Receive, out: address at which the receiver reads it.
+ * @size: In bytes. Send: how much of the view is lent, from its beginning; 0
+ *	exactly if @base is 0. Receive, out: the same. What else is in its last
+ *	page can be seen as well.
+ * @release: Send: address of a received view that the sender gives up with
+ *	this message, or 0. It is given up even if the send fails then.
+ *	Receive, out: 0.
+ * @flags: Send: ALPC_VIEW_*. Receive, out: ALPC_VIEW_SECURE or 0.
+ * @reserved: Zero.
+ *
+ * Filled in on receive only if the message has a view, which the receiver has
+ * then to release. A receiver that has not allocated the attribute releases it
+ * by receiving.
+ */
+struct alpc_attr_view {
+	__u64 base;
+	__u64 size;
+	__u64 release;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct alpc_handle - one handle of a message
+ * @fd: Send: descriptor. Receive and claim, out: the new descriptor, or -1.
+ * @kind: Send: the ALPC_HANDLE_* it must be, or 0; when it is refused, out: what
+ *	it is, or 0 if it is of no kind. Receive and claim, out: what it is.
+ */
+struct alpc_handle {
+	__s32 fd;
+	__u32 kind;
+};
+
+/* Receive: install the handles at once, as ALPC_IOC_CLAIM does. */
+#define ALPC_HANDLES_CLAIM		0x00000001u
+/* Claimed descriptors are not close-on-exec. */
+#define ALPC_HANDLES_INHERIT		0x00000002u
+
+/**
+ * struct alpc_attr_handle - the HANDLE attribute
+ * @handles: Pointer to @count struct alpc_handle; receiving, 0 with a count of 0.
+ * @count: Send: 1 to ALPC_HANDLES_MAX. Receive, in: how many entries there is
+ *	room for; out: how many handles the message has, which may be more.
+ * @flags: Send: 0. Receive: ALPC_HANDLES_*.
+ * @index: Send: when a handle is refused, out: which. Receive, out: how many
+ *	were installed.
+ * @error: Send: ignored. Receive, out: the errno that ended installing, or 0.
+ *
+ * Filled in on receive only if the message has handles. Those not installed at
+ * receive can be claimed by ALPC_IOC_CLAIM while the conversation is held.
+ */
+struct alpc_attr_handle {
+	__u64 handles;
+	__u32 count;
+	__u32 flags;
+	__u32 index;
+	__u32 error;
+};
+
+#define ALPC_MEMORY_READ		0x00000001u	/* the holder may read it */
+#define ALPC_MEMORY_WRITE		0x00000002u	/* the holder may write it */
+
+/**
+ * struct alpc_memory_range - a range of the caller's memory
+ * @base: Send: its address. Receive, out: 0.
+ * @length: In bytes, not 0.
+ * @access: ALPC_MEMORY_READ, ALPC_MEMORY_WRITE or both.
+ * @reserved: Zero.
+ */
+struct alpc_memory_range {
+	__u64 base;
+	__u64 length;
+	__u32 access;
+	__u32 reserved;
+};
+
+/**
+ * struct alpc_attr_memory - the MEMORY attribute
+ * @ranges: Pointer to @count struct alpc_memory_range; receiving, 0 with a
+ *	count of 0.
+ * @count: Send: 1 to ALPC_MEMORY_RANGES_MAX. Receive, in: how many entries there
+ *	is room for; out: how many ranges the message has, which may be more.
+ * @reserved: Zero.
+ *
+ * Sent with a new synchronous request only. Filled in on receive only if the
+ * message has ranges.
+ */
+struct alpc_attr_memory {
+	__u64 ranges;
+	__u32 count;
+	__u32 reserved;
+};
+
 /* ------------------------------------------------------------------- QUERY */
 
 /* Features, see struct alpc_query. */
 #define ALPC_FEATURE_PORTS		0x00000001u	/* ports, connections, messages */
 #define ALPC_FEATURE_IPC_NAMESPACES	0x00000002u	/* names are per IPC namespace */
+#define ALPC_FEATURE_VIEWS		0x00000004u	/* sections and views */
+#define ALPC_FEATURE_MEMORY		0x00000008u	/* caller memory */
+#define ALPC_FEATURE_HANDLES		0x00000010u	/* handles */
 
 /**
  * struct alpc_query - version, features and default limits
@@ -214,6 +348,11 @@ struct alpc_attr_context {
  * @queue_bytes: Out: default share of a connection, in bytes.
  * @pending_connections: Out: connection requests waiting at one port.
  * @connections_per_port: Out: connections of one port.
+ * @view_pages: Out: pages of memory that all views together may have. A
+ *	parameter of the module, as is the next one.
+ * @view_pages_per_user: Out: pages of memory that one user's views may have.
+ * @sections_per_port: Out: sections made on one descriptor.
+ * @reserved1: Out: 0.
  */
 struct alpc_query {
 	__u32 abi_version;
@@ -227,6 +366,10 @@ struct alpc_query {
 	__u32 queue_bytes;
 	__u32 pending_connections;
 	__u32 connections_per_port;
+	__u32 view_pages;
+	__u32 view_pages_per_user;
+	__u32 sections_per_port;
+	__u32 reserved1;
 };
 
 /* ------------------------------------------------------------- CREATE_PORT */
@@ -246,9 +389,10 @@ struct alpc_query {
  *	0 for the default. Above the default: EINVAL.
  * @queue_bytes: The same in bytes.
  * @max_connections: Connections the port may have; 0 for the default.
- * @accept: ALPC_TAKE_*.
+ * @accept: ALPC_TAKE_*: what the server takes from its clients.
  * @outcome: Out: ALPC_OUTCOME_*.
- * @reserved: Zero.
+ * @handle_kinds: With ALPC_TAKE_HANDLES, the ALPC_HANDLE_* taken; 0 for all but
+ *	ALPC_HANDLE_DEVICE. Else 0.
  */
 struct alpc_create_port {
 	__u64 name;
@@ -263,7 +407,7 @@ struct alpc_create_port {
 	__u32 max_connections;
 	__u32 accept;
 	__u32 outcome;
-	__u32 reserved;
+	__u32 handle_kinds;
 };
 
 /* ----------------------------------------------------------------- CONNECT */
@@ -295,8 +439,8 @@ struct alpc_create_port {
  *	port's. The smaller of both counts.
  * @queue_messages: Messages the client port may have queued; 0 for the port's.
  * @queue_bytes: The same in bytes.
- * @accept: ALPC_TAKE_*.
- * @reserved: Zero.
+ * @accept: ALPC_TAKE_*: what the client takes from the server.
+ * @handle_kinds: As in struct alpc_create_port.
  * @timeout: See ALPC_TIMEOUT_*. Rewritten to an absolute time when a signal
  *	ends the wait.
  * @flags: ALPC_CONNECT_* and ALPC_TIMEOUT_*.
@@ -325,7 +469,7 @@ struct alpc_connect {
 	__u32 queue_messages;
 	__u32 queue_bytes;
 	__u32 accept;
-	__u32 reserved;
+	__u32 handle_kinds;
 	__u64 timeout;
 	__u32 flags;
 	__u32 outcome;
@@ -354,9 +498,10 @@ struct alpc_connect {
  *	Above the port's: EINVAL.
  * @queue_messages: Share of this connection; 0 for the port's.
  * @queue_bytes: The same in bytes.
- * @accept: ALPC_TAKE_*.
+ * @accept: ALPC_TAKE_* that the server takes from this client; 0 for the port's.
+ *	What the port does not take: EINVAL.
  * @outcome: Out: ALPC_OUTCOME_*.
- * @reserved: Zero.
+ * @handle_kinds: ALPC_HANDLE_* likewise; 0 for the port's.
  */
 struct alpc_accept {
 	__u64 id;
@@ -369,7 +514,7 @@ struct alpc_accept {
 	__u32 queue_bytes;
 	__u32 accept;
 	__u32 outcome;
-	__u32 reserved;
+	__u32 handle_kinds;
 };
 
 /* ------------------------------------------------------- SEND_WAIT_RECEIVE */
@@ -543,6 +688,96 @@ struct alpc_query_port {
 	__u32 reserved;
 };
 
+/* ------------------------------------------------------- sections and views */
+
+/**
+ * struct alpc_create_section - make a section: addresses for views
+ * @size: In: bytes, at most ALPC_SECTION_MAX. Out: rounded up to whole pages.
+ * @flags: 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ *
+ * Takes no memory but for its views.
+ */
+struct alpc_create_section {
+	__u64 size;
+	__u32 flags;
+	__u32 outcome;
+};
+
+/**
+ * struct alpc_create_view - make a view in a section
+ * @size: In: bytes, not 0. Out: rounded up to whole pages.
+ * @base: Out: its address in the calling process. The bytes are zero.
+ * @flags: 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ */
+struct alpc_create_view {
+	__u64 size;
+	__u64 base;
+	__u32 flags;
+	__u32 outcome;
+};
+
+/**
+ * struct alpc_delete_view - delete an own view, or release a received one
+ * @base: The address at which it begins in the calling process.
+ * @flags: 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ */
+struct alpc_delete_view {
+	__u64 base;
+	__u32 flags;
+	__u32 outcome;
+};
+
+/* ----------------------------------------------------- handles, caller memory */
+
+/**
+ * struct alpc_claim - install handles of a held message as descriptors
+ * @id: The held conversation.
+ * @handles: Pointer to @count struct alpc_handle, written as each is installed.
+ * @callback_id: Its turn.
+ * @index: The first handle to install.
+ * @count: How many, not 0.
+ * @flags: 0 or ALPC_HANDLES_INHERIT.
+ * @claimed: Out: how many were installed, of a call that fails too.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ */
+struct alpc_claim {
+	__u64 id;
+	__u64 handles;
+	__u32 callback_id;
+	__u32 index;
+	__u32 count;
+	__u32 flags;
+	__u32 claimed;
+	__u32 outcome;
+};
+
+/**
+ * struct alpc_memory - read or write the caller memory of a held request
+ * @id: The held conversation.
+ * @data: Pointer to @length bytes of the holder's own.
+ * @offset: Where to begin in the range.
+ * @length: In bytes. @offset and @length must be within the range.
+ * @callback_id: The turn.
+ * @index: Which range.
+ * @flags: ALPC_MEMORY_READ: from the range to @data. ALPC_MEMORY_WRITE: the other way.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @done: Out: bytes moved, of a call that fails too.
+ */
+struct alpc_memory {
+	__u64 id;
+	__u64 data;
+	__u64 offset;
+	__u64 length;
+	__u32 callback_id;
+	__u32 index;
+	__u32 flags;
+	__u32 outcome;
+	__u64 done;
+};
+
 /* ------------------------------------------------------------------ ioctls */
 
 #define ALPC_IOC_MAGIC			0xA9
@@ -563,5 +798,14 @@ struct alpc_query_port {
 #define ALPC_IOC_CANCEL		_IOWR(ALPC_IOC_MAGIC, 0x21, struct alpc_cancel)
 #define ALPC_IOC_DISCONNECT	_IOW(ALPC_IOC_MAGIC, 0x22, struct alpc_disconnect)
 #define ALPC_IOC_QUERY_PORT	_IOWR(ALPC_IOC_MAGIC, 0x23, struct alpc_query_port)
+/* Returns a new descriptor. */
+#define ALPC_IOC_CREATE_SECTION	_IOWR(ALPC_IOC_MAGIC, 0x24, struct alpc_create_section)
+/* On sections too. */
+#define ALPC_IOC_DELETE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x25, struct alpc_delete_view)
+#define ALPC_IOC_CLAIM		_IOWR(ALPC_IOC_MAGIC, 0x26, struct alpc_claim)
+#define ALPC_IOC_MEMORY		_IOWR(ALPC_IOC_MAGIC, 0x27, struct alpc_memory)
+
+/* On a section. */
+#define ALPC_IOC_CREATE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x30, struct alpc_create_view)
 
 #endif /* _UAPI_LINUX_ALPC_H */

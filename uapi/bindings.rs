@@ -7,6 +7,11 @@ pub const ALPC_MESSAGE_DEFAULT: u32 = 4096;
 pub const ALPC_MESSAGE_MAX: u32 = 65536;
 pub const ALPC_LPC_MESSAGE_MAX: u32 = 256;
 pub const ALPC_CALLBACK_DEPTH_MAX: u32 = 64;
+pub const ALPC_SECTION_MAX: u32 = 67108864;
+pub const ALPC_SECTION_VIEWS_MAX: u32 = 256;
+pub const ALPC_VIEWS_LENT_MAX: u32 = 256;
+pub const ALPC_HANDLES_MAX: u32 = 512;
+pub const ALPC_MEMORY_RANGES_MAX: u32 = 64;
 pub const ALPC_PORT_LPC_MODE: u32 = 4096;
 pub const ALPC_PORT_ARRIVAL_ORDER: u32 = 1;
 pub const ALPC_PORT_ACL: u32 = 2;
@@ -26,6 +31,16 @@ pub const ALPC_TAKE_HANDLES: u32 = 2;
 pub const ALPC_TAKE_MEMORY: u32 = 4;
 pub const ALPC_TAKE_SECURITY: u32 = 8;
 pub const ALPC_TAKE_DIRECT: u32 = 16;
+pub const ALPC_HANDLE_FILE: u32 = 1;
+pub const ALPC_HANDLE_DIRECTORY: u32 = 2;
+pub const ALPC_HANDLE_PIPE: u32 = 4;
+pub const ALPC_HANDLE_EVENTFD: u32 = 8;
+pub const ALPC_HANDLE_TIMERFD: u32 = 16;
+pub const ALPC_HANDLE_MEMFD: u32 = 32;
+pub const ALPC_HANDLE_PIDFD: u32 = 64;
+pub const ALPC_HANDLE_SOCKET: u32 = 128;
+pub const ALPC_HANDLE_SECTION: u32 = 256;
+pub const ALPC_HANDLE_DEVICE: u32 = 512;
 pub const ALPC_TYPE_REQUEST: u32 = 1;
 pub const ALPC_TYPE_REPLY: u32 = 2;
 pub const ALPC_TYPE_DATAGRAM: u32 = 3;
@@ -62,6 +77,12 @@ pub const ALPC_OUTCOME_NAME_NOT_FOUND: u32 = 21;
 pub const ALPC_OUTCOME_ACCESS_DENIED: u32 = 22;
 pub const ALPC_OUTCOME_SERVER_MISMATCH: u32 = 23;
 pub const ALPC_OUTCOME_TOO_DEEP: u32 = 24;
+pub const ALPC_OUTCOME_NOT_TAKEN: u32 = 25;
+pub const ALPC_OUTCOME_BAD_HANDLE: u32 = 26;
+pub const ALPC_OUTCOME_LENT: u32 = 27;
+pub const ALPC_OUTCOME_NOT_A_VIEW: u32 = 28;
+pub const ALPC_OUTCOME_NO_WINDOW: u32 = 29;
+pub const ALPC_OUTCOME_MEMORY_CLOSED: u32 = 30;
 pub const ALPC_TIMEOUT_MASK: u32 = 7;
 pub const ALPC_TIMEOUT_INFINITE: u32 = 0;
 pub const ALPC_TIMEOUT_RELATIVE: u32 = 1;
@@ -76,8 +97,17 @@ pub const ALPC_ATTR_TOKEN: u32 = 134217728;
 pub const ALPC_ATTR_DIRECT: u32 = 67108864;
 pub const ALPC_ATTR_WORK_ON_BEHALF: u32 = 33554432;
 pub const ALPC_ATTR_MEMORY: u32 = 16777216;
+pub const ALPC_VIEW_SECURE: u32 = 1;
+pub const ALPC_VIEW_AUTO_RELEASE: u32 = 2;
+pub const ALPC_HANDLES_CLAIM: u32 = 1;
+pub const ALPC_HANDLES_INHERIT: u32 = 2;
+pub const ALPC_MEMORY_READ: u32 = 1;
+pub const ALPC_MEMORY_WRITE: u32 = 2;
 pub const ALPC_FEATURE_PORTS: u32 = 1;
 pub const ALPC_FEATURE_IPC_NAMESPACES: u32 = 2;
+pub const ALPC_FEATURE_VIEWS: u32 = 4;
+pub const ALPC_FEATURE_MEMORY: u32 = 8;
+pub const ALPC_FEATURE_HANDLES: u32 = 16;
 pub const ALPC_CONNECT_ASYNC: u32 = 16;
 pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
 pub const ALPC_CONNECT_REQUIRE_GID: u32 = 64;
@@ -133,6 +163,45 @@ pub struct alpc_attr_context {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_view {
+    pub base: __u64,
+    pub size: __u64,
+    pub release: __u64,
+    pub flags: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_handle {
+    pub fd: __s32,
+    pub kind: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_handle {
+    pub handles: __u64,
+    pub count: __u32,
+    pub flags: __u32,
+    pub index: __u32,
+    pub error: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_memory_range {
+    pub base: __u64,
+    pub length: __u64,
+    pub access: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_memory {
+    pub ranges: __u64,
+    pub count: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_query {
     pub abi_version: __u32,
     pub reserved: __u32,
@@ -145,6 +214,10 @@ pub struct alpc_query {
     pub queue_bytes: __u32,
     pub pending_connections: __u32,
     pub connections_per_port: __u32,
+    pub view_pages: __u32,
+    pub view_pages_per_user: __u32,
+    pub sections_per_port: __u32,
+    pub reserved1: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -161,7 +234,7 @@ pub struct alpc_create_port {
     pub max_connections: __u32,
     pub accept: __u32,
     pub outcome: __u32,
-    pub reserved: __u32,
+    pub handle_kinds: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -179,7 +252,7 @@ pub struct alpc_connect {
     pub queue_messages: __u32,
     pub queue_bytes: __u32,
     pub accept: __u32,
-    pub reserved: __u32,
+    pub handle_kinds: __u32,
     pub timeout: __u64,
     pub flags: __u32,
     pub outcome: __u32,
@@ -203,7 +276,7 @@ pub struct alpc_accept {
     pub queue_bytes: __u32,
     pub accept: __u32,
     pub outcome: __u32,
-    pub reserved: __u32,
+    pub handle_kinds: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -266,7 +339,54 @@ pub struct alpc_query_port {
     pub peer_gid: __u32,
     pub reserved: __u32,
 }
-pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3224414464;
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_create_section {
+    pub size: __u64,
+    pub flags: __u32,
+    pub outcome: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_create_view {
+    pub size: __u64,
+    pub base: __u64,
+    pub flags: __u32,
+    pub outcome: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_delete_view {
+    pub base: __u64,
+    pub flags: __u32,
+    pub outcome: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_claim {
+    pub id: __u64,
+    pub handles: __u64,
+    pub callback_id: __u32,
+    pub index: __u32,
+    pub count: __u32,
+    pub flags: __u32,
+    pub claimed: __u32,
+    pub outcome: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_memory {
+    pub id: __u64,
+    pub data: __u64,
+    pub offset: __u64,
+    pub length: __u64,
+    pub callback_id: __u32,
+    pub index: __u32,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub done: __u64,
+}
+pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3225463040;
 pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
 pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3228608770;
 pub const ALPC_IOCTL_CREATE_CONNECT: alpc_ioctl = 43280;
@@ -275,4 +395,9 @@ pub const ALPC_IOCTL_SEND_WAIT_RECEIVE: alpc_ioctl = 3229657376;
 pub const ALPC_IOCTL_CANCEL: alpc_ioctl = 3222317345;
 pub const ALPC_IOCTL_DISCONNECT: alpc_ioctl = 1074309410;
 pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3225987363;
+pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
+pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
+pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
+pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
+pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3222841648;
 pub type alpc_ioctl = ::core::ffi::c_uint;

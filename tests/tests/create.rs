@@ -241,21 +241,26 @@ fn only_known_flags_are_taken() {
 }
 
 #[test]
-fn accept_masks_are_reserved() {
+fn only_known_things_and_kinds_of_handle_can_be_taken() {
     isolated(|| {
         for bit in 0..32 {
-            let errno = if bit < 5 {
-                libc::EOPNOTSUPP
-            } else {
-                libc::EINVAL
-            };
-            refused_with(
-                edited(|arg| arg.accept = 1 << bit),
-                errno,
-                &format!("bit {bit}"),
-            );
+            let made = edited(|arg| arg.accept = 1 << bit);
+            match bit {
+                0..=2 => made.map(drop).expect("create"),
+                3..=4 => refused_with(made, libc::EOPNOTSUPP, &format!("bit {bit}")),
+                _ => refused_with(made, libc::EINVAL, &format!("bit {bit}")),
+            }
+            let made = edited(|arg| {
+                arg.accept = ALPC_TAKE_HANDLES;
+                arg.handle_kinds = 1 << bit;
+            });
+            match bit {
+                0..=9 => made.map(drop).expect("create"),
+                _ => refused_with(made, libc::EINVAL, &format!("kind {bit}")),
+            }
         }
-        refused_with(edited(|arg| arg.reserved = 1), libc::EINVAL, "reserved");
+        let kinds = edited(|arg| arg.handle_kinds = ALPC_HANDLE_FILE);
+        refused_with(kinds, libc::EINVAL, "kinds without handles");
     });
 }
 

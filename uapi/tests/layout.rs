@@ -46,24 +46,30 @@ fn layouts() -> Vec<Layout> {
         alpc_attr_context {
             port_context, message_context, id, sequence, callback_id, reserved,
         }
+        alpc_attr_view { base, size, release, flags, reserved }
+        alpc_handle { fd, kind }
+        alpc_attr_handle { handles, count, flags, index, error }
+        alpc_memory_range { base, length, access, reserved }
+        alpc_attr_memory { ranges, count, reserved }
         alpc_query {
             abi_version, reserved, features, ports_per_user, connections_per_user,
             conversations_per_user, conversations_per_connection, queue_messages,
-            queue_bytes, pending_connections, connections_per_port,
+            queue_bytes, pending_connections, connections_per_port, view_pages,
+            view_pages_per_user, sections_per_port, reserved1,
         }
         alpc_create_port {
             name, acl, context, name_length, acl_count, flags, max_message_length,
-            queue_messages, queue_bytes, max_connections, accept, outcome, reserved,
+            queue_messages, queue_bytes, max_connections, accept, outcome, handle_kinds,
         }
         alpc_connect {
             name, send_data, recv_data, context, name_length, send_length,
             recv_capacity, required_uid, required_gid, max_message_length,
-            queue_messages, queue_bytes, accept, reserved, timeout, flags, outcome, fd,
+            queue_messages, queue_bytes, accept, handle_kinds, timeout, flags, outcome, fd,
             recv_length, server_pid, server_uid, server_gid, reserved1,
         }
         alpc_accept {
             id, send_data, context, send_length, flags, max_message_length,
-            queue_messages, queue_bytes, accept, outcome, reserved,
+            queue_messages, queue_bytes, accept, outcome, handle_kinds,
         }
         alpc_transfer {
             send_data, recv_data, send_attributes, recv_attributes, send_length,
@@ -77,6 +83,13 @@ fn layouts() -> Vec<Layout> {
             role, state, flags, max_message_length, queue_messages, queue_bytes,
             queued_messages, queued_bytes, connections, conversations, context, sequence,
             peer_pid, peer_uid, peer_gid, reserved,
+        }
+        alpc_create_section { size, flags, outcome }
+        alpc_create_view { size, base, flags, outcome }
+        alpc_delete_view { base, flags, outcome }
+        alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
+        alpc_memory {
+            id, data, offset, length, callback_id, index, flags, outcome, done,
         }
     }
 }

@@ -356,6 +356,31 @@ impl<H: Host> Engine<H> {
         Ok(index)
     }
 
+    /// What stands for the connection of a conversation.
+    pub fn peer_of(&self, id: u64) -> Result<H::Peer, Refusal> {
+        let index = self.find(None, id)?;
+        let conn = self.slots.get(index).map_or(NONE, |slot| slot.conn);
+        let peer = self.conns.get(conn).and_then(|c| c.peer.clone());
+        peer.ok_or(Refusal::NotFound)
+    }
+
+    /// The message that `side` holds, for what its holder may do with what it carries.
+    pub fn held_body(
+        &self,
+        conn: Option<u32>,
+        side: Side,
+        id: u64,
+        turn: u32,
+    ) -> Result<H::Body, Refusal> {
+        let index = self.held(conn, side, id, turn)?;
+        let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
+        if slot.kind == Kind::Connect {
+            return Err(Refusal::WrongKind);
+        }
+        let body = slot.bodies.get(side.other()).clone();
+        body.ok_or(Refusal::NotFound)
+    }
+
     /// Gives a slot to a connection: the one it kept, or a free one.
     fn take_slot(&mut self, conn: u32, kept: Option<u32>) -> Result<u32, Refusal> {
         let index = match kept {

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What travels with a message beside its payload: a view, handles, the right to
+//! the caller's memory.
+//!
+//! It is put in by the sender before anybody else has the message, does not change
+//! while the message is under way or held, and goes with the message: the view goes
+//! back, the files are closed.
+#![deny(unsafe_code)]
+
+use crate::{
+    handle::Handles,
+    memory::Memory,
+    view::Loan, //
+};
+use kernel::sync::Arc;
+
+/// What a message carries.
+pub(crate) struct Cargo {
+    /// Whether there is anything: all that most messages' path looks at.
+    loaded: bool,
+    pub(crate) view: Option<Arc<Loan>>,
+    pub(crate) handles: Handles,
+    pub(crate) memory: Option<Arc<Memory>>,
+}
+
+impl Cargo {
+    /// Nothing.
+    pub(crate) const fn new() -> Self {
+        Self {
+            loaded: false,
+            view: None,
+            handles: Handles::new(),
+            memory: None,
+        }
+    }
+
+    /// Whether there is nothing.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.loaded
+    }
+
+    /// To be called before anything is put in.
+    pub(crate) fn load(&mut self) {
+        self.loaded = true;
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self) {
+        self.loaded = false;
+        self.view = None;
+        self.handles.clear();
+        self.memory = None;
+    }
+}
