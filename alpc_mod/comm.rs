@@ -44,6 +44,7 @@ use core::sync::atomic::{
 };
 use kernel::{
     bindings,
+    fs::file::File,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -86,6 +87,7 @@ pub(crate) struct Connection {
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
     /// Where the client sees what the server lends.
+    #[pin]
     pub(crate) window: WindowRef,
     /// Views that the client has from the server.
     lent_to_client: Counter,
@@ -111,7 +113,7 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
-                window: WindowRef::new(),
+                window <- WindowRef::new(),
                 lent_to_client: Counter::new(),
                 lent_to_server: Counter::new(),
                 client: Identity::capture_current(),
@@ -306,7 +308,13 @@ impl ObjectFile for CommPort {
     const NAME: &'static CStr = c"[alpc-comm]";
 
     #[inline]
-    fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(
+        this: ArcBorrow<'_, Self>,
+        _file: &File,
+        nonblock: bool,
+        cmd: u32,
+        arg: usize,
+    ) -> Result<isize> {
         call::comm_ioctl(this, nonblock, cmd, arg as u64)
     }
 
@@ -331,6 +339,7 @@ impl ObjectFile for CommPort {
         }
         if this.side == Side::Client {
             this.connection.client_left();
+            this.connection.window.close();
         }
         let mut progress = Progress::default();
         this.port()

@@ -28,11 +28,16 @@ use crate::{
         ConnectPort,
         Port, //
     },
+    section::{
+        self,
+        Maker, //
+    },
     send::{
         message,
         put_back, //
     },
-    uapi, //
+    uapi,
+    view, //
 };
 use core::mem::{
     offset_of,
@@ -66,6 +71,8 @@ pub(crate) fn port_request(
             Ok(0)
         }
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
+        ioctl::CREATE_SECTION => section::create(Maker::Port(port.into()), size, addr),
+        ioctl::DELETE_VIEW => view::delete(size, addr),
         _ => Err(ENOTTY),
     }
 }
@@ -85,6 +92,8 @@ pub(crate) fn comm_request(
             Ok(0)
         }
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
+        ioctl::CREATE_SECTION => section::create(Maker::End(end.into()), size, addr),
+        ioctl::DELETE_VIEW => view::delete(size, addr),
         _ => Err(ENOTTY),
     }
 }

@@ -40,11 +40,14 @@ use crate::{
         connections_per_user,
         conversations_per_user,
         ports_per_user,
+        view_pages,
+        view_pages_per_user,
         Accounts,
         Charge,
         Charger,
         Kind, //
     },
+    section::SECTIONS_PER_PORT,
     takes::Takes,
     uapi, //
 };
@@ -209,7 +212,9 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
     let answer = uapi::alpc_query {
         abi_version: uapi::ALPC_ABI_VERSION,
         reserved: 0,
-        features: u64::from(uapi::ALPC_FEATURE_PORTS | uapi::ALPC_FEATURE_IPC_NAMESPACES),
+        features: u64::from(
+            uapi::ALPC_FEATURE_PORTS | uapi::ALPC_FEATURE_IPC_NAMESPACES | uapi::ALPC_FEATURE_VIEWS,
+        ),
         ports_per_user: ports_per_user(),
         connections_per_user: connections_per_user(),
         conversations_per_user: conversations_per_user(),
@@ -218,9 +223,9 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
         queue_bytes: QUEUE_BYTES,
         pending_connections: PENDING_MAX,
         connections_per_port: CONNECTIONS_PER_PORT,
-        view_pages: 0,
-        view_pages_per_user: 0,
-        sections_per_port: 0,
+        view_pages: view_pages(),
+        view_pages_per_user: view_pages_per_user(),
+        sections_per_port: SECTIONS_PER_PORT,
         reserved1: 0,
     };
     copy_struct_out(size, addr, &answer)?;

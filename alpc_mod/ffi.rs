@@ -13,6 +13,8 @@ use kernel::{
     ffi::{
         c_char,
         c_int,
+        c_long,
+        c_ulong,
         c_void, //
     },
 };
@@ -39,13 +41,44 @@ pub(crate) enum End {
     reason = "the kernel's structures have empty members, by which C passes nothing"
 )]
 extern "C" {
-    /// Makes a file on the anonymous inode. Takes over `data` unless it returns an error pointer.
+    /// Makes a file on the anonymous inode, or on one of its own. Takes over `data` unless it
+    /// returns an error pointer.
     pub(crate) fn alpc_shim_anon_inode_getfile(
         name: *const c_char,
         fops: *const bindings::file_operations,
         data: *mut c_void,
         flags: c_int,
+        own_inode: bool,
     ) -> *mut bindings::file;
+
+    /// The pages of memory that the machine has.
+    pub(crate) fn alpc_shim_totalram_pages() -> c_ulong;
+
+    /// Allocates an accounted page of zeroes. Null when there is none.
+    pub(crate) fn alpc_shim_alloc_page() -> *mut bindings::page;
+
+    /// Frees it.
+    pub(crate) fn alpc_shim_free_page(page: *mut bindings::page);
+
+    /// Makes pages present in a mapping, from its fault handler.
+    pub(crate) fn alpc_shim_insert_pages(
+        vma: *mut bindings::vm_area_struct,
+        addr: usize,
+        pages: *const *mut bindings::page,
+        count: u32,
+    ) -> bindings::vm_fault_t;
+
+    /// Sets a mapping up that is being made. 0 or a negative errno.
+    pub(crate) fn alpc_shim_set_up_mapping(
+        vma: *mut bindings::vm_area_struct,
+        operations: *const bindings::vm_operations_struct,
+        data: *mut c_void,
+        pages: c_ulong,
+        writable: bool,
+    ) -> c_int;
+
+    /// Maps a file into the current process. An address or a negative errno.
+    pub(crate) fn alpc_shim_map(file: *mut bindings::file, size: usize, writable: bool) -> c_long;
 
     /// Allocates accounted memory that is not zeroed. Null when there is none.
     pub(crate) fn alpc_shim_kvmalloc(size: usize) -> *mut c_void;

@@ -7,7 +7,13 @@
 //! so it borrows the object and counts nothing. The file pins the module. What an object is, is
 //! told by the address of its file operations: each kind has them in a `static` of its own.
 
-use crate::ffi;
+use crate::{
+    arena::{
+        self,
+        Arena, //
+    },
+    ffi, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -40,8 +46,23 @@ pub(crate) trait ObjectFile: Send + Sync + 'static {
     /// The name in `/proc/PID/fd`, in brackets.
     const NAME: &'static CStr;
 
-    /// A request. `arg` is a user address, whatever the word size of the caller.
-    fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize>;
+    /// Whether it can be mapped, and then has [`arena`](Self::arena) and an inode of its own.
+    const MAPPED: bool = false;
+
+    /// A request on a file of the object. `arg` is a user address, whatever the word size of the
+    /// caller.
+    fn ioctl(
+        this: ArcBorrow<'_, Self>,
+        file: &File,
+        nonblock: bool,
+        cmd: u32,
+        arg: usize,
+    ) -> Result<isize>;
+
+    /// What a mapping of the file shows.
+    fn arena(&self) -> Option<&Arena> {
+        None
+    }
 
     /// The events that are ready, as `POLL*`.
     ///
@@ -93,6 +114,8 @@ kinds! {
     crate::port::Port,
     crate::port::ConnectPort,
     crate::comm::CommPort,
+    crate::section::Section,
+    crate::view::Window,
 }
 
 impl FileOperations {
@@ -105,6 +128,10 @@ impl FileOperations {
             #[cfg(CONFIG_COMPAT)]
             compat_ioctl: Some(object_compat_ioctl::<T>),
             poll: Some(object_poll::<T>),
+            mmap: match T::MAPPED {
+                true => Some(object_mmap::<T>),
+                false => None,
+            },
             show_fdinfo: Some(object_show_fdinfo::<T>),
             release: Some(object_release::<T>),
             ..pin_init::zeroed()
@@ -163,7 +190,28 @@ unsafe extern "C" fn object_ioctl<T: ObjectFile>(
 ) -> c_long {
     // SAFETY: By this function's contract.
     let (this, nonblock) = unsafe { (object::<T>(file), nonblock(file)) };
-    to_c(T::ioctl(this, nonblock, cmd, arg))
+    // SAFETY: The file is held, and none of ours has a position that is shared.
+    let file = unsafe { File::from_raw_file(file) };
+    to_c(T::ioctl(this, file, nonblock, cmd, arg))
+}
+
+/// # Safety
+///
+/// As for [`object_ioctl`], and `vma` is being made for the file.
+unsafe extern "C" fn object_mmap<T: ObjectFile>(
+    file: *mut bindings::file,
+    vma: *mut bindings::vm_area_struct,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    let this = unsafe { object::<T>(file) };
+    let Some(arena) = this.arena() else {
+        return ENODEV.to_errno();
+    };
+    // SAFETY: By this function's contract. The object keeps the arena, and the file the object.
+    match unsafe { arena::mmap(arena, vma) } {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
 }
 
 /// # Safety
@@ -241,6 +289,23 @@ pub(crate) fn new_file<T: Kind>(object: Arc<T>) -> Result<NewFile> {
             return Err(error);
         }
     };
+    let file = open(object)?;
+    Ok(NewFile { reservation, file })
+}
+
+/// Makes a file for an object that no descriptor is for.
+///
+/// The object's [`release`](ObjectFile::release) is called as by [`new_file`].
+pub(crate) fn hidden_file<T: Kind>(object: Arc<T>) -> Result<FileRef<T>> {
+    // INVARIANT: It is made for a `T`.
+    Ok(FileRef {
+        file: open(object)?,
+        _object: PhantomData,
+    })
+}
+
+/// Makes a file for an object, or releases it.
+fn open<T: Kind>(object: Arc<T>) -> Result<ARef<File>> {
     let data = Arc::into_raw(object);
     // SAFETY: The name and the operations are static. The file takes over the reference in `data`,
     // from which the operations of this kind take it.
@@ -250,6 +315,7 @@ pub(crate) fn new_file<T: Kind>(object: Arc<T>) -> Result<NewFile> {
             &T::operations().0,
             data.cast_mut().cast(),
             (bindings::O_RDWR | bindings::O_CLOEXEC) as c_int,
+            T::MAPPED,
         )
     })
     .inspect_err(|_| {
@@ -257,8 +323,7 @@ pub(crate) fn new_file<T: Kind>(object: Arc<T>) -> Result<NewFile> {
         T::release(unsafe { Arc::from_raw(data) });
     })?;
     // SAFETY: The new file is not null, nobody else has it, and its reference is ours to keep.
-    let file = unsafe { ARef::from_raw(core::ptr::NonNull::new_unchecked(file.cast::<File>())) };
-    Ok(NewFile { reservation, file })
+    Ok(unsafe { ARef::from_raw(core::ptr::NonNull::new_unchecked(file.cast::<File>())) })
 }
 
 impl NewFile {
@@ -278,21 +343,48 @@ impl NewFile {
     }
 }
 
-/// An object found by descriptor, with its file held.
+/// A file of an object, held, and so the object.
 ///
 /// # Invariants
 ///
-/// `file` was made by [`new_file`] for a `T`.
+/// `file` was made by [`new_file`] or [`hidden_file`] for a `T`.
 pub(crate) struct FileRef<T: Kind> {
-    file: ARef<LocalFile>,
-    _object: PhantomData<T>,
+    file: ARef<File>,
+    _object: PhantomData<fn() -> T>,
+}
+
+impl<T: Kind> Clone for FileRef<T> {
+    fn clone(&self) -> Self {
+        // INVARIANT: It is the same file.
+        Self {
+            file: self.file.clone(),
+            _object: PhantomData,
+        }
+    }
 }
 
 impl<T: Kind> FileRef<T> {
+    /// The file, if it is one of a `T`.
+    pub(crate) fn new(file: ARef<File>) -> Option<Self> {
+        // SAFETY: The file is held, and its operations don't change once it is open.
+        let operations = unsafe { (*file.as_ptr()).f_op };
+        // INVARIANT: By the contract of `Kind`, only files for a `T` have these operations, and only
+        // `open` makes files with them.
+        core::ptr::eq(operations, &T::operations().0).then_some(Self {
+            file,
+            _object: PhantomData,
+        })
+    }
+
     /// The object, which is not released while this reference exists.
     pub(crate) fn object(&self) -> ArcBorrow<'_, T> {
         // SAFETY: By the invariants, and the file is held for the lifetime of the borrow.
         unsafe { object(self.file.as_ptr()) }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 }
 
@@ -301,17 +393,10 @@ impl<T: Kind> FileRef<T> {
 /// `EBADF` if there is no such descriptor, `EINVAL` if it is of another kind.
 pub(crate) fn from_fd<T: Kind>(fd: i32) -> Result<FileRef<T>> {
     let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?)?;
-    // SAFETY: The file is held, and its operations don't change once it is open.
-    let operations = unsafe { (*file.as_ptr()).f_op };
-    if !core::ptr::eq(operations, &T::operations().0) {
-        return Err(EINVAL);
-    }
-    // INVARIANT: By the contract of `Kind`, only files for a `T` have these operations, and only
-    // `new_file` makes files with them.
-    Ok(FileRef {
-        file,
-        _object: PhantomData,
-    })
+    // SAFETY: The operations of no file of ours take the position's lock, so this task does not
+    // hold it.
+    let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
+    FileRef::new(file).ok_or(EINVAL)
 }
 
 /// What a poller waits with, for the lifetime of the file polled.

@@ -130,6 +130,7 @@
 #![crate_name = "alpc"]
 
 mod acl;
+mod arena;
 mod attributes;
 mod buffer;
 mod call;
@@ -150,10 +151,12 @@ mod message;
 mod names;
 mod node;
 mod outcome;
+mod pages;
 mod plan;
 mod port;
 mod quota;
 mod receipt;
+mod section;
 mod send;
 mod straight;
 mod table;
@@ -192,6 +195,14 @@ module! {
         conversations_per_user: u32 {
             default: 65536,
             description: "Conversations one user may have open",
+        },
+        view_pages_per_user: u32 {
+            default: 65536,
+            description: "Pages of memory that one user's views may have",
+        },
+        view_pages: u32 {
+            default: 0,
+            description: "Pages of memory that all views may have, 0 for a quarter of all there is",
         },
     },
 }

@@ -61,6 +61,7 @@ use crate::{
 };
 use kernel::{
     bindings,
+    fs::file::File,
     new_spinlock,
     prelude::*,
     seq_file::SeqFile,
@@ -116,6 +117,7 @@ pub(crate) struct Port {
     /// What the server takes from a client, if it says nothing else on accepting it.
     pub(crate) takes: Takes,
     /// Where the server sees what its clients lend.
+    #[pin]
     pub(crate) window: WindowRef,
     /// Sections made on the port's descriptor.
     pub(crate) sections: Counter,
@@ -161,7 +163,7 @@ impl Port {
                 context: config.context,
                 share: config.share,
                 takes: config.takes,
-                window: WindowRef::new(),
+                window <- WindowRef::new(),
                 sections: Counter::new(),
                 owner: Identity::capture_current(),
                 charger: config.charger,
@@ -430,7 +432,13 @@ impl ObjectFile for Port {
     const NAME: &'static CStr = c"[alpc-port]";
 
     #[inline]
-    fn ioctl(this: ArcBorrow<'_, Self>, nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(
+        this: ArcBorrow<'_, Self>,
+        _file: &File,
+        nonblock: bool,
+        cmd: u32,
+        arg: usize,
+    ) -> Result<isize> {
         call::port_ioctl(this, nonblock, cmd, arg as u64)
     }
 
@@ -448,6 +456,7 @@ impl ObjectFile for Port {
         // Nobody can receive what is left: notices, and what was sent one-way.
         this.run(|engine, fx| engine.drain_port(fx));
         this.retire();
+        this.window.close();
         // Others may keep what is left of it.
         this.charge.end();
     }
@@ -461,7 +470,13 @@ pub(crate) struct ConnectPort {
 impl ObjectFile for ConnectPort {
     const NAME: &'static CStr = c"[alpc-connect]";
 
-    fn ioctl(this: ArcBorrow<'_, Self>, _nonblock: bool, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(
+        this: ArcBorrow<'_, Self>,
+        _file: &File,
+        _nonblock: bool,
+        cmd: u32,
+        arg: usize,
+    ) -> Result<isize> {
         device::connect_ioctl(&this, cmd, arg as u64)
     }
 

@@ -16,7 +16,8 @@ use crate::{
         Identity, //
     },
     logic::quota,
-    module_parameters, //
+    module_parameters,
+    pages, //
 };
 use kernel::{
     new_mutex,
@@ -54,6 +55,21 @@ pub(crate) fn conversations_per_user() -> u32 {
     module_parameters::conversations_per_user.value()
 }
 
+/// Pages of memory that one user's views may have. They can't be swapped, so the default is what a
+/// few services with megabytes under way have, 256 MiB of 4 KiB pages.
+pub(crate) fn view_pages_per_user() -> u32 {
+    module_parameters::view_pages_per_user.value()
+}
+
+/// Pages of memory that all views together may have: a quarter of what there is, unless a parameter
+/// says otherwise.
+pub(crate) fn view_pages() -> u32 {
+    match module_parameters::view_pages.value() {
+        0 => pages::total() / 4,
+        pages => pages,
+    }
+}
+
 /// What is counted.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
@@ -70,6 +86,8 @@ pub(crate) enum Kind {
     Conversation,
     /// The same that a server begins, charged to the client that it tells something.
     Told,
+    /// Pages of views, charged to who made the section.
+    Page,
 }
 
 impl Kind {
@@ -81,6 +99,7 @@ impl Kind {
             // The port has a limit of its own for all.
             Self::Pending => u32::MAX,
             Self::Conversation | Self::Told => conversations_per_user(),
+            Self::Page => view_pages_per_user(),
         }
     }
 }
@@ -102,12 +121,12 @@ impl Counter {
 
     /// Counts one more, if that is within the limit.
     pub(crate) fn take(&self, limit: u32) -> bool {
-        quota::Account::try_take(self, limit)
+        quota::Account::try_take(self, 1, limit)
     }
 
     /// Counts one less.
     pub(crate) fn give_back(&self) {
-        quota::Account::give_back(self);
+        quota::Account::give_back(self, 1);
     }
 
     /// Replaces the value by what `change` makes of it, or leaves it and says so.
@@ -126,13 +145,13 @@ impl Counter {
 
 impl quota::Account for Counter {
     #[inline]
-    fn try_take(&self, limit: u32) -> bool {
-        self.update(|used| quota::take(used, limit))
+    fn try_take(&self, count: u32, limit: u32) -> bool {
+        self.update(|used| quota::take(used, count, limit))
     }
 
     #[inline]
-    fn give_back(&self) {
-        self.update(quota::give_back);
+    fn give_back(&self, count: u32) {
+        self.update(|used| quota::give_back(used, count));
     }
 }
 
@@ -153,6 +172,7 @@ struct Account {
     pending: Counter,
     conversations: Counter,
     told: Counter,
+    pages: Counter,
 }
 
 impl Account {
@@ -165,6 +185,7 @@ impl Account {
             pending: Counter::new(),
             conversations: Counter::new(),
             told: Counter::new(),
+            pages: Counter::new(),
         }
     }
 
@@ -177,6 +198,7 @@ impl Account {
             Kind::Pending => &self.pending,
             Kind::Conversation => &self.conversations,
             Kind::Told => &self.told,
+            Kind::Page => &self.pages,
         }
     }
 }
@@ -190,6 +212,8 @@ struct Listed {
 /// The accounts of all users that have anything.
 #[pin_data]
 pub(crate) struct Accounts {
+    /// Pages of views of all users.
+    pages: Counter,
     /// Taken when a charger is made and when it goes, never to charge.
     #[pin]
     table: Mutex<RBTree<Key, Listed>>,
@@ -200,6 +224,7 @@ impl Accounts {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                pages: Counter::new(),
                 table <- new_mutex!(RBTree::new(), "Accounts::table"),
             }),
             GFP_KERNEL,
@@ -313,7 +338,7 @@ impl Charger {
     /// Charges one to every account, or `EDQUOT` and to none.
     #[inline]
     pub(crate) fn try_charge(&self, kind: Kind) -> Result {
-        if quota::take_all(self.counters(kind), kind.limit()) {
+        if quota::take_all(self.counters(kind), 1, kind.limit()) {
             Ok(())
         } else {
             Err(EDQUOT)
@@ -323,7 +348,7 @@ impl Charger {
     /// Gives one back that [`try_charge`](Self::try_charge) charged.
     #[inline]
     pub(crate) fn uncharge(&self, kind: Kind) {
-        quota::give_back_all(self.counters(kind));
+        quota::give_back_all(self.counters(kind), 1);
     }
 
     /// How many of a kind that one has who has most.
@@ -361,7 +386,7 @@ impl Charge {
     /// Charges one above every limit: for what is there already, and can't be refused.
     pub(crate) fn beyond(charger: &Arc<Charger>, kind: Kind) -> Self {
         // No more exist than memory has room for, far below the limit of the number.
-        quota::take_all(charger.counters(kind), u32::MAX);
+        quota::take_all(charger.counters(kind), 1, u32::MAX);
         Self::taken(charger, kind)
     }
 
@@ -384,5 +409,38 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Pages of one view, charged to the accounts of who made its section and to the module's own as
+/// long as this exists.
+pub(crate) struct PageCharge {
+    charger: Arc<Charger>,
+    count: u32,
+}
+
+impl PageCharge {
+    /// Charges `count` pages to every account of the charger and to that of all users, or `EDQUOT`
+    /// and to none.
+    pub(crate) fn new(charger: &Arc<Charger>, count: u32) -> Result<Self> {
+        let all = &charger.accounts.pages;
+        if !quota::Account::try_take(all, count, view_pages()) {
+            return Err(EDQUOT);
+        }
+        if !quota::take_all(charger.counters(Kind::Page), count, Kind::Page.limit()) {
+            quota::Account::give_back(all, count);
+            return Err(EDQUOT);
+        }
+        Ok(Self {
+            charger: charger.clone(),
+            count,
+        })
+    }
+}
+
+impl Drop for PageCharge {
+    fn drop(&mut self) {
+        quota::give_back_all(self.charger.counters(Kind::Page), self.count);
+        quota::Account::give_back(&self.charger.accounts.pages, self.count);
     }
 }

@@ -10,3 +10,4 @@ pub mod acl;
 pub mod engine;
 pub mod name;
 pub mod quota;
+pub mod ranges;

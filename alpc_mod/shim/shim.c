@@ -9,6 +9,8 @@
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <linux/ipc_namespace.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/nsproxy.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -28,9 +30,73 @@
 
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
-					  void *priv, int flags)
+					  void *priv, int flags, bool own_inode)
 {
+	/* What is mapped is zapped by its inode: that must be its own. */
+	if (own_inode)
+		return anon_inode_create_getfile(name, fops, priv, flags, NULL);
 	return anon_inode_getfile(name, fops, priv, flags);
+}
+
+unsigned long alpc_shim_totalram_pages(void)
+{
+	return totalram_pages();
+}
+
+/* As alpc_shim_kvmalloc(), a page of zeroes. */
+struct page *alpc_shim_alloc_page(void)
+{
+	return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+}
+
+void alpc_shim_free_page(struct page *page)
+{
+	__free_page(page);
+}
+
+/*
+ * The first one is what the fault is about; without the others there will be
+ * another fault.
+ */
+vm_fault_t alpc_shim_insert_pages(struct vm_area_struct *vma, unsigned long addr,
+				  struct page *const *pages, u32 count)
+{
+	vm_fault_t result = VM_FAULT_SIGBUS;
+
+	for (u32 i = 0; i < count; i++) {
+		vm_fault_t inserted = vmf_insert_pfn(vma, addr, page_to_pfn(pages[i]));
+
+		if (i == 0)
+			result = inserted;
+		if (inserted != VM_FAULT_NOPAGE)
+			break;
+		addr += PAGE_SIZE;
+	}
+	return result;
+}
+
+/*
+ * Only whole, shared mappings, of page numbers and not of pages. A mapping that
+ * may not be written to now may not be later.
+ */
+int alpc_shim_set_up_mapping(struct vm_area_struct *vma,
+			     const struct vm_operations_struct *ops, void *data,
+			     unsigned long pages, bool writable)
+{
+	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff || vma_pages(vma) != pages)
+		return -EINVAL;
+	if ((vma->vm_flags & VM_EXEC) || (!writable && (vma->vm_flags & VM_WRITE)))
+		return -EACCES;
+	vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY,
+		     VM_MAYEXEC | (writable ? 0 : VM_MAYWRITE));
+	vma->vm_ops = ops;
+	vma->vm_private_data = data;
+	return 0;
+}
+
+long alpc_shim_map(struct file *file, size_t size, bool writable)
+{
+	return vm_mmap(file, 0, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, 0);
 }
 
 /*

@@ -8,6 +8,7 @@
 #define ALPC_SHIM_H
 
 #include <linux/ktime.h>
+#include <linux/mm_types.h>
 #include <linux/types.h>
 
 struct cred;
@@ -16,6 +17,7 @@ struct file_operations;
 struct pid;
 struct pid_namespace;
 struct task_struct;
+struct vm_operations_struct;
 
 /* An identity as one task sees it. Layout of Seen in cred.rs. */
 struct alpc_seen {
@@ -52,7 +54,16 @@ enum alpc_end {
 
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
-					  void *priv, int flags);
+					  void *priv, int flags, bool own_inode);
+unsigned long alpc_shim_totalram_pages(void);
+struct page *alpc_shim_alloc_page(void);
+void alpc_shim_free_page(struct page *page);
+vm_fault_t alpc_shim_insert_pages(struct vm_area_struct *vma, unsigned long addr,
+				  struct page *const *pages, u32 count);
+int alpc_shim_set_up_mapping(struct vm_area_struct *vma,
+			     const struct vm_operations_struct *ops, void *data,
+			     unsigned long pages, bool writable);
+long alpc_shim_map(struct file *file, size_t size, bool writable);
 void *alpc_shim_kvmalloc(size_t size);
 int alpc_shim_copy_from_user_72(u64 *to, const u64 __user *from);
 int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);

@@ -24,13 +24,19 @@ impl Pair {
     }
 
     pub fn with(create: Create) -> Self {
+        let takes = create.arg.accept;
         let port = create.context(PORT_CONTEXT).run().expect("create");
-        let (server, client) = attach(&port, SERVER_CONTEXT);
+        let (server, client) = attach_taking(&port, SERVER_CONTEXT, takes);
         Self {
             port,
             server,
             client,
         }
+    }
+
+    /// Both sides take what `takes` says, from each other.
+    pub fn taking(takes: u32) -> Self {
+        Self::with(Create::anonymous().taking(takes))
     }
 
     /// A sync request by a thread of its own, and the request as the server
@@ -58,9 +64,15 @@ impl Default for Pair {
 
 /// One more connection to `port`: its server and client communication ports.
 pub fn attach(port: &Port, server_context: u64) -> (Port, Port) {
+    attach_taking(port, server_context, 0)
+}
+
+/// The same with a client that takes something.
+pub fn attach_taking(port: &Port, server_context: u64, takes: u32) -> (Port, Port) {
     let through = port.connect_descriptor().expect("connect descriptor");
     let client = Connect::new(None)
         .context(CLIENT_CONTEXT)
+        .taking(takes)
         .asynchronous()
         .run_on(&through)
         .expect("connect")

@@ -10,16 +10,16 @@ use std::cell::Cell;
 struct Plain(Cell<u32>);
 
 impl Account for Plain {
-    fn try_take(&self, limit: u32) -> bool {
-        take(self.0.get(), limit).is_some_and(|used| {
+    fn try_take(&self, count: u32, limit: u32) -> bool {
+        take(self.0.get(), count, limit).is_some_and(|used| {
             self.0.set(used);
             true
         })
     }
 
-    fn give_back(&self) {
+    fn give_back(&self, count: u32) {
         self.0
-            .set(give_back(self.0.get()).expect("given back more than was taken"));
+            .set(give_back(self.0.get(), count).expect("given back more than was taken"));
     }
 }
 
@@ -53,11 +53,11 @@ fn a_chain_is_charged_as_a_whole_or_not_at_all() {
     for before in chains() {
         let chain = accounts(&before);
         let fits = before.iter().all(|used| *used < LIMIT);
-        assert_eq!(take_all(chain.iter(), LIMIT), fits, "{before:?}");
+        assert_eq!(take_all(chain.iter(), 1, LIMIT), fits, "{before:?}");
         let after: Vec<_> = before.iter().map(|used| used + u32::from(fits)).collect();
         assert_eq!(used(&chain), after);
         if fits {
-            give_back_all(chain.iter());
+            give_back_all(chain.iter(), 1);
             assert_eq!(used(&chain), before);
         }
     }
@@ -69,7 +69,7 @@ fn a_chain_fills_up_to_its_fullest_account() {
         let chain = accounts(&before);
         let room = before.iter().map(|used| LIMIT - used).min();
         let taken = (0..10)
-            .take_while(|_| take_all(chain.iter(), LIMIT))
+            .take_while(|_| take_all(chain.iter(), 1, LIMIT))
             .count();
         assert_eq!(taken as u32, room.unwrap_or(10), "{before:?}");
     }
@@ -77,13 +77,13 @@ fn a_chain_fills_up_to_its_fullest_account() {
 
 #[test]
 fn counters_stop_at_both_ends() {
-    assert_eq!(take(0, 0), None);
-    assert_eq!(take(0, 1), Some(1));
-    assert_eq!(take(1, 1), None);
-    assert_eq!(take(u32::MAX - 1, u32::MAX), Some(u32::MAX));
-    assert_eq!(take(u32::MAX, u32::MAX), None);
-    assert_eq!(give_back(0), None);
-    assert_eq!(give_back(u32::MAX), Some(u32::MAX - 1));
+    assert_eq!(take(0, 1, 0), None);
+    assert_eq!(take(0, 1, 1), Some(1));
+    assert_eq!(take(1, 1, 1), None);
+    assert_eq!(take(u32::MAX - 1, 1, u32::MAX), Some(u32::MAX));
+    assert_eq!(take(u32::MAX, 1, u32::MAX), None);
+    assert_eq!(give_back(0, 1), None);
+    assert_eq!(give_back(u32::MAX, 1), Some(u32::MAX - 1));
 }
 
 /// One charger's progress through its chain, an account at a time.
@@ -98,11 +98,11 @@ enum Progress {
 fn step(progress: Progress, chain: &[usize], accounts: &[Plain]) -> Progress {
     match progress {
         Progress::Taking(at) if at == chain.len() => Progress::Done(true),
-        Progress::Taking(at) if accounts[chain[at]].try_take(1) => Progress::Taking(at + 1),
+        Progress::Taking(at) if accounts[chain[at]].try_take(1, 1) => Progress::Taking(at + 1),
         Progress::Taking(at) => Progress::Undoing { taken: at },
         Progress::Undoing { taken: 0 } => Progress::Done(false),
         Progress::Undoing { taken } => {
-            accounts[chain[taken - 1]].give_back();
+            accounts[chain[taken - 1]].give_back(1);
             Progress::Undoing { taken: taken - 1 }
         }
         done => done,

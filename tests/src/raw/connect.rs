@@ -71,6 +71,12 @@ impl Connect {
         self
     }
 
+    /// What the client takes from the server.
+    pub fn taking(mut self, takes: u32) -> Self {
+        self.arg.accept = takes;
+        self
+    }
+
     pub fn asynchronous(self) -> Self {
         self.capacity(0).flags(ALPC_CONNECT_ASYNC)
     }

@@ -79,6 +79,12 @@ impl Create {
         self
     }
 
+    /// What the server takes from its clients.
+    pub fn taking(mut self, takes: u32) -> Self {
+        self.arg.accept = takes;
+        self
+    }
+
     pub fn acl(mut self, entries: &[alpc_acl_entry]) -> Self {
         self.acl = Some(entries.to_vec());
         self.flags(ALPC_PORT_ACL)

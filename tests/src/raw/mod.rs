@@ -6,6 +6,7 @@
 mod connect;
 mod create;
 mod transfer;
+mod view;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -13,6 +14,7 @@ pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, Create};
 pub use transfer::{ContextContainer, Message, Transfer};
+pub use view::{View, ViewContainer};
 
 /// What outputs hold before a call.
 pub const JUNK: u8 = 0xcc;
@@ -80,6 +82,10 @@ pub mod fail {
         ACCESS_DENIED EACCES ALPC_OUTCOME_ACCESS_DENIED;
         SERVER_MISMATCH EACCES ALPC_OUTCOME_SERVER_MISMATCH;
         TOO_DEEP ELOOP ALPC_OUTCOME_TOO_DEEP;
+        NOT_TAKEN EOPNOTSUPP ALPC_OUTCOME_NOT_TAKEN;
+        LENT EBUSY ALPC_OUTCOME_LENT;
+        NOT_A_VIEW ENXIO ALPC_OUTCOME_NOT_A_VIEW;
+        NO_WINDOW ENOBUFS ALPC_OUTCOME_NO_WINDOW;
     }
 }
 
@@ -170,6 +176,7 @@ pub fn device() -> Port {
 pub fn query() -> alpc_query {
     let mut arg = alpc_query {
         reserved: 0,
+        reserved1: 0,
         ..junk_query()
     };
     ioctl(&device(), ALPC_IOCTL_QUERY, &mut arg).expect("QUERY");
