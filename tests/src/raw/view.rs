@@ -2,7 +2,7 @@
 
 //! Sections and views, and the attribute that lends one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use alpc_uapi::*;
 
@@ -104,37 +104,39 @@ impl View {
 
     /// Whether the kernel can read the byte for this process, as a system call would.
     pub fn readable(&self, at: usize) -> bool {
-        let (reader, writer) = std::io::pipe().expect("pipe");
-        let _ = &reader;
+        let (_reader, writer) = pipe();
         // SAFETY: The kernel checks the address.
-        let done = unsafe {
-            libc::write(
-                std::os::fd::AsRawFd::as_raw_fd(&writer),
-                (self.base as *const libc::c_void).byte_add(at),
-                1,
-            )
-        };
-        let error = std::io::Error::last_os_error().raw_os_error();
-        assert!(done == 1 || error == Some(libc::EFAULT), "{error:?}");
-        done == 1
+        done(unsafe { libc::write(writer.as_raw_fd(), self.address(at), 1) })
     }
 
     /// Whether the kernel can write the byte for this process. If so it is `byte` now.
     pub fn writable(&self, at: usize, byte: u8) -> bool {
-        let (reader, mut writer) = std::io::pipe().expect("pipe");
-        std::io::Write::write_all(&mut writer, &[byte]).expect("write");
+        let (reader, writer) = pipe();
+        // SAFETY: A live byte.
+        let put = unsafe { libc::write(writer.as_raw_fd(), (&raw const byte).cast(), 1) };
+        assert_eq!(put, 1);
         // SAFETY: The kernel checks the address.
-        let done = unsafe {
-            libc::read(
-                std::os::fd::AsRawFd::as_raw_fd(&reader),
-                (self.base as *mut libc::c_void).byte_add(at),
-                1,
-            )
-        };
-        let error = std::io::Error::last_os_error().raw_os_error();
-        assert!(done == 1 || error == Some(libc::EFAULT), "{error:?}");
-        done == 1
+        done(unsafe { libc::read(reader.as_raw_fd(), self.address(at).cast_mut(), 1) })
     }
+
+    fn address(&self, at: usize) -> *const libc::c_void {
+        (self.base as *const libc::c_void).wrapping_byte_add(at)
+    }
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut fds = [-1; 2];
+    // SAFETY: Two live integers.
+    assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+    // SAFETY: New descriptors, owned by nobody else.
+    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
+}
+
+/// Whether a system call has moved its one byte; else it must have refused the address.
+fn done(result: isize) -> bool {
+    let error = std::io::Error::last_os_error().raw_os_error();
+    assert!(result == 1 || error == Some(libc::EFAULT), "{error:?}");
+    result == 1
 }
 
 impl Port {
@@ -149,7 +151,7 @@ impl Port {
         let outcome = arg.outcome;
         let fd = result.map_err(|errno| Failure { errno, outcome })?;
         assert_eq!(outcome, ALPC_OUTCOME_OK);
-        assert!(arg.size >= size && arg.size.is_multiple_of(4096));
+        assert!(arg.size >= size && arg.size % 4096 == 0);
         Ok(adopt(fd))
     }
 
@@ -165,7 +167,7 @@ impl Port {
         let outcome = arg.outcome;
         result.map_err(|errno| Failure { errno, outcome })?;
         assert_eq!(outcome, ALPC_OUTCOME_OK);
-        assert!(arg.size >= size && arg.size.is_multiple_of(4096));
+        assert!(arg.size >= size && arg.size % 4096 == 0);
         Ok(View {
             base: arg.base,
             size: arg.size,
