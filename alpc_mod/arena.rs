@@ -117,6 +117,8 @@ struct State {
     /// In the order of their pages.
     slots: KVVec<Slot>,
     mappings: KVec<Mapping>,
+    /// No slot will be added any more.
+    closed: bool,
 }
 
 impl State {
@@ -155,7 +157,11 @@ impl Arena {
             slots_max,
             writable,
             mapper <- new_mutex!((), "Arena::mapper"),
-            state <- new_mutex!(State { slots: KVVec::new(), mappings: KVec::new() }, "Arena::state"),
+            state <- new_mutex!(State {
+                slots: KVVec::new(),
+                mappings: KVec::new(),
+                closed: false,
+            }, "Arena::state"),
         })
     }
 
@@ -275,6 +281,36 @@ impl Arena {
             // CAST: It is an address of the user's.
             _ => Ok(addr as usize),
         }
+    }
+
+    /// Nothing will be added any more.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.unmap_if_done();
+    }
+
+    /// Unmaps the arena from the current process if it is closed and nothing is open there.
+    ///
+    /// That is between the check and the call nobody's business but the process's: only it can
+    /// have unmapped the arena and mapped something else in its place, where it was told not to.
+    pub(crate) fn unmap_if_done(&self) {
+        let space = Space::current();
+        let state = self.state.lock();
+        if !state.closed {
+            return;
+        }
+        let open = |slot: &Slot| slot.open == Open::Only(space);
+        let addr = match state.slots.iter().any(open) {
+            true => None,
+            false => state.address(space),
+        };
+        drop(state);
+        let (Some(addr), Ok(size)) = (addr, usize::try_from(self.size())) else {
+            return;
+        };
+        // SAFETY: It is an address of the user's, and no lock is held. If it fails, as it does in
+        // a process that is being killed, the mapping ends with the process.
+        let _ = unsafe { bindings::vm_munmap(addr, size) };
     }
 
     /// A process touches a page that is not present.

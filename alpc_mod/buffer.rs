@@ -212,7 +212,7 @@ plain! {
     alpc_disconnect = 8;
     alpc_query_port = 72;
     alpc_create_section = 16;
-    alpc_create_view = 24;
+    alpc_create_view = 32;
     alpc_delete_view = 16;
     alpc_claim = 40;
     alpc_memory = 56;

@@ -187,6 +187,7 @@ impl Section {
         let answer = uapi::alpc_create_view {
             size: bytes_of(count),
             base: (base as u64).saturating_add(bytes_of(start)),
+            offset: bytes_of(start),
             outcome: uapi::ALPC_OUTCOME_OK,
             ..*arg
         };

@@ -228,8 +228,8 @@ pub(crate) fn delete_own(section: &Section, file: &File, start: u32, pages: &Arc
 /// Gives up a received view at this place.
 fn release(place: &Place) -> Result<(), Failure> {
     let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
-    let loan = window
-        .object()
+    let object = window.object();
+    let loan = object
         .arena
         .with_slot(window.file(), place.page, |slot| {
             match slot.open == Open::Only(Space::current()) {
@@ -242,6 +242,7 @@ fn release(place: &Place) -> Result<(), Failure> {
     if let Some(loan) = loan {
         loan.end();
     }
+    object.arena.unmap_if_done();
     Ok(())
 }
 
@@ -337,7 +338,9 @@ impl WindowRef {
     /// Nothing will be received any more. What has been stays.
     pub(crate) fn close(&self) {
         let file = self.file.lock().take();
-        drop(file);
+        if let Some(window) = file {
+            window.object().arena.close();
+        }
     }
 
     fn file(&self) -> Result<FileRef<Window>> {

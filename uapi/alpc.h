@@ -707,13 +707,17 @@ struct alpc_create_section {
 /**
  * struct alpc_create_view - make a view in a section
  * @size: In: bytes, not 0. Out: rounded up to whole pages.
- * @base: Out: its address in the calling process. The bytes are zero.
+ * @base: Out: its address in the calling process. The bytes are zero. If the
+ *	process has not mapped the section, the call does: wholly, shared, for
+ *	reading and writing, as mmap() of the descriptor would.
+ * @offset: Out: where it begins in the section.
  * @flags: 0.
  * @outcome: Out: ALPC_OUTCOME_*.
  */
 struct alpc_create_view {
 	__u64 size;
 	__u64 base;
+	__u64 offset;
 	__u32 flags;
 	__u32 outcome;
 };

@@ -351,6 +351,7 @@ pub struct alpc_create_section {
 pub struct alpc_create_view {
     pub size: __u64,
     pub base: __u64,
+    pub offset: __u64,
     pub flags: __u32,
     pub outcome: __u32,
 }
@@ -399,5 +400,5 @@ pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
 pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
 pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
 pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
-pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3222841648;
+pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3223365936;
 pub type alpc_ioctl = ::core::ffi::c_uint;

@@ -85,7 +85,7 @@ fn layouts() -> Vec<Layout> {
             peer_pid, peer_uid, peer_gid, reserved,
         }
         alpc_create_section { size, flags, outcome }
-        alpc_create_view { size, base, flags, outcome }
+        alpc_create_view { size, base, offset, flags, outcome }
         alpc_delete_view { base, flags, outcome }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {

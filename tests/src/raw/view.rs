@@ -160,6 +160,7 @@ impl Port {
         let mut arg = alpc_create_view {
             size,
             base: JUNK64,
+            offset: JUNK64,
             flags: 0,
             outcome: JUNK32,
         };
@@ -168,6 +169,7 @@ impl Port {
         result.map_err(|errno| Failure { errno, outcome })?;
         assert_eq!(outcome, ALPC_OUTCOME_OK);
         assert!(arg.size >= size && arg.size % 4096 == 0);
+        assert!(arg.offset % 4096 == 0 && arg.base % 4096 == 0);
         Ok(View {
             base: arg.base,
             size: arg.size,
