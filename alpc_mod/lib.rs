@@ -39,17 +39,40 @@
 //! wakes it later: a message passes from hand to hand without a queue, and the woken
 //! thread need not take the lock.
 //!
+//! What a message carries beside its payload is its [`Cargo`](cargo::Cargo). A
+//! *view* is memory of the kernel's, which its owner has mapped by the file of a
+//! [`Section`](section::Section), and who receives it by that of a
+//! [`Window`](view::Window). Both are an [`Arena`](arena::Arena): addresses of which
+//! the module decides, page by page, who may touch what is there.
+//!
+//! ```text
+//!   sender's mapping                                  receiver's mapping
+//!          │                                                   │
+//!          ▼                                                   ▼
+//!       Section ─ Arena ─ slot ─► Pages ◄─ slot ─ Arena ─ Window ◄─ Port, Connection
+//!          ▲                                │
+//!          └────────────── Loan ◄───────────┴──────── Message (Cargo)
+//! ```
+//!
 //! # Locking
 //!
 //! | order | lock | kind, and why |
 //! | --- | --- | --- |
 //! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
 //! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
-//! | 2 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
-//! | 3 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
+//! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
+//! | 1 | `WindowRef::file` | mutex: a pointer is read or set under it |
+//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
+//! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
+//! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
+//! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
+//! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
-//! No two locks are ever held together: each row is taken with none of the others
-//! held, and the order says only what would be allowed. Under `Port::engine` nothing
+//! But for `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below
+//! them, in that order, no two locks are ever held together: each row is taken with none
+//! of the others held, and the order says only what would be allowed. No two arenas are
+//! locked together. Under `Arena::state` nothing is copied from or to user space and
+//! nothing is dropped: a page fault takes it. Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
 //! never the last one: the table or the caller has another. No lock is taken in
@@ -74,6 +97,11 @@
 //! | `Connection::server` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
+//! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |
+//! | `Arena`: slots and mappings | `Arena::state` |
+//! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
+//! | `Pages` | constant; freed when no slot and no loan has them |
+//! | `Loan::ended` | exchanged once, by who gives the view back |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States
@@ -96,6 +124,8 @@
 //! conversation and does not wait. A notice uses the conversation's own slot, the
 //! closing notice a flag of the connection: neither can fail for want of memory.
 //!
+//! A view ([`view`]) is its owner's, under way, or held. Only the holder ends the last.
+//!
 //! # What keeps what
 //!
 //! * A file keeps its object, and the module. A request holds the file, so a wait
@@ -104,6 +134,12 @@
 //!   the `Connection` of each entry until the entry is free. That circle is opened by
 //!   the release of the two files, which every path below ends in.
 //! * The table of names keeps a named port until the port is shut.
+//! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
+//!   keeps the section's file and the connection; a message that carries it keeps the
+//!   `Loan`, and so does the slot of who holds the view. A port and a connection keep the
+//!   file of their `Window` until the release of the descriptor that receives. A slot of
+//!   a window is never without a mapping, so what it keeps goes with the process at the
+//!   latest.
 //!
 //! # Removal
 //!
@@ -126,6 +162,10 @@
 //!   still linked, and it unlinks it: nothing was given to it. Or it has been handed
 //!   something, and takes that: nothing is lost. A dying receiver puts its message
 //!   back for others; a requester that times out or dies cancels.
+//! * E. *View*: deleted by its owner, whom it is hidden from, or with the section's file;
+//!   given back by the holder's release or the end of its last mapping, under the lock of
+//!   the holder's arena first, then of the owner's. Its pages are freed with the last of
+//!   slot and loan.
 
 #![crate_name = "alpc"]
 
