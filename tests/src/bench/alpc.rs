@@ -27,6 +27,12 @@ pub fn call(bytes: usize) -> Running<impl FnMut()> {
     call_to(Create::anonymous().run().expect("create"), bytes, ())
 }
 
+/// On a port that allows messages that long.
+pub fn inline(bytes: usize) -> Running<impl FnMut()> {
+    let mut create = Create::anonymous().max(bytes as u32);
+    call_to(create.run().expect("create"), bytes, ())
+}
+
 /// With so many other ports in the system, all of them named.
 pub fn call_among_ports(bytes: usize, ports: usize) -> Running<impl FnMut()> {
     let others: Vec<Port> = (1..ports)

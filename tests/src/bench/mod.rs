@@ -8,12 +8,15 @@
 
 pub mod alpc;
 mod binder;
+mod bulk;
+mod control;
 pub mod kinds;
 mod others;
 pub mod phases;
 mod report;
 pub mod sockets;
 mod sys;
+mod words;
 
 use std::arch::x86_64::_rdtsc;
 use std::time::Duration;
@@ -28,11 +31,20 @@ const SIZES: [usize; 5] = [0, 64, 256, 1024, 4096];
 /// What the rows that exist in one size only carry.
 const USUAL: usize = 64;
 
+/// What the names of rows call `4k`, `64k` and `1m`.
+const PAGE: usize = 4 << 10;
+const LONGEST: usize = 64 << 10;
+const MUCH: usize = 1 << 20;
+
 /// Messages sent before the receiver says that it has them all.
 pub const BATCH: usize = 32;
 
 const WARM_UP: usize = 300;
 const MEASURED: usize = 400;
+
+/// Of what takes millions of instructions each.
+const LONG_WARM_UP: usize = 30;
+const LONG_MEASURED: usize = 60;
 
 /// What a row's measurements come to.
 #[derive(Clone, Copy)]
@@ -93,6 +105,14 @@ pub fn all() -> Vec<Row> {
     row("alpc_call_10000_ports", USUAL, crowded);
     let crowded = count(alpc::call_among_clients(USUAL, 1_000));
     row("alpc_call_1000_clients", USUAL, crowded);
+    row("inline_64k", LONGEST, count(alpc::inline(LONGEST)));
+    let answered = count(sockets::seqpacket(LONGEST));
+    row("seqpacket_64k", LONGEST, answered);
+    row("memfd_1m", MUCH, count_long(bulk::memfd(MUCH)));
+    row("pvm_readv_4k", PAGE, count(bulk::process_vm_readv(PAGE)));
+    let read = count_long(bulk::process_vm_readv(MUCH));
+    row("pvm_readv_1m", MUCH, read);
+    row("scm_rights", USUAL, count(bulk::scm_rights(USUAL)));
     rows
 }
 
@@ -162,10 +182,19 @@ fn between<C: FnMut(), S: FnMut()>(
 }
 
 /// Counts what one run takes, of both sides where there are two.
-fn count<C: FnMut()>(mut running: Running<C>) -> Count {
-    let mut counts = [0; MEASURED];
+fn count<C: FnMut()>(running: Running<C>) -> Count {
+    count_runs(running, WARM_UP, MEASURED)
+}
+
+/// The same in fewer runs.
+fn count_long<C: FnMut()>(running: Running<C>) -> Count {
+    count_runs(running, LONG_WARM_UP, LONG_MEASURED)
+}
+
+fn count_runs<C: FnMut()>(mut running: Running<C>, warm_up: usize, measured: usize) -> Count {
+    let mut counts = vec![0; measured];
     std::thread::sleep(Duration::from_millis(300));
-    for _ in 0..WARM_UP {
+    for _ in 0..warm_up {
         running.run();
     }
     for count in &mut counts {
@@ -179,7 +208,7 @@ fn count<C: FnMut()>(mut running: Running<C>) -> Count {
     counts.sort_unstable();
     Count {
         min: counts[0],
-        median: counts[MEASURED / 2],
+        median: counts[measured / 2],
     }
 }
 

@@ -21,12 +21,12 @@ fn ratio(rows: &[Row], row: &Row, name: &str) -> Option<f64> {
 pub fn print(rows: &[Row]) {
     let show = |ratio: Option<f64>| ratio.map_or("-".into(), |r| format!("{r:.3}"));
     println!(
-        "{:<22} {:>6} {:>9} {:>9} {:>12} {:>8}",
+        "{:<22} {:>7} {:>9} {:>9} {:>12} {:>8}",
         "row", "bytes", "min", "median", "to seqpacket", "to pipe"
     );
     for row in rows {
         println!(
-            "{:<22} {:>6} {:>9} {:>9} {:>12} {:>8}",
+            "{:<22} {:>7} {:>9} {:>9} {:>12} {:>8}",
             row.name,
             row.bytes,
             row.count.min,

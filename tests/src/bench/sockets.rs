@@ -7,9 +7,16 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
 
+use super::control::Message;
 use super::sys::{owned, recv, send, Signal};
 use super::{between, failed, moved, Running, BATCH};
 use crate::link::socketpair;
+
+const NOBODY: libc::ucred = libc::ucred {
+    pid: 0,
+    uid: 0,
+    gid: 0,
+};
 
 /// The ordinary use: send and recv.
 pub fn seqpacket(bytes: usize) -> Running<impl FnMut()> {
@@ -62,68 +69,22 @@ pub fn seqpacket_cred(bytes: usize) -> Running<impl FnMut()> {
     }
     between(
         || {
-            let mut message = CredMessage::new(bytes);
+            let mut message = Message::new(bytes, libc::SCM_CREDENTIALS, NOBODY);
             move || {
-                message.receive(f, bytes);
+                message.receive(f);
                 send(f, &mut message.data, bytes);
             }
         },
         || {
             let mut data = vec![0x5a; bytes.max(1)];
-            let mut message = CredMessage::new(bytes);
+            let mut message = Message::new(bytes, libc::SCM_CREDENTIALS, NOBODY);
             move || {
                 let _alive = &ends;
                 send(n, &mut data, bytes);
-                message.receive(n, bytes);
+                message.receive(n);
             }
         },
     )
-}
-
-/// A receive buffer with room for the sender's credentials.
-struct CredMessage {
-    data: Vec<u8>,
-    control: Box<CredControl>,
-    iov: Box<libc::iovec>,
-    header: libc::msghdr,
-}
-
-#[repr(C)]
-struct CredControl {
-    header: libc::cmsghdr,
-    cred: libc::ucred,
-    _padding: u32,
-}
-
-impl CredMessage {
-    fn new(bytes: usize) -> Self {
-        let mut data = vec![0_u8; bytes.max(1)];
-        // SAFETY: All three are plain numbers and pointers: zero is valid.
-        let (control, mut header): (CredControl, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
-        let mut control = Box::new(control);
-        let mut iov = Box::new(libc::iovec {
-            iov_base: data.as_mut_ptr().cast(),
-            iov_len: bytes,
-        });
-        header.msg_iov = ptr::from_mut(&mut *iov);
-        header.msg_iovlen = 1;
-        header.msg_control = ptr::from_mut(&mut *control).cast();
-        Self {
-            data,
-            control,
-            iov,
-            header,
-        }
-    }
-
-    fn receive(&mut self, fd: RawFd, bytes: usize) {
-        let _alive = &self.iov;
-        self.header.msg_controllen = size_of::<CredControl>();
-        // SAFETY: The header points into boxes and the vector of `self`.
-        let got = unsafe { libc::syscall(libc::SYS_recvmsg, fd, &mut self.header, 0) };
-        moved(got as isize, bytes);
-        assert_eq!(self.control.header.cmsg_type, libc::SCM_CREDENTIALS);
-    }
 }
 
 /// A batch of datagrams with one system call a side, until the receiver says

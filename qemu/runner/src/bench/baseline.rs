@@ -99,9 +99,12 @@ fn format(entries: &[Entry]) -> String {
     format!("{file:#}\n")
 }
 
-/// Whether a row's code is of this repository.
+/// How the names of rows begin whose code is of this repository: what a port
+/// does, and the ways in which it moves data and handles.
+const OURS: &[&str] = &["alpc_", "inline_", "view_", "callermem_", "handle_"];
+
 fn ours(name: &str) -> bool {
-    name.starts_with("alpc_") || name == "ioctl_null"
+    name == "ioctl_null" || OURS.iter().any(|begin| name.starts_with(begin))
 }
 
 /// Medians of the same key: a rise of ours is red, and so is a row that is gone.

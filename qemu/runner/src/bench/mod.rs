@@ -34,6 +34,12 @@ const REQUIRED: &[&str] = &[
     "unix_connect",
     "alpc_call_10000_ports",
     "alpc_call_1000_clients",
+    "inline_64k",
+    "seqpacket_64k",
+    "memfd_1m",
+    "pvm_readv_4k",
+    "pvm_readv_1m",
+    "scm_rights",
 ];
 
 /// Only some kernels have Binder; where its driver goes along, it is wanted.
