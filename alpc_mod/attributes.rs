@@ -13,6 +13,7 @@ use crate::{
         copy_struct_out,
         Plain, //
     },
+    call::Scope,
     cargo::Cargo,
     comm::Connection,
     logic::engine::{
@@ -28,8 +29,7 @@ use crate::{
     uapi,
     view::{
         self,
-        Placed,
-        WindowRef, //
+        Placed, //
     }, //
 };
 use core::mem::size_of;
@@ -108,6 +108,34 @@ impl Container {
     }
 }
 
+/// The attributes of a call: what goes out, and what is to come in.
+pub(crate) struct Attributes {
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
+}
+
+/// Those of most calls.
+pub(crate) static NONE: Attributes = Attributes {
+    outgoing: Outgoing::none(),
+    incoming: Incoming::none(),
+};
+
+impl Attributes {
+    /// Reads both containers.
+    pub(crate) fn read(t: &uapi::alpc_transfer) -> Result<Self> {
+        Ok(Self {
+            outgoing: Outgoing::read(t.send_attributes)?,
+            incoming: Incoming::read(t.recv_attributes)?,
+        })
+    }
+
+    /// Whether a call has none.
+    #[inline(always)]
+    pub(crate) fn are_none(t: &uapi::alpc_transfer) -> bool {
+        t.send_attributes | t.recv_attributes == 0
+    }
+}
+
 /// What a sender attaches to a message.
 pub(crate) struct Outgoing {
     /// The sender's own value for the conversation.
@@ -119,8 +147,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Nothing.
-    pub(crate) const fn none() -> Self {
+    const fn none() -> Self {
         Self {
             message_context: None,
             view: None,
@@ -130,16 +157,10 @@ impl Outgoing {
     }
 
     /// Reads the container at `addr`, if that is not 0.
-    #[inline]
-    pub(crate) fn read(addr: u64) -> Result<Self> {
-        match addr {
-            0 => Ok(Self::none()),
-            addr => Self::read_container(addr),
+    fn read(addr: u64) -> Result<Self> {
+        if addr == 0 {
+            return Ok(Self::none());
         }
-    }
-
-    #[inline(never)]
-    fn read_container(addr: u64) -> Result<Self> {
         let container = Container::read(addr)?;
         let valid = container.head.valid;
         if valid & !container.head.allocated != 0 {
@@ -238,29 +259,35 @@ pub(crate) struct Taken {
 }
 
 impl Incoming {
-    /// No container.
-    pub(crate) fn none() -> Self {
+    const fn none() -> Self {
         Self {
             container: Container {
                 addr: 0,
-                head: Default::default(),
+                head: uapi::alpc_attributes {
+                    allocated: 0,
+                    valid: 0,
+                },
             },
-            handle: Default::default(),
-            memory: Default::default(),
+            handle: uapi::alpc_attr_handle {
+                handles: 0,
+                count: 0,
+                flags: 0,
+                index: 0,
+                error: 0,
+            },
+            memory: uapi::alpc_attr_memory {
+                ranges: 0,
+                count: 0,
+                reserved: 0,
+            },
         }
     }
 
     /// Reads the container at `addr`, if that is not 0.
-    #[inline]
-    pub(crate) fn read(addr: u64) -> Result<Self> {
-        match addr {
-            0 => Ok(Self::none()),
-            addr => Self::read_container(addr),
+    fn read(addr: u64) -> Result<Self> {
+        if addr == 0 {
+            return Ok(Self::none());
         }
-    }
-
-    #[inline(never)]
-    fn read_container(addr: u64) -> Result<Self> {
         let container = Container::read(addr)?;
         let allocated = container.head.allocated;
         let handle: uapi::alpc_attr_handle = container
@@ -283,22 +310,22 @@ impl Incoming {
     /// Fills the container in, and brings what it tells of into the caller's reach. All of that
     /// is undone unless [`Taken::keep`] is called.
     #[inline]
-    pub(crate) fn write<'a>(
+    pub(crate) fn write(
         &self,
+        scope: Scope<'_>,
         delivery: &Delivery<Kernel>,
-        window: impl FnOnce() -> &'a WindowRef,
     ) -> Result<Taken, Failure> {
         match self.container.addr {
             0 => Ok(Taken { placed: None }),
-            _ => self.write_container(delivery, window),
+            _ => self.write_container(scope, delivery),
         }
     }
 
     #[inline(never)]
-    fn write_container<'a>(
+    fn write_container(
         &self,
+        scope: Scope<'_>,
         delivery: &Delivery<Kernel>,
-        window: impl FnOnce() -> &'a WindowRef,
     ) -> Result<Taken, Failure> {
         let container = &self.container;
         let allocated = container.head.allocated;
@@ -332,7 +359,7 @@ impl Incoming {
             }
             if let Some(at) = container.place(uapi::ALPC_ATTR_VIEW, allocated)? {
                 if let Some(loan) = &cargo.view {
-                    let (placed, view) = window().place(loan)?;
+                    let (placed, view) = scope.place(loan)?;
                     taken.placed = Some(placed);
                     copy_struct_out(size_of::<uapi::alpc_attr_view>(), at, &view)?;
                     head.valid |= uapi::ALPC_ATTR_VIEW;

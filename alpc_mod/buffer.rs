@@ -31,7 +31,8 @@ use kernel::{
 /// The smallest allocation, so that small messages of any length share one buffer.
 const MIN_CAPACITY: usize = 256;
 
-/// The most memory an idle buffer keeps for the next message: what the default maximum takes.
+/// The most memory that a buffer keeps for messages that don't need half of it: what the default
+/// maximum takes. Above that, lengths that vary a little don't cost an allocation each.
 const KEEP_CAPACITY: usize = 4096;
 
 /// The payload of a message, in kernel memory charged to the task that fills it.
@@ -85,7 +86,7 @@ impl Buffer {
             return Ok(());
         }
         let from = user_ptr(addr)?;
-        if self.capacity < len || self.capacity > KEEP_CAPACITY {
+        if self.capacity < len || (self.capacity > KEEP_CAPACITY && len < self.capacity / 2) {
             self.allocate(len)?;
         }
         // SAFETY: By the invariants and the check above, `len` bytes at `memory` are ours.
@@ -111,13 +112,9 @@ impl Buffer {
         Ok(())
     }
 
-    /// Replaces the memory by at least `len` bytes, if it is not just that. The old content is not
-    /// needed any more.
+    /// Replaces the memory by at least `len` bytes. The old content is not needed any more.
     #[cold]
     fn allocate(&mut self, len: usize) -> Result {
-        if self.capacity == len {
-            return Ok(());
-        }
         self.free();
         let capacity = len.max(MIN_CAPACITY);
         // SAFETY: There are no requirements on the size.

@@ -9,8 +9,8 @@
 
 use crate::{
     attributes::{
-        Incoming,
-        Outgoing, //
+        self,
+        Attributes, //
     },
     buffer::{
         copy_range_out,
@@ -56,7 +56,10 @@ use crate::{
     },
     straight,
     uapi,
-    view::WindowRef,
+    view::{
+        Loan,
+        Placed, //
+    },
     wait::{
         wait,
         Gone,
@@ -83,7 +86,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) nonblock: bool,
 }
 
-impl<'a> Scope<'a> {
+impl Scope<'_> {
     /// The connection that conversations must belong to.
     pub(crate) fn conn(&self) -> Option<u32> {
         self.end.map(CommPort::index)
@@ -94,12 +97,16 @@ impl<'a> Scope<'a> {
         self.end.map_or(Side::Server, |end| end.side)
     }
 
-    /// Where views appear that are received here.
-    pub(crate) fn window(&self) -> &'a WindowRef {
-        match self.end {
+    /// Shows a view that is received here to the current process, and says where.
+    pub(crate) fn place(
+        &self,
+        loan: &Arc<Loan>,
+    ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
+        let window = match self.end {
             Some(end) if end.side == Side::Client => &end.connection.window,
             _ => &self.port.window,
-        }
+        };
+        window.place(&self.port.window_maker, loan)
     }
 
     fn source(&self) -> Source {
@@ -158,18 +165,43 @@ pub(crate) fn comm_ioctl(
 fn transfer(scope: Scope<'_>, size: usize, addr: u64) -> Result {
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(size, addr, &mut slot)?;
-    transfer_any(scope, size, addr, t, None, None)
+    transfer_any(scope, size, addr, t, None)
 }
 
-/// Does what the caller asks for. Its attributes may have been read already, and the message may
-/// be there.
+/// Does what the caller asks for. The message may be there already, if there are no attributes.
 #[inline(never)]
 pub(crate) fn transfer_any(
     scope: Scope<'_>,
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    attributes: Option<(Outgoing, Incoming)>,
+    body: Option<Arc<Message>>,
+) -> Result {
+    match Attributes::are_none(t) {
+        true => transfer_as(scope, size, addr, t, &attributes::NONE, body),
+        false => transfer_with_attributes(scope, size, addr, t),
+    }
+}
+
+#[inline(never)]
+fn transfer_with_attributes(
+    scope: Scope<'_>,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+) -> Result {
+    let attributes = Attributes::read(t)?;
+    transfer_as(scope, size, addr, t, &attributes, None)
+}
+
+/// The same with attributes that have been read.
+#[inline(never)]
+pub(crate) fn transfer_as(
+    scope: Scope<'_>,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
+    attributes: &Attributes,
     body: Option<Arc<Message>>,
 ) -> Result {
     let plan = match Plan::new(scope, t, attributes) {
@@ -193,7 +225,7 @@ pub(crate) fn transfer_any(
 #[inline(never)]
 pub(crate) fn conclude(
     scope: Scope<'_>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
@@ -203,7 +235,7 @@ pub(crate) fn conclude(
     let failure = match result {
         Ok(()) => match &mut hand {
             Some(Hand::Message(delivery)) => {
-                match give(scope, &plan.incoming, size, addr, t, delivery) {
+                match give(scope, plan.incoming, size, addr, t, delivery) {
                     Ok(()) => {
                         settle(scope, delivery);
                         return Ok(());
@@ -233,7 +265,7 @@ fn write_outcome(size: usize, addr: u64, t: &mut uapi::alpc_transfer, outcome: u
 /// Reports a failure, and with it how far the call has got.
 fn fail(
     scope: Scope<'_>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
@@ -286,14 +318,14 @@ fn cancel(scope: Scope<'_>, mut engine: Locked<'_>, id: u64) {
 /// Sends, and receives into `hand`. Notes in `t` what has been sent.
 fn exchange(
     scope: Scope<'_>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     t: &mut uapi::alpc_transfer,
     body: Option<Arc<Message>>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
     let body = match (plan.send, body) {
-        (Send::New(_), None) => Some(loaded_message(scope, true, t, &plan.outgoing)?),
-        (Send::Into(_), None) => Some(loaded_message(scope, false, t, &plan.outgoing)?),
+        (Send::New(_), None) => Some(loaded_message(scope, true, t, plan.outgoing)?),
+        (Send::Into(_), None) => Some(loaded_message(scope, false, t, plan.outgoing)?),
         (_, body) => body,
     };
     let port = scope.port;
@@ -377,7 +409,7 @@ fn interrupted(t: &uapi::alpc_transfer) -> Outcome {
 /// Looks at how a wait ended. A message stays in `hand`.
 pub(crate) fn awaited(
     scope: Scope<'_>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     t: &uapi::alpc_transfer,
     waited: Waited<'_>,
     hand: &Option<Hand<Kernel>>,

@@ -87,7 +87,6 @@ pub(crate) struct Connection {
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
     /// Where the client sees what the server lends.
-    #[pin]
     pub(crate) window: WindowRef,
     /// Views that the client has from the server.
     lent_to_client: Counter,
@@ -113,7 +112,7 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
-                window <- WindowRef::new(),
+                window: WindowRef::new(),
                 lent_to_client: Counter::new(),
                 lent_to_server: Counter::new(),
                 client: Identity::capture_current(),

@@ -61,7 +61,7 @@
 //! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
 //! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
-//! | 1 | `WindowRef::file` | mutex: a pointer is read or set under it |
+//! | 1 | `Port::window_maker` | mutex: held while a window is made known |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |

@@ -6,6 +6,7 @@
 
 use crate::{
     attributes::{
+        Attributes,
         Incoming,
         Outgoing, //
     },
@@ -43,12 +44,12 @@ pub(crate) enum Receive {
 }
 
 /// A call whose arguments make sense.
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     pub(crate) send: Send,
     pub(crate) receive: Receive,
     pub(crate) deadline: Deadline,
-    pub(crate) outgoing: Outgoing,
-    pub(crate) incoming: Incoming,
+    pub(crate) outgoing: &'a Outgoing,
+    pub(crate) incoming: &'a Incoming,
 }
 
 const FLAGS: u32 = uapi::ALPC_TIMEOUT_MASK
@@ -69,12 +70,12 @@ const SHAPE: u32 = uapi::ALPC_SEND
     | uapi::ALPC_ANSWER
     | uapi::ALPC_DISCARD;
 
-impl Plan {
+impl<'a> Plan<'a> {
     #[inline]
     pub(crate) fn new(
         scope: Scope<'_>,
         t: &uapi::alpc_transfer,
-        attributes: Option<(Outgoing, Incoming)>,
+        attributes: &'a Attributes,
     ) -> Result<Self, Failure> {
         const SEND: u32 = uapi::ALPC_SEND;
         const RECEIVE: u32 = uapi::ALPC_RECEIVE;
@@ -157,13 +158,7 @@ impl Plan {
             return Err(Outcome::TooLong.into());
         }
         let deadline = Deadline::new(t.flags, t.timeout)?;
-        let (outgoing, incoming) = match attributes {
-            Some(attributes) => attributes,
-            None => (
-                Outgoing::read(t.send_attributes)?,
-                Incoming::read(t.recv_attributes)?,
-            ),
-        };
+        let Attributes { outgoing, incoming } = attributes;
         // Only while the caller waits can anybody reach into its memory.
         let waits = matches!(send, Send::New(_)) && receive == Receive::Answer;
         let sends = matches!(send, Send::New(_) | Send::Into(_)) || resumed;
@@ -180,13 +175,13 @@ impl Plan {
     }
 
     /// What [`straight`](crate::straight) does.
-    pub(crate) fn straight(send: Send, receive: Receive, incoming: Incoming) -> Self {
+    pub(crate) fn straight(send: Send, receive: Receive, attributes: &'a Attributes) -> Self {
         Self {
             send,
             receive,
             deadline: Deadline::Never,
-            outgoing: Outgoing::none(),
-            incoming,
+            outgoing: &attributes.outgoing,
+            incoming: &attributes.incoming,
         }
     }
 }

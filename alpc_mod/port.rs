@@ -62,6 +62,7 @@ use crate::{
 use kernel::{
     bindings,
     fs::file::File,
+    new_mutex,
     new_spinlock,
     prelude::*,
     seq_file::SeqFile,
@@ -73,6 +74,7 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
+        Mutex,
         SpinLock, //
     }, //
 };
@@ -117,8 +119,10 @@ pub(crate) struct Port {
     /// What the server takes from a client, if it says nothing else on accepting it.
     pub(crate) takes: Takes,
     /// Where the server sees what its clients lend.
-    #[pin]
     pub(crate) window: WindowRef,
+    /// Held while that is made, or a connection's.
+    #[pin]
+    pub(crate) window_maker: Mutex<()>,
     /// Sections made on the port's descriptor.
     pub(crate) sections: Counter,
     pub(crate) owner: Identity,
@@ -163,7 +167,8 @@ impl Port {
                 context: config.context,
                 share: config.share,
                 takes: config.takes,
-                window <- WindowRef::new(),
+                window: WindowRef::new(),
+                window_maker <- new_mutex!((), "Port::window_maker"),
                 sections: Counter::new(),
                 owner: Identity::capture_current(),
                 charger: config.charger,

@@ -56,7 +56,7 @@ pub(crate) fn give(
             .map(|sender| sender.seen_by_current())
         }
     };
-    let taken = incoming.write(delivery, || scope.window())?;
+    let taken = incoming.write(scope, delivery)?;
     describe(t, delivery, seen);
     transfer_out(size, addr, t)?;
     if let Some(body) = &delivery.body {

@@ -53,7 +53,7 @@ use kernel::{
 /// Sends, and leaves the lock taken.
 pub(crate) fn send<'a>(
     scope: Scope<'a>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     t: &uapi::alpc_transfer,
     mut engine: Locked<'a>,
     body: Arc<Message>,
@@ -113,7 +113,7 @@ pub(crate) fn send<'a>(
 fn send_new<'a>(
     scope: Scope<'a>,
     end: &CommPort,
-    plan: &Plan,
+    plan: &Plan<'_>,
     t: &uapi::alpc_transfer,
     new: New,
     kept: Option<u32>,

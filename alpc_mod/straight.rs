@@ -11,9 +11,9 @@
 
 use crate::{
     attributes::{
-        Incoming,
-        Outgoing,
-        Taken, //
+        Attributes,
+        Taken,
+        NONE, //
     },
     buffer::{
         transfer_in,
@@ -23,6 +23,7 @@ use crate::{
         awaited,
         conclude,
         transfer_any,
+        transfer_as,
         Scope, //
     },
     comm::CommPort,
@@ -36,7 +37,7 @@ use crate::{
         Source,
         Straight,
         Wait,
-        NONE, //
+        NONE as NO_SLOT, //
     },
     message::{
         keep_slot,
@@ -91,22 +92,29 @@ fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
     t.flags == flags && t.reserved == 0 && t.timeout == 0 && t.send_length <= port.share.max_length
 }
 
-/// Whether it has no attributes.
-#[inline(always)]
-fn is_bare(t: &uapi::alpc_transfer) -> bool {
-    t.send_attributes | t.recv_attributes == 0
-}
-
 /// The attributes of a call, if it may have any.
 #[inline(always)]
-fn attributes<const BARE: bool>(t: &uapi::alpc_transfer) -> Result<(Outgoing, Incoming)> {
+fn attributes<const BARE: bool>(t: &uapi::alpc_transfer) -> Result<Option<Attributes>> {
     match BARE {
-        true => Ok((Outgoing::none(), Incoming::none())),
-        false => Ok((
-            Outgoing::read(t.send_attributes)?,
-            Incoming::read(t.recv_attributes)?,
-        )),
+        true => Ok(None),
+        false => Attributes::read(t).map(Some),
     }
+}
+
+/// Whether they are not for here: a context value is the engine's, caller memory the wait's.
+#[inline(always)]
+fn are_special(attributes: &Option<Attributes>) -> bool {
+    attributes
+        .as_ref()
+        .is_some_and(|Attributes { outgoing, .. }| {
+            outgoing.message_context.is_some() || outgoing.has_memory()
+        })
+}
+
+/// Those of a call, or none.
+#[inline(always)]
+fn or_none(attributes: &Option<Attributes>) -> &Attributes {
+    attributes.as_ref().unwrap_or(&NONE)
 }
 
 /// The scope of a call. It is made where it is needed, which is where a call is not straight.
@@ -137,9 +145,9 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
     let t = transfer_in(SIZE, addr, &mut slot)?;
     let new = t.send_id == 0 && t.send_callback_id == 0;
     if !is_just(CALL, t, port) || !new || end.side != Side::Client {
-        return transfer_any(client(end), SIZE, addr, t, None, None);
+        return transfer_any(client(end), SIZE, addr, t, None);
     }
-    match is_bare(t) {
+    match Attributes::are_none(t) {
         true => call_as::<true>(end, addr, t),
         false => call_with_attributes(end, addr, t),
     }
@@ -153,20 +161,28 @@ fn call_with_attributes(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) 
 #[inline(always)]
 fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
     let port = end.port();
-    let (outgoing, incoming) = attributes::<BARE>(t)?;
-    if outgoing.message_context.is_some() || outgoing.has_memory() {
-        let attributes = Some((outgoing, incoming));
-        return transfer_any(client(end), SIZE, addr, t, attributes, None);
+    let attributes = attributes::<BARE>(t)?;
+    if are_special(&attributes) {
+        return transfer_as(client(end), SIZE, addr, t, or_none(&attributes), None);
     }
-    let body = match BARE {
-        true => message(client(end), true, t.send_data, t.send_length),
-        false => loaded_message(client(end), true, t, &outgoing),
+    let body = match &attributes {
+        None => message(client(end), true, t.send_data, t.send_length),
+        Some(attributes) => loaded_message(client(end), true, t, &attributes.outgoing),
     };
     let body = match body {
         Ok(body) => body,
-        Err(failure) => return call_ends(client(end), addr, t, incoming, Err(failure), None),
+        Err(failure) => {
+            return call_ends(
+                client(end),
+                addr,
+                t,
+                or_none(&attributes),
+                Err(failure),
+                None,
+            );
+        }
     };
-    let kept = take_kept(&body).unwrap_or(NONE);
+    let kept = take_kept(&body).unwrap_or(NO_SLOT);
     let mut hand = None;
     let request = Request {
         conn: end.index(),
@@ -182,22 +198,28 @@ fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_trans
         Ok(sent) => sent,
         Err(body) => {
             keep_slot(&body, kept);
-            let attributes = Some((outgoing, incoming));
-            return transfer_any(client(end), SIZE, addr, t, attributes, Some(body));
+            return transfer_as(client(end), SIZE, addr, t, or_none(&attributes), Some(body));
         }
     };
     t.send_id = id;
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed | Waited::HandedToDying => {
-            if give_reply::<BARE>(client(end), end, addr, t, &incoming, &mut hand) {
+            if give_reply(client(end), end, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
             }
-            call_ends(client(end), addr, t, incoming, Ok(Waited::Handed), hand)
+            call_ends(
+                client(end),
+                addr,
+                t,
+                or_none(&attributes),
+                Ok(Waited::Handed),
+                hand,
+            )
         }
-        waited => call_ends(client(end), addr, t, incoming, Ok(waited), hand),
+        waited => call_ends(client(end), addr, t, or_none(&attributes), Ok(waited), hand),
     }
 }
 
@@ -223,23 +245,23 @@ fn call_ends(
     scope: Scope<'_>,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    incoming: Incoming,
+    attributes: &Attributes,
     waited: Result<Waited<'_>, Failure>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
-    let plan = Plan::straight(Send::New(New::Request), Receive::Answer, incoming);
+    let plan = Plan::straight(Send::New(New::Request), Receive::Answer, attributes);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
 /// Gives a client the reply, if it is one, and takes it out of `hand`.
 #[inline(always)]
-fn give_reply<const BARE: bool>(
+fn give_reply(
     scope: Scope<'_>,
     end: &CommPort,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    incoming: &Incoming,
+    attributes: &Option<Attributes>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> bool {
     let Some(Hand::Message(
@@ -254,7 +276,7 @@ fn give_reply<const BARE: bool>(
     else {
         return false;
     };
-    if give::<BARE>(scope, incoming, addr, t, delivery).is_err() {
+    if give(scope, attributes, addr, t, delivery).is_err() {
         return false;
     }
     if let Some(own) = delivery.own.take() {
@@ -274,9 +296,9 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
     let mut slot = MaybeUninit::uninit();
     let t = transfer_in(SIZE, addr, &mut slot)?;
     if !is_just(REPLY, t, port) || t.send_id == 0 {
-        return transfer_any(server(port), SIZE, addr, t, None, None);
+        return transfer_any(server(port), SIZE, addr, t, None);
     }
-    match is_bare(t) {
+    match Attributes::are_none(t) {
         true => reply_as::<true>(port, addr, t),
         false => reply_with_attributes(port, addr, t),
     }
@@ -289,18 +311,26 @@ fn reply_with_attributes(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) ->
 
 #[inline(always)]
 fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
-    let (outgoing, incoming) = attributes::<BARE>(t)?;
-    if outgoing.message_context.is_some() || outgoing.has_memory() {
-        let attributes = Some((outgoing, incoming));
-        return transfer_any(server(port), SIZE, addr, t, attributes, None);
+    let attributes = attributes::<BARE>(t)?;
+    if are_special(&attributes) {
+        return transfer_as(server(port), SIZE, addr, t, or_none(&attributes), None);
     }
-    let body = match BARE {
-        true => message(server(port), false, t.send_data, t.send_length),
-        false => loaded_message(server(port), false, t, &outgoing),
+    let body = match &attributes {
+        None => message(server(port), false, t.send_data, t.send_length),
+        Some(attributes) => loaded_message(server(port), false, t, &attributes.outgoing),
     };
     let body = match body {
         Ok(body) => body,
-        Err(failure) => return reply_ends(server(port), addr, t, incoming, Err(failure), None),
+        Err(failure) => {
+            return reply_ends(
+                server(port),
+                addr,
+                t,
+                or_none(&attributes),
+                Err(failure),
+                None,
+            );
+        }
     };
     let mut hand = None;
     let reply = Reply {
@@ -312,21 +342,34 @@ fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfe
     let waited = match hand_over(port, t.recv_capacity, &mut hand, reply, at) {
         Ok((_, waited)) => waited,
         Err(body) => {
-            let attributes = Some((outgoing, incoming));
-            return transfer_any(server(port), SIZE, addr, t, attributes, body);
+            return transfer_as(server(port), SIZE, addr, t, or_none(&attributes), body);
         }
     };
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed => {
-            if give_request::<BARE>(server(port), addr, t, &incoming, &mut hand) {
+            if give_request(server(port), addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
             }
-            reply_ends(server(port), addr, t, incoming, Ok(Waited::Handed), hand)
+            reply_ends(
+                server(port),
+                addr,
+                t,
+                or_none(&attributes),
+                Ok(Waited::Handed),
+                hand,
+            )
         }
-        waited => reply_ends(server(port), addr, t, incoming, Ok(waited), hand),
+        waited => reply_ends(
+            server(port),
+            addr,
+            t,
+            or_none(&attributes),
+            Ok(waited),
+            hand,
+        ),
     }
 }
 
@@ -352,22 +395,22 @@ fn reply_ends(
     scope: Scope<'_>,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    incoming: Incoming,
+    attributes: &Attributes,
     waited: Result<Waited<'_>, Failure>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
-    let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next, incoming);
+    let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next, attributes);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
 /// Gives a server the request, if it is one, and takes it out of `hand`.
 #[inline(always)]
-fn give_request<const BARE: bool>(
+fn give_request(
     scope: Scope<'_>,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    incoming: &Incoming,
+    attributes: &Option<Attributes>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> bool {
     let Some(Hand::Message(
@@ -382,7 +425,7 @@ fn give_request<const BARE: bool>(
     else {
         return false;
     };
-    if give::<BARE>(scope, incoming, addr, t, delivery).is_err() {
+    if give(scope, attributes, addr, t, delivery).is_err() {
         return false;
     }
     if let Some(body) = delivery.body.take() {
@@ -393,9 +436,9 @@ fn give_request<const BARE: bool>(
 
 /// Copies a message to the caller. If that fails, [`conclude`] tries again and reports it.
 #[inline(always)]
-fn give<const BARE: bool>(
+fn give(
     scope: Scope<'_>,
-    incoming: &Incoming,
+    attributes: &Option<Attributes>,
     addr: u64,
     t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
@@ -404,12 +447,12 @@ fn give<const BARE: bool>(
         return Ok(());
     };
     let seen = give_body(t, body)?;
-    let taken = match BARE {
-        true => Taken::nothing(),
-        false => incoming.write(delivery, || scope.window())?,
+    let taken = match attributes {
+        None => Taken::nothing(),
+        Some(attributes) => attributes.incoming.write(scope, delivery)?,
     };
     describe(t, delivery, Some(seen));
     transfer_out(SIZE, addr, t)?;
-    received(incoming, taken, body);
+    received(&or_none(attributes).incoming, taken, body);
     Ok(())
 }

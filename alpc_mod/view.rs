@@ -61,7 +61,6 @@ use core::mem::{
 use kernel::{
     bindings,
     fs::file::File,
-    new_mutex,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -71,7 +70,8 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
 };
 
@@ -313,11 +313,7 @@ impl ObjectFile for Window {
 }
 
 /// The window of a port, made when it is needed.
-#[pin_data]
-pub(crate) struct WindowRef {
-    #[pin]
-    file: Mutex<Option<FileRef<Window>>>,
-}
+pub(crate) struct WindowRef(SetOnce<FileRef<Window>>);
 
 /// A view that its receiver can see. It vanishes again unless it is kept.
 pub(crate) struct Placed {
@@ -329,22 +325,20 @@ pub(crate) struct Placed {
 
 impl WindowRef {
     /// None yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            file <- new_mutex!(None, "WindowRef::file"),
-        })
+    pub(crate) const fn new() -> Self {
+        Self(SetOnce::new())
     }
 
     /// Nothing will be received any more. What has been stays.
     pub(crate) fn close(&self) {
-        let file = self.file.lock().take();
-        if let Some(window) = file {
+        if let Some(window) = self.0.as_ref() {
             window.object().arena.close();
         }
     }
 
-    fn file(&self) -> Result<FileRef<Window>> {
-        if let Some(file) = &*self.file.lock() {
+    /// The window. Whoever makes it holds `maker`.
+    fn file(&self, maker: &Mutex<()>) -> Result<FileRef<Window>> {
+        if let Some(file) = self.0.as_ref() {
             return Ok(file.clone());
         }
         let window = Arc::pin_init(
@@ -354,16 +348,25 @@ impl WindowRef {
             GFP_KERNEL_ACCOUNT,
         )?;
         let new = hidden_file(window)?;
-        let file = self.file.lock().get_or_insert(new.clone()).clone();
+        let guard = maker.lock();
+        let file = match self.0.as_ref() {
+            Some(file) => file.clone(),
+            None => {
+                self.0.populate(new.clone());
+                new.clone()
+            }
+        };
+        drop(guard);
         Ok(file)
     }
 
     /// Shows a view to the current process, and says where.
     pub(crate) fn place(
         &self,
+        maker: &Mutex<()>,
         loan: &Arc<Loan>,
     ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
-        let window = self.file()?;
+        let window = self.file(maker)?;
         let object = window.object();
         let arena = &object.arena;
         let open = Open::Only(Space::current());
