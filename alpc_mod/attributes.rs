@@ -386,11 +386,6 @@ impl Incoming {
 }
 
 impl Taken {
-    /// Nothing.
-    pub(crate) const fn nothing() -> Self {
-        Self { placed: None }
-    }
-
     /// The caller has the message. A view that it did not ask for goes back.
     #[inline]
     pub(crate) fn keep(self, cargo: &Cargo) {

@@ -86,8 +86,8 @@ impl Buffer {
             return Ok(());
         }
         let from = user_ptr(addr)?;
-        if self.capacity < len || (self.capacity > KEEP_CAPACITY && len < self.capacity / 2) {
-            self.allocate(len)?;
+        if self.capacity < len || self.capacity > KEEP_CAPACITY {
+            self.fit(len)?;
         }
         // SAFETY: By the invariants and the check above, `len` bytes at `memory` are ours.
         if unsafe { bindings::_copy_from_user(self.memory.as_ptr().cast(), from, len) } != 0 {
@@ -110,6 +110,15 @@ impl Buffer {
             return Err(EFAULT);
         }
         Ok(())
+    }
+
+    /// Makes room for `len` bytes, or gives back what is far more than that.
+    #[cold]
+    fn fit(&mut self, len: usize) -> Result {
+        match self.capacity < len || len < self.capacity / 2 {
+            true => self.allocate(len),
+            false => Ok(()),
+        }
     }
 
     /// Replaces the memory by at least `len` bytes. The old content is not needed any more.

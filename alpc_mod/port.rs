@@ -274,8 +274,16 @@ impl Port {
     /// Keeps a message that a reply through this port can use, or drops it.
     #[inline(always)]
     pub(crate) fn recycle(&self, message: Arc<Message>) {
+        if let Some(message) = unload(message) {
+            self.recycle_empty(message);
+        }
+    }
+
+    /// The same with one that carries nothing.
+    #[inline(always)]
+    pub(crate) fn recycle_empty(&self, message: Arc<Message>) {
         if message.charge.is_none() {
-            if let Some(message) = unload(message).and_then(|message| self.spare.put(message)) {
+            if let Some(message) = self.spare.put(message) {
                 drop(message);
             }
         }

@@ -148,9 +148,15 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
 /// whether that was possible.
 #[inline(always)]
 pub(crate) fn keep_own(end: &CommPort, own: Arc<Message>, slot: u32) -> bool {
-    let Some(own) = unload(own) else {
-        return false;
-    };
+    match unload(own) {
+        Some(own) => keep_empty(end, own, slot),
+        None => false,
+    }
+}
+
+/// The same for a message that carries nothing.
+#[inline(always)]
+pub(crate) fn keep_empty(end: &CommPort, own: Arc<Message>, slot: u32) -> bool {
     keep_slot(&own, slot);
     match end.connection.spare(end.side).put(own) {
         None => true,

@@ -12,7 +12,6 @@
 use crate::{
     attributes::{
         Attributes,
-        Taken,
         NONE, //
     },
     buffer::{
@@ -58,6 +57,7 @@ use crate::{
         describe,
         finish,
         give_body,
+        keep_empty,
         keep_own,
         received, //
     },
@@ -92,29 +92,54 @@ fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
     t.flags == flags && t.reserved == 0 && t.timeout == 0 && t.send_length <= port.share.max_length
 }
 
-/// The attributes of a call, if it may have any.
-#[inline(always)]
-fn attributes<const BARE: bool>(t: &uapi::alpc_transfer) -> Result<Option<Attributes>> {
-    match BARE {
-        true => Ok(None),
-        false => Attributes::read(t).map(Some),
+/// The attributes of a call that may have some, or of one that has none.
+trait Carried: Sized {
+    /// Those of a call.
+    fn read(t: &uapi::alpc_transfer) -> Result<Self>;
+
+    /// What is known to be nothing.
+    fn get(&self) -> Option<&Attributes>;
+
+    /// The same as if there were some.
+    #[inline(always)]
+    fn get_any(&self) -> &Attributes {
+        self.get().unwrap_or(&NONE)
+    }
+
+    /// Whether they are not for here: a context value is the engine's, caller memory the wait's.
+    #[inline(always)]
+    fn are_special(&self) -> bool {
+        self.get().is_some_and(|Attributes { outgoing, .. }| {
+            outgoing.message_context.is_some() || outgoing.has_memory()
+        })
     }
 }
 
-/// Whether they are not for here: a context value is the engine's, caller memory the wait's.
-#[inline(always)]
-fn are_special(attributes: &Option<Attributes>) -> bool {
-    attributes
-        .as_ref()
-        .is_some_and(|Attributes { outgoing, .. }| {
-            outgoing.message_context.is_some() || outgoing.has_memory()
-        })
+/// No attributes.
+struct Bare;
+
+impl Carried for Bare {
+    #[inline(always)]
+    fn read(_: &uapi::alpc_transfer) -> Result<Self> {
+        Ok(Self)
+    }
+
+    #[inline(always)]
+    fn get(&self) -> Option<&Attributes> {
+        None
+    }
 }
 
-/// Those of a call, or none.
-#[inline(always)]
-fn or_none(attributes: &Option<Attributes>) -> &Attributes {
-    attributes.as_ref().unwrap_or(&NONE)
+impl Carried for Attributes {
+    #[inline]
+    fn read(t: &uapi::alpc_transfer) -> Result<Self> {
+        Attributes::read(t)
+    }
+
+    #[inline(always)]
+    fn get(&self) -> Option<&Attributes> {
+        Some(self)
+    }
 }
 
 /// The scope of a call. It is made where it is needed, which is where a call is not straight.
@@ -147,25 +172,25 @@ pub(crate) fn call(end: &CommPort, addr: u64) -> Result {
     if !is_just(CALL, t, port) || !new || end.side != Side::Client {
         return transfer_any(client(end), SIZE, addr, t, None);
     }
-    match Attributes::are_none(t) {
-        true => call_as::<true>(end, addr, t),
-        false => call_with_attributes(end, addr, t),
+    if !Attributes::are_none(t) {
+        return call_with_attributes(end, addr, t);
     }
+    call_as::<Bare>(end, addr, t)
 }
 
 #[inline(never)]
 fn call_with_attributes(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
-    call_as::<false>(end, addr, t)
+    call_as::<Attributes>(end, addr, t)
 }
 
 #[inline(always)]
-fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
+fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
     let port = end.port();
-    let attributes = attributes::<BARE>(t)?;
-    if are_special(&attributes) {
-        return transfer_as(client(end), SIZE, addr, t, or_none(&attributes), None);
+    let attributes = A::read(t)?;
+    if attributes.are_special() {
+        return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), None);
     }
-    let body = match &attributes {
+    let body = match attributes.get() {
         None => message(client(end), true, t.send_data, t.send_length),
         Some(attributes) => loaded_message(client(end), true, t, &attributes.outgoing),
     };
@@ -176,7 +201,7 @@ fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_trans
                 client(end),
                 addr,
                 t,
-                or_none(&attributes),
+                attributes.get_any(),
                 Err(failure),
                 None,
             );
@@ -198,14 +223,14 @@ fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_trans
         Ok(sent) => sent,
         Err(body) => {
             keep_slot(&body, kept);
-            return transfer_as(client(end), SIZE, addr, t, or_none(&attributes), Some(body));
+            return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), Some(body));
         }
     };
     t.send_id = id;
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed | Waited::HandedToDying => {
-            if give_reply(client(end), end, addr, t, &attributes, &mut hand) {
+            if give_reply(end, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
@@ -214,12 +239,12 @@ fn call_as<const BARE: bool>(end: &CommPort, addr: u64, t: &mut uapi::alpc_trans
                 client(end),
                 addr,
                 t,
-                or_none(&attributes),
+                attributes.get_any(),
                 Ok(Waited::Handed),
                 hand,
             )
         }
-        waited => call_ends(client(end), addr, t, or_none(&attributes), Ok(waited), hand),
+        waited => call_ends(client(end), addr, t, attributes.get_any(), Ok(waited), hand),
     }
 }
 
@@ -256,36 +281,47 @@ fn call_ends(
 
 /// Gives a client the reply, if it is one, and takes it out of `hand`.
 #[inline(always)]
-fn give_reply(
-    scope: Scope<'_>,
+fn give_reply<A: Carried>(
     end: &CommPort,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    attributes: &Option<Attributes>,
+    attributes: &A,
     hand: &mut Option<Hand<Kernel>>,
 ) -> bool {
-    let Some(Hand::Message(
-        delivery @ Delivery {
-            body: Some(_),
-            own: Some(_),
-            peer: None,
-            idle: true,
-            ..
-        },
-    )) = hand
+    let Some(Hand::Message(delivery)) = hand else {
+        return false;
+    };
+    let Delivery {
+        body: Some(body),
+        own: Some(own),
+        peer: None,
+        idle: true,
+        ..
+    } = &delivery
     else {
         return false;
     };
-    if give(scope, attributes, addr, t, delivery).is_err() {
+    // What they carry is seen to in the general way, but by those who are prepared for it.
+    if attributes.get().is_none() && !(body.cargo.is_empty() && own.cargo.is_empty()) {
+        return false;
+    }
+    if give(|| client(end), attributes, addr, t, delivery).is_err() {
         return false;
     }
     if let Some(own) = delivery.own.take() {
-        if !keep_own(end, own, delivery.slot) {
-            finish(scope, delivery);
+        let kept = match attributes.get() {
+            None => keep_empty(end, own, delivery.slot),
+            Some(_) => keep_own(end, own, delivery.slot),
+        };
+        if !kept {
+            finish(client(end), delivery);
         }
     }
     if let Some(body) = delivery.body.take() {
-        scope.port.recycle(body);
+        match attributes.get() {
+            None => end.port().recycle_empty(body),
+            Some(_) => end.port().recycle(body),
+        }
     }
     true
 }
@@ -298,24 +334,24 @@ pub(crate) fn reply(port: &Port, addr: u64) -> Result {
     if !is_just(REPLY, t, port) || t.send_id == 0 {
         return transfer_any(server(port), SIZE, addr, t, None);
     }
-    match Attributes::are_none(t) {
-        true => reply_as::<true>(port, addr, t),
-        false => reply_with_attributes(port, addr, t),
+    if !Attributes::are_none(t) {
+        return reply_with_attributes(port, addr, t);
     }
+    reply_as::<Bare>(port, addr, t)
 }
 
 #[inline(never)]
 fn reply_with_attributes(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
-    reply_as::<false>(port, addr, t)
+    reply_as::<Attributes>(port, addr, t)
 }
 
 #[inline(always)]
-fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
-    let attributes = attributes::<BARE>(t)?;
-    if are_special(&attributes) {
-        return transfer_as(server(port), SIZE, addr, t, or_none(&attributes), None);
+fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
+    let attributes = A::read(t)?;
+    if attributes.are_special() {
+        return transfer_as(server(port), SIZE, addr, t, attributes.get_any(), None);
     }
-    let body = match &attributes {
+    let body = match attributes.get() {
         None => message(server(port), false, t.send_data, t.send_length),
         Some(attributes) => loaded_message(server(port), false, t, &attributes.outgoing),
     };
@@ -326,7 +362,7 @@ fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfe
                 server(port),
                 addr,
                 t,
-                or_none(&attributes),
+                attributes.get_any(),
                 Err(failure),
                 None,
             );
@@ -342,13 +378,13 @@ fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfe
     let waited = match hand_over(port, t.recv_capacity, &mut hand, reply, at) {
         Ok((_, waited)) => waited,
         Err(body) => {
-            return transfer_as(server(port), SIZE, addr, t, or_none(&attributes), body);
+            return transfer_as(server(port), SIZE, addr, t, attributes.get_any(), body);
         }
     };
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed => {
-            if give_request(server(port), addr, t, &attributes, &mut hand) {
+            if give_request(port, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
                 return Ok(());
@@ -357,7 +393,7 @@ fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfe
                 server(port),
                 addr,
                 t,
-                or_none(&attributes),
+                attributes.get_any(),
                 Ok(Waited::Handed),
                 hand,
             )
@@ -366,7 +402,7 @@ fn reply_as<const BARE: bool>(port: &Port, addr: u64, t: &mut uapi::alpc_transfe
             server(port),
             addr,
             t,
-            or_none(&attributes),
+            attributes.get_any(),
             Ok(waited),
             hand,
         ),
@@ -406,26 +442,30 @@ fn reply_ends(
 
 /// Gives a server the request, if it is one, and takes it out of `hand`.
 #[inline(always)]
-fn give_request(
-    scope: Scope<'_>,
+fn give_request<A: Carried>(
+    port: &Port,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    attributes: &Option<Attributes>,
+    attributes: &A,
     hand: &mut Option<Hand<Kernel>>,
 ) -> bool {
-    let Some(Hand::Message(
-        delivery @ Delivery {
-            body: Some(_),
-            own: None,
-            peer: None,
-            idle: false,
-            ..
-        },
-    )) = hand
+    let Some(Hand::Message(delivery)) = hand else {
+        return false;
+    };
+    let Delivery {
+        body: Some(body),
+        own: None,
+        peer: None,
+        idle: false,
+        ..
+    } = &delivery
     else {
         return false;
     };
-    if give(scope, attributes, addr, t, delivery).is_err() {
+    if attributes.get().is_none() && !body.cargo.is_empty() {
+        return false;
+    }
+    if give(|| server(port), attributes, addr, t, delivery).is_err() {
         return false;
     }
     if let Some(body) = delivery.body.take() {
@@ -436,9 +476,9 @@ fn give_request(
 
 /// Copies a message to the caller. If that fails, [`conclude`] tries again and reports it.
 #[inline(always)]
-fn give(
-    scope: Scope<'_>,
-    attributes: &Option<Attributes>,
+fn give<'a, A: Carried>(
+    scope: impl FnOnce() -> Scope<'a>,
+    attributes: &A,
     addr: u64,
     t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
@@ -447,12 +487,13 @@ fn give(
         return Ok(());
     };
     let seen = give_body(t, body)?;
-    let taken = match attributes {
-        None => Taken::nothing(),
-        Some(attributes) => attributes.incoming.write(scope, delivery)?,
+    let Some(Attributes { incoming, .. }) = attributes.get() else {
+        describe(t, delivery, Some(seen));
+        return Ok(transfer_out(SIZE, addr, t)?);
     };
+    let taken = incoming.write(scope(), delivery)?;
     describe(t, delivery, Some(seen));
     transfer_out(SIZE, addr, t)?;
-    received(&or_none(attributes).incoming, taken, body);
+    received(incoming, taken, body);
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod phases;
 mod report;
 pub mod sockets;
 mod sys;
+mod views;
 mod words;
 
 use std::arch::x86_64::_rdtsc;
@@ -109,6 +110,11 @@ pub fn all() -> Vec<Row> {
     let answered = count(sockets::seqpacket(LONGEST));
     row("seqpacket_64k", LONGEST, answered);
     row("memfd_1m", MUCH, count_long(bulk::memfd(MUCH)));
+    row("view_secure_1m", MUCH, count_long(views::whole(MUCH)));
+    let touched = count_long(views::touched(MUCH));
+    row("view_secure_1m_touch1", MUCH, touched);
+    let filled = count_timed(views::filled(MUCH));
+    row("view_secure_1m_filled", MUCH, filled);
     row("pvm_readv_4k", PAGE, count(bulk::process_vm_readv(PAGE)));
     let read = count_long(bulk::process_vm_readv(MUCH));
     row("pvm_readv_1m", MUCH, read);
@@ -122,7 +128,7 @@ pub struct Running<C> {
     server: Option<libc::pid_t>,
 }
 
-impl<C: FnMut()> Running<C> {
+impl<R, C: FnMut() -> R> Running<C> {
     /// An operation that needs no other process.
     fn alone(operation: C) -> Self {
         Self {
@@ -132,8 +138,8 @@ impl<C: FnMut()> Running<C> {
     }
 
     /// Does it once.
-    pub fn run(&mut self) {
-        (self.operation)();
+    pub fn run(&mut self) -> R {
+        (self.operation)()
     }
 }
 
@@ -150,10 +156,7 @@ impl<C> Drop for Running<C> {
 
 /// `server` answers one request per run in a process of its own, `client`
 /// makes one. Each side first prepares itself.
-fn between<C: FnMut(), S: FnMut()>(
-    server: impl FnOnce() -> S,
-    client: impl FnOnce() -> C,
-) -> Running<C> {
+fn between<C, S: FnMut()>(server: impl FnOnce() -> S, client: impl FnOnce() -> C) -> Running<C> {
     // SAFETY: No arguments.
     let parent = unsafe { libc::getpid() };
     // SAFETY: One thread; the child ends with the signal below or with _exit.
@@ -191,20 +194,29 @@ fn count_long<C: FnMut()>(running: Running<C>) -> Count {
     count_runs(running, LONG_WARM_UP, LONG_MEASURED)
 }
 
+/// What an operation says itself that its run took.
+fn count_timed<C: FnMut() -> u64>(mut running: Running<C>) -> Count {
+    median_of(|| running.run(), LONG_WARM_UP, LONG_MEASURED)
+}
+
 fn count_runs<C: FnMut()>(mut running: Running<C>, warm_up: usize, measured: usize) -> Count {
-    let mut counts = vec![0; measured];
-    std::thread::sleep(Duration::from_millis(300));
-    for _ in 0..warm_up {
-        running.run();
-    }
-    for count in &mut counts {
+    let timed = || {
         // SAFETY: RDTSC exists on every x86-64.
         let before = unsafe { _rdtsc() };
         running.run();
         // SAFETY: As above.
         let after = unsafe { _rdtsc() };
-        *count = after - before;
+        after - before
+    };
+    median_of(timed, warm_up, measured)
+}
+
+fn median_of(mut run: impl FnMut() -> u64, warm_up: usize, measured: usize) -> Count {
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..warm_up {
+        run();
     }
+    let mut counts: Vec<u64> = (0..measured).map(|_| run()).collect();
     counts.sort_unstable();
     Count {
         min: counts[0],
