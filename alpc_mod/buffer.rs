@@ -220,6 +220,7 @@ plain! {
     alpc_create_section = 16;
     alpc_create_view = 32;
     alpc_delete_view = 16;
+    alpc_query_view = 24;
     alpc_claim = 40;
     alpc_memory = 56;
 }

@@ -67,6 +67,7 @@ use crate::{
     }, //
 };
 use core::mem::{
+    forget,
     offset_of,
     MaybeUninit, //
 };
@@ -103,7 +104,7 @@ impl Scope<'_> {
         loan: &Arc<Loan>,
     ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
         let window = match self.end {
-            Some(end) if end.side == Side::Client => &end.connection.window,
+            Some(end) if end.side == Side::Client => &end.window,
             _ => &self.port.window,
         };
         window.place(&self.port.window_maker, loan)
@@ -350,6 +351,8 @@ fn exchange(
         (Receive::Nothing, _) => {
             drop(engine);
             port.act(&mut fx);
+            // Nothing is left in it.
+            forget(fx);
             return Ok(());
         }
         (Receive::Answer, Some(Sent { id, slot })) => {
@@ -373,11 +376,13 @@ fn exchange(
             let unlocked = || port.act_and_yield(&mut fx);
             let capacity = t.recv_capacity;
             let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlocked);
+            forget(fx);
             return awaited(scope, plan, t, waited, hand);
         }
         Received::Message(delivery) => {
             drop(engine);
             port.act(&mut fx);
+            forget(fx);
             *hand = Some(Hand::Message(delivery));
             return Ok(());
         }

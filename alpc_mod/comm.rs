@@ -86,8 +86,6 @@ pub(crate) struct Connection {
     client_takes: Takes,
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
-    /// Where the client sees what the server lends.
-    pub(crate) window: WindowRef,
     /// Views that the client has from the server.
     lent_to_client: Counter,
     /// Views that the server has from the client.
@@ -112,7 +110,6 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
-                window: WindowRef::new(),
                 lent_to_client: Counter::new(),
                 lent_to_server: Counter::new(),
                 client: Identity::capture_current(),
@@ -209,6 +206,8 @@ pub(crate) struct CommPort {
     index: AtomicU32,
     /// The id of the connection request, for a wait for the answer that goes on.
     request: SetOnce<u64>,
+    /// Where a client sees what the server lends. A server does at its connection port.
+    pub(crate) window: WindowRef,
     /// Sections made on the descriptor.
     pub(crate) sections: Counter,
 }
@@ -222,6 +221,7 @@ impl CommPort {
                 side,
                 index: AtomicU32::new(NONE),
                 request: SetOnce::new(),
+                window: WindowRef::new(),
                 sections: Counter::new(),
             },
             GFP_KERNEL_ACCOUNT,
@@ -338,7 +338,7 @@ impl ObjectFile for CommPort {
         }
         if this.side == Side::Client {
             this.connection.client_left();
-            this.connection.window.close();
+            this.window.close();
         }
         let mut progress = Progress::default();
         this.port()

@@ -73,6 +73,7 @@ pub(crate) fn port_request(
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
         ioctl::CREATE_SECTION => section::create(Maker::Port(port.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
+        ioctl::QUERY_VIEW => view::query(size, addr),
         _ => Err(ENOTTY),
     }
 }
@@ -94,6 +95,7 @@ pub(crate) fn comm_request(
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
         ioctl::CREATE_SECTION => section::create(Maker::End(end.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
+        ioctl::QUERY_VIEW => view::query(size, addr),
         _ => Err(ENOTTY),
     }
 }

@@ -49,7 +49,7 @@
 //!   sender's mapping                                  receiver's mapping
 //!          │                                                   │
 //!          ▼                                                   ▼
-//!       Section ─ Arena ─ slot ─► Pages ◄─ slot ─ Arena ─ Window ◄─ Port, Connection
+//!       Section ─ Arena ─ slot ─► Pages ◄─ slot ─ Arena ─ Window ◄─ Port, CommPort
 //!          ▲                                │
 //!          └────────────── Loan ◄───────────┴──────── Message (Cargo)
 //! ```
@@ -136,8 +136,8 @@
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
 //!   keeps the section's file and the connection; a message that carries it keeps the
-//!   `Loan`, and so does the slot of who holds the view. A port and a connection keep the
-//!   file of their `Window` until the release of the descriptor that receives. A slot of
+//!   `Loan`, and so does the slot of who holds the view. A port and a client's
+//!   communication port keep the file of their `Window`. A slot of
 //!   a window is never without a mapping, so what it keeps goes with the process at the
 //!   latest.
 //!

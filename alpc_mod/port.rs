@@ -261,14 +261,18 @@ impl Port {
         if core::mem::take(&mut fx.poll_port) && self.poll.is_active() {
             self.poll.wake(READABLE);
         }
-        for peer in [fx.poll.take(), fx.poll_also.take()].into_iter().flatten() {
-            peer.wake_pollers();
+        if fx.poll.is_some() {
+            for peer in [fx.poll.take(), fx.poll_also.take()].into_iter().flatten() {
+                peer.wake_pollers();
+            }
         }
         if let Some(message) = fx.bodies.get_mut(Side::Server).take() {
             self.recycle(message);
         }
         drop(fx.bodies.get_mut(Side::Client).take());
-        drop(fx.peer.take());
+        if fx.peer.is_some() {
+            drop(fx.peer.take());
+        }
     }
 
     /// Keeps a message that a reply through this port can use, or drops it.

@@ -214,6 +214,7 @@ impl ObjectFile for Section {
         match ioctl::base(cmd) {
             ioctl::CREATE_VIEW => this.create_view(file, size, arg as u64),
             ioctl::DELETE_VIEW => view::delete(size, arg as u64),
+            ioctl::QUERY_VIEW => view::query(size, arg as u64),
             _ => Err(ENOTTY),
         }
     }

@@ -32,7 +32,8 @@ use crate::{
     buffer::{
         charged,
         copy_range_out,
-        copy_struct_in, //
+        copy_struct_in,
+        copy_struct_out, //
     },
     comm::Connection,
     file::{
@@ -276,6 +277,48 @@ fn try_delete(base: u64) -> Result<(), Failure> {
             Ok::<_, Failure>(((), Then::Remove))
         })
         .unwrap_or(Err(Outcome::NotAView.into()))
+}
+
+/// `ALPC_IOC_QUERY_VIEW`.
+pub(crate) fn query(size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_query_view>();
+    let mut arg: uapi::alpc_query_view = copy_struct_in(size, addr, FIRST)?;
+    let place = Place::at(arg.base).ok_or(ENXIO)?;
+    let (bytes, state, secure) = match place.file::<Section>() {
+        Some(section) => section
+            .object()
+            .arena()
+            .with_slot(section.file(), place.page, |slot| {
+                let state = match slot.lent {
+                    0 => uapi::ALPC_VIEW_STATE_OWNED,
+                    _ => uapi::ALPC_VIEW_STATE_LENT,
+                };
+                let bytes = bytes_of(slot.pages.len());
+                Ok(((bytes, state, slot.open == Open::Nobody), Then::Keep))
+            }),
+        None => {
+            let window = place.file::<Window>().ok_or(ENXIO)?;
+            let object = window.object();
+            object
+                .arena
+                .with_slot(window.file(), place.page, |slot| match &slot.loan {
+                    Some(loan) if slot.open == Open::Only(Space::current()) => {
+                        let state = uapi::ALPC_VIEW_STATE_HELD;
+                        Ok(((loan.size, state, loan.secure), Then::Keep))
+                    }
+                    _ => Err(ENXIO),
+                })
+        }
+    }
+    .unwrap_or(Err(ENXIO))?;
+    arg.size = bytes;
+    arg.state = state;
+    arg.flags = match secure {
+        true => uapi::ALPC_VIEW_SECURE,
+        false => 0,
+    };
+    copy_struct_out(size, addr, &arg)?;
+    Ok(0)
 }
 
 /// Where a process sees the views that it has received on one port. No descriptor has it.

@@ -734,6 +734,24 @@ struct alpc_delete_view {
 	__u32 outcome;
 };
 
+#define ALPC_VIEW_STATE_OWNED		1u	/* of a section the process has, and accessible */
+#define ALPC_VIEW_STATE_LENT		2u	/* the same, lent to somebody */
+#define ALPC_VIEW_STATE_HELD		3u	/* received, and not released */
+
+/**
+ * struct alpc_query_view - what a view is
+ * @base: The address at which it begins in the calling process.
+ * @size: Out: of an own view, its bytes; of a received one, how many were lent.
+ * @state: Out: ALPC_VIEW_STATE_*.
+ * @flags: Out: ALPC_VIEW_SECURE if it was lent so.
+ */
+struct alpc_query_view {
+	__u64 base;
+	__u64 size;
+	__u32 state;
+	__u32 flags;
+};
+
 /* ----------------------------------------------------- handles, caller memory */
 
 /**
@@ -806,6 +824,8 @@ struct alpc_memory {
 #define ALPC_IOC_CREATE_SECTION	_IOWR(ALPC_IOC_MAGIC, 0x24, struct alpc_create_section)
 /* On sections too. */
 #define ALPC_IOC_DELETE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x25, struct alpc_delete_view)
+#define ALPC_IOC_QUERY_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x28, struct alpc_query_view)
+/* On ports only again. */
 #define ALPC_IOC_CLAIM		_IOWR(ALPC_IOC_MAGIC, 0x26, struct alpc_claim)
 #define ALPC_IOC_MEMORY		_IOWR(ALPC_IOC_MAGIC, 0x27, struct alpc_memory)
 

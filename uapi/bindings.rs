@@ -131,6 +131,9 @@ pub const ALPC_STATE_OPEN: u32 = 1;
 pub const ALPC_STATE_PENDING: u32 = 2;
 pub const ALPC_STATE_REFUSED: u32 = 3;
 pub const ALPC_STATE_DISCONNECTED: u32 = 4;
+pub const ALPC_VIEW_STATE_OWNED: u32 = 1;
+pub const ALPC_VIEW_STATE_LENT: u32 = 2;
+pub const ALPC_VIEW_STATE_HELD: u32 = 3;
 pub const ALPC_IOC_MAGIC: u32 = 169;
 pub type __u16 = ::core::ffi::c_ushort;
 pub type __s32 = ::core::ffi::c_int;
@@ -364,6 +367,14 @@ pub struct alpc_delete_view {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_query_view {
+    pub base: __u64,
+    pub size: __u64,
+    pub state: __u32,
+    pub flags: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_claim {
     pub id: __u64,
     pub handles: __u64,
@@ -398,6 +409,7 @@ pub const ALPC_IOCTL_DISCONNECT: alpc_ioctl = 1074309410;
 pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3225987363;
 pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
 pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
+pub const ALPC_IOCTL_QUERY_VIEW: alpc_ioctl = 3222841640;
 pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
 pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
 pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3223365936;

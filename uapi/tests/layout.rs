@@ -87,6 +87,7 @@ fn layouts() -> Vec<Layout> {
         alpc_create_section { size, flags, outcome }
         alpc_create_view { size, base, offset, flags, outcome }
         alpc_delete_view { base, flags, outcome }
+        alpc_query_view { base, size, state, flags }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {
             id, data, offset, length, callback_id, index, flags, outcome, done,
