@@ -3,7 +3,7 @@
 //! Views on their way between two processes, and memory that may refuse.
 
 use std::arch::asm;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::raw::*;
 use crate::{Link, Pair, Peer, User};
@@ -254,4 +254,70 @@ pub fn poke(address: u64, byte: u8) -> Result<(), i32> {
         0 => Ok(()),
         signal => Err(signal as i32),
     }
+}
+
+/// The errno of a call that must have failed.
+#[track_caller]
+pub fn errno(result: i64, what: &str) -> i32 {
+    assert_eq!(result, -1, "{what} succeeded");
+    last_errno()
+}
+
+/// The errno of the call that has just failed.
+pub fn last_errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// The bytes of the view in [`attacked`].
+pub const LENT: u64 = 2 * PAGE;
+
+/// Lends a view of fives securely, lets `attack` do what it can to it as its sender, which may get
+/// at the view's bytes neither way, and gives it back.
+pub fn attacked(attack: impl FnOnce(&Pair, &Lent)) {
+    crate::isolated(|| {
+        survive_refusals();
+        let pair = Pair::of_views();
+        let lent = pair.lent(LENT, 5, ALPC_VIEW_SECURE);
+        attack(&pair, &lent);
+        lent.held.assert_holds(5);
+        lent.view.assert_closed();
+        pair.port.delete_view(lent.held.base).expect("release");
+        lent.view.assert_back(5);
+        assert_eq!(poke(lent.view.base, 6), Ok(()));
+        assert_eq!(peek(lent.view.base), Ok(6));
+    });
+}
+
+/// A pipe: where it is read, and where it is written.
+pub fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut fds = [-1; 2];
+    // SAFETY: Two live slots; both results are owned here.
+    unsafe {
+        assert_eq!(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
+    }
+}
+
+/// Maps a section by hand.
+pub fn map_at(
+    section: &Port,
+    address: u64,
+    length: u64,
+    protection: i32,
+    flags: i32,
+    offset: i64,
+) -> Result<u64, i32> {
+    let fd = section.as_fd().as_raw_fd();
+    let (address, length) = (address as *mut _, length as usize);
+    // SAFETY: A new mapping, over nothing that is used.
+    let start = unsafe { libc::mmap(address, length, protection, flags, fd, offset) };
+    match start {
+        libc::MAP_FAILED => Err(last_errno()),
+        start => Ok(start as u64),
+    }
+}
+
+/// Maps a section as it must be.
+pub fn map_section(section: &Port, length: u64, protection: i32) -> Result<u64, i32> {
+    map_at(section, 0, length, protection, libc::MAP_SHARED, 0)
 }

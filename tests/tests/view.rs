@@ -496,26 +496,3 @@ fn a_section_works_in_every_process_that_has_its_descriptor() {
         peer.wait();
     });
 }
-
-#[test]
-fn the_description_of_a_section_counts_its_views_and_their_bytes() {
-    isolated(|| {
-        let pair = Pair::of_views();
-        let section = pair.client.section(10 * PAGE).expect("section");
-        let line = |key| fdinfo(&section, key).expect(key);
-        assert_eq!(line("alpc-section"), "40960 bytes");
-        assert_eq!(
-            (line("alpc-views"), line("alpc-view-bytes")),
-            ("0, 0 lent".into(), "0".into())
-        );
-        let view = section.view(PAGE + 1).expect("view");
-        section.view(1).expect("view");
-        one_way().lend(&pair.client, view, SECURE).expect("send");
-        assert_eq!(
-            (line("alpc-views"), line("alpc-view-bytes")),
-            ("2, 1 lent".into(), "12288".into())
-        );
-        pair.port.receive().expect("receive");
-        assert_eq!(line("alpc-views"), "2, 0 lent");
-    });
-}

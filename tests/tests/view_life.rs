@@ -309,38 +309,6 @@ fn a_view_is_released_even_if_the_message_can_not_be_sent() {
     });
 }
 
-#[test]
-fn a_view_lent_in_vain_is_back() {
-    isolated(|| {
-        let pair = Pair::with(Create::anonymous().taking(ALPC_TAKE_VIEWS).share(1, 0));
-        let (_section, view) = pair.view(PAGE, 2);
-        let lend = |edit: &dyn Fn(&mut ViewContainer), send: Transfer| {
-            let mut container = ViewContainer::lending(view.base, PAGE, SECURE);
-            edit(&mut container);
-            let result = send.with(&pair.client, &mut container);
-            view.assert_back(2);
-            result.unwrap_err()
-        };
-        let send = || {
-            Transfer::new()
-                .send(b"")
-                .flags(ALPC_RELEASE | ALPC_NONBLOCK)
-        };
-        let bad_release = lend(&|it| it.view.release = view.base, send());
-        assert_eq!(bad_release, fail::NOT_A_VIEW);
-        pair.client.one_way(b"full").expect("send");
-        assert_eq!(lend(&|_| {}, send()), fail::QUEUE_FULL);
-        let waiting = Transfer::new().send(b"").receive().flags(ALPC_SYNC);
-        assert_eq!(lend(&|_| {}, waiting.timeout(1000)), fail::TIMED_OUT);
-        let mut nowhere = send();
-        nowhere.arg.send_id = 12345;
-        nowhere.arg.send_callback_id = 1;
-        assert_eq!(lend(&|_| {}, nowhere), fail::NOT_FOUND);
-        pair.port.disconnect().expect("disconnect");
-        assert_eq!(lend(&|_| {}, send()), fail::DISCONNECTED);
-    });
-}
-
 /// A holder of BOB's does something to a view that this process has lent it, and this process
 /// has it back.
 fn ends(name: &'static str, what: &str, deed: impl FnOnce(&Link, &Port, &Message, View)) {

@@ -104,7 +104,7 @@ impl View {
 
     /// Whether the kernel can read the byte for this process, as a system call would.
     pub fn readable(&self, at: usize) -> bool {
-        let (reader, writer) = std::io::pipe().expect("pipe");
+        let (reader, writer) = crate::views::pipe();
         let _ = &reader;
         // SAFETY: The kernel checks the address.
         let done = unsafe {
@@ -121,7 +121,8 @@ impl View {
 
     /// Whether the kernel can write the byte for this process. If so it is `byte` now.
     pub fn writable(&self, at: usize, byte: u8) -> bool {
-        let (reader, mut writer) = std::io::pipe().expect("pipe");
+        let (reader, writer) = crate::views::pipe();
+        let mut writer = std::fs::File::from(writer);
         std::io::Write::write_all(&mut writer, &[byte]).expect("write");
         // SAFETY: The kernel checks the address.
         let done = unsafe {
@@ -149,7 +150,7 @@ impl Port {
         let outcome = arg.outcome;
         let fd = result.map_err(|errno| Failure { errno, outcome })?;
         assert_eq!(outcome, ALPC_OUTCOME_OK);
-        assert!(arg.size >= size && arg.size.is_multiple_of(4096));
+        assert!(arg.size >= size && arg.size % 4096 == 0);
         Ok(adopt(fd))
     }
 
@@ -165,7 +166,7 @@ impl Port {
         let outcome = arg.outcome;
         result.map_err(|errno| Failure { errno, outcome })?;
         assert_eq!(outcome, ALPC_OUTCOME_OK);
-        assert!(arg.size >= size && arg.size.is_multiple_of(4096));
+        assert!(arg.size >= size && arg.size % 4096 == 0);
         Ok(View {
             base: arg.base,
             size: arg.size,
