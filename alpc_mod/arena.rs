@@ -81,6 +81,8 @@ pub(crate) struct Slot {
     pub(crate) lent: u32,
     /// Whose it is, in the arena of who borrows.
     pub(crate) loan: Option<Arc<Loan>>,
+    /// Who borrows it has been told of it, so that with the slot the loan ends.
+    pub(crate) held: bool,
     /// Pages that were made present since there were none, from `low` to before `high`.
     present: u32,
     low: u32,
@@ -184,6 +186,7 @@ impl Arena {
             open,
             lent: 0,
             loan,
+            held: false,
             present: 0,
             low: 0,
             high: 0,
@@ -363,6 +366,15 @@ impl Arena {
             // The page tables that had it are gone.
             let slot = state.slots.remove(index);
             drop(state);
+            if let Ok(Slot {
+                loan: Some(loan),
+                held: true,
+                ..
+            }) = &slot
+            {
+                // The message that it came with may be held for long.
+                loan.end();
+            }
             drop(slot);
             state = self.state.lock();
         }

@@ -26,6 +26,7 @@ use crate::{
         Arena,
         Open,
         Place,
+        Slot,
         Space,
         Then, //
     },
@@ -445,26 +446,35 @@ impl Placed {
     pub(crate) fn keep(mut self) {
         self.kept = true;
         self.loan.leave();
+        let there = self.with_slot(|slot| {
+            slot.held = true;
+            Then::Keep
+        });
+        if !there {
+            // Another thread of the receiver has unmapped it meanwhile.
+            self.loan.end();
+        }
+    }
+
+    /// Looks at its slot, if that is there still.
+    fn with_slot(&self, look: impl FnOnce(&mut Slot) -> Then) -> bool {
+        let is_this = |slot: &Slot| {
+            let loan = slot.loan.as_ref();
+            loan.is_some_and(|loan| Arc::ptr_eq(loan, &self.loan))
+        };
+        let arena = &self.window.object().arena;
+        let looked = arena.with_slot(self.window.file(), self.start, |slot| match is_this(slot) {
+            true => Ok(((), look(slot))),
+            false => Err(()),
+        });
+        matches!(looked, Some(Ok(())))
     }
 }
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        if self.kept {
-            return;
+        if !self.kept {
+            self.with_slot(|_| Then::Remove);
         }
-        self.window
-            .object()
-            .arena
-            .with_slot(self.window.file(), self.start, |slot| {
-                match slot
-                    .loan
-                    .as_ref()
-                    .is_some_and(|loan| Arc::ptr_eq(loan, &self.loan))
-                {
-                    true => Ok(((), Then::Remove)),
-                    false => Err(()),
-                }
-            });
     }
 }

@@ -22,6 +22,7 @@ pub mod rng;
 pub mod scale;
 pub mod shared;
 pub mod signals;
+pub mod views;
 pub mod wait;
 
 pub use isolate::{isolated, isolated_long};

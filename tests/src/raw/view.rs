@@ -2,7 +2,7 @@
 
 //! Sections and views, and the attribute that lends one.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use alpc_uapi::*;
 
@@ -104,14 +104,14 @@ impl View {
 
     /// Whether the kernel can read the byte for this process, as a system call would.
     pub fn readable(&self, at: usize) -> bool {
-        let (_reader, writer) = pipe();
+        let (_reader, writer) = crate::views::pipe();
         // SAFETY: The kernel checks the address.
         done(unsafe { libc::write(writer.as_raw_fd(), self.address(at), 1) })
     }
 
     /// Whether the kernel can write the byte for this process. If so it is `byte` now.
     pub fn writable(&self, at: usize, byte: u8) -> bool {
-        let (reader, writer) = pipe();
+        let (reader, writer) = crate::views::pipe();
         // SAFETY: A live byte.
         let put = unsafe { libc::write(writer.as_raw_fd(), (&raw const byte).cast(), 1) };
         assert_eq!(put, 1);
@@ -122,14 +122,6 @@ impl View {
     fn address(&self, at: usize) -> *const libc::c_void {
         (self.base as *const libc::c_void).wrapping_byte_add(at)
     }
-}
-
-fn pipe() -> (OwnedFd, OwnedFd) {
-    let mut fds = [-1; 2];
-    // SAFETY: Two live integers.
-    assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
-    // SAFETY: New descriptors, owned by nobody else.
-    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
 }
 
 /// Whether a system call has moved its one byte; else it must have refused the address.

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the calls for sections and views refuse, and how many of everything there may be.
+
+use alpc_tests::inspect::fdinfo;
+use alpc_tests::plenty::*;
+use alpc_tests::raw::*;
+use alpc_tests::views::*;
+use alpc_tests::*;
+
+const SECURE: u32 = ALPC_VIEW_SECURE;
+const MAX: u64 = ALPC_SECTION_MAX as u64;
+
+fn one_way() -> Transfer {
+    Transfer::new().send(b"look").flags(ALPC_RELEASE)
+}
+
+#[test]
+fn sections_and_views_have_sizes_within_bounds() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        for size in [0, MAX + 1, 1 << 32, 1 << 63, u64::MAX] {
+            refused_with(pair.client.section(size), libc::EINVAL, "section");
+        }
+        for port in [&pair.client, &pair.server, &pair.port] {
+            let section = port.section(MAX).expect("the largest");
+            for size in [0, MAX + 1, 1 << 32, u64::MAX] {
+                refused_with(section.view(size), libc::EINVAL, "view");
+            }
+        }
+        let section = pair.client.section(PAGE + 1).expect("section");
+        refused_with(section.view(2 * PAGE + 1), libc::EINVAL, "view");
+        section.view(2 * PAGE).expect("what it was rounded up to");
+        refused_with(section.view(1), libc::ENOSPC, "no addresses left");
+    });
+}
+
+#[test]
+fn calls_for_sections_and_views_refuse_flags() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let (section, view) = pair.view(PAGE, 1);
+        for bit in 0..32 {
+            let flags = 1 << bit;
+            let outcome = JUNK32;
+            let mut create = alpc_create_section {
+                size: PAGE,
+                flags,
+                outcome,
+            };
+            let result = ioctl(&pair.client, ALPC_IOCTL_CREATE_SECTION, &mut create);
+            assert_eq!((result, create.outcome), (Err(libc::EINVAL), JUNK32));
+            let mut create = alpc_create_view {
+                offset: JUNK64,
+                size: 1,
+                base: 0,
+                flags,
+                outcome,
+            };
+            let result = ioctl(&section, ALPC_IOCTL_CREATE_VIEW, &mut create);
+            assert_eq!((result, create.outcome), (Err(libc::EINVAL), JUNK32));
+            let mut delete = alpc_delete_view {
+                base: view.base,
+                flags,
+                outcome,
+            };
+            let result = ioctl(&section, ALPC_IOCTL_DELETE_VIEW, &mut delete);
+            assert_eq!((result, delete.outcome), (Err(libc::EINVAL), JUNK32));
+        }
+        view.assert_back(1);
+    });
+}
+
+#[test]
+fn an_attribute_that_makes_no_sense_is_invalid() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let (_section, view) = pair.view(2 * PAGE, 1);
+        let refuses = |what: &str, edit: &dyn Fn(&mut alpc_attr_view)| {
+            let mut container = ViewContainer::lending(view.base, view.size, SECURE);
+            edit(&mut container.view);
+            let result = one_way().with(&pair.client, &mut container);
+            refused_with(result, libc::EINVAL, what);
+            view.assert_back(1);
+            assert_eq!(pair.port.receive_now().unwrap_err(), fail::TIMED_OUT);
+        };
+        refuses("no size", &|it| it.size = 0);
+        refuses("too long", &|it| it.size += 1);
+        refuses("far too long", &|it| it.size = u64::MAX);
+        refuses("size of nothing", &|it| it.base = 0);
+        refuses("flags of nothing", &|it| (it.base, it.size) = (0, 0));
+        refuses("reserved", &|it| it.reserved = 1);
+        for bit in 2..32 {
+            refuses("flag", &|it| it.flags |= 1 << bit);
+        }
+        let mut container = ViewContainer::lending(view.base, view.size, SECURE);
+        container.head.allocated = 0;
+        let result = one_way().with(&pair.client, &mut container);
+        refused_with(result, libc::EINVAL, "valid, but not allocated");
+    });
+}
+
+#[test]
+fn only_the_beginning_of_a_view_is_its_address() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let lent = pair.lent(2 * PAGE, 1, SECURE);
+        let section = pair.client.section(8 * PAGE).expect("section");
+        let view = section.view(2 * PAGE).expect("view");
+        let other = memory::Pages::two();
+        let held = lent.held.base;
+        let none = [
+            0,
+            1,
+            view.base + 1,
+            view.base + PAGE,
+            // Addresses of the section at which there is no view.
+            view.base + 2 * PAGE,
+            view.base + 7 * PAGE,
+            held + 1,
+            held + PAGE,
+            held + 2 * PAGE,
+            other.address(),
+            memory::unmapped(),
+        ];
+        for base in none.into_iter().chain(memory::HOSTILE) {
+            let mut container = ViewContainer::lending(base, PAGE, SECURE);
+            if base != 0 {
+                let lend = one_way().with(&pair.client, &mut container);
+                assert_eq!(lend.unwrap_err(), fail::NOT_A_VIEW, "lend {base:#x}");
+                let mut container = ViewContainer::releasing(base);
+                let release = one_way().with(&pair.client, &mut container);
+                assert_eq!(release.unwrap_err(), fail::NOT_A_VIEW, "release {base:#x}");
+            }
+            for port in [&pair.client, &pair.port, &section] {
+                let delete = port.delete_view(base).unwrap_err();
+                assert_eq!(delete, fail::NOT_A_VIEW, "delete {base:#x}");
+            }
+        }
+        assert_eq!(pair.port.receive_now().unwrap_err(), fail::TIMED_OUT);
+        lent.held.assert_holds(1);
+        lent.view.assert_closed();
+    });
+}
+
+#[test]
+fn a_received_view_is_not_lent_on_and_an_own_one_not_released() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let lent = pair.lent(PAGE, 1, 0);
+        let on = one_way().lend(&pair.server, lent.held, SECURE);
+        assert_eq!(on.unwrap_err(), fail::NOT_A_VIEW);
+        let release = one_way().with(&pair.client, &mut ViewContainer::releasing(lent.view.base));
+        assert_eq!(release.unwrap_err(), fail::NOT_A_VIEW);
+        lent.held.assert_holds(1);
+        lent.view.assert_back(1);
+        // Each is released and deleted once.
+        pair.port.delete_view(lent.held.base).expect("release");
+        let again = pair.port.delete_view(lent.held.base);
+        assert_eq!(again.unwrap_err(), fail::NOT_A_VIEW);
+        let (_section, view) = pair.view(PAGE, 1);
+        pair.client.delete_view(view.base).expect("delete");
+        let again = pair.client.delete_view(view.base);
+        assert_eq!(again.unwrap_err(), fail::NOT_A_VIEW);
+    });
+}
+
+#[test]
+fn nobody_releases_what_another_process_holds() {
+    isolated(|| {
+        let (port, _end, peer) = client_peer("rules/others", ALICE, |link, client| {
+            let (section, view) = filled(&client, PAGE, 1);
+            one_way().lend(&client, view, SECURE).expect("send");
+            let held = link.take();
+            for port in [&client, &section] {
+                assert_eq!(port.delete_view(held), Err(fail::NOT_A_VIEW));
+            }
+            let mut container = ViewContainer::releasing(held);
+            let release = one_way().with(&client, &mut container).unwrap_err();
+            assert_eq!(release, fail::NOT_A_VIEW);
+            view.assert_closed();
+            link.sync();
+        });
+        let held = port.receive_view().expect("receive").1.expect("view");
+        peer.put(held.base);
+        peer.sync();
+        held.assert_holds(1);
+        peer.wait();
+    });
+}
+
+#[test]
+fn a_view_lent_in_vain_is_back() {
+    isolated(|| {
+        let pair = Pair::with(Create::anonymous().taking(ALPC_TAKE_VIEWS).share(1, 0));
+        let (_section, view) = pair.view(PAGE, 2);
+        let lend = |edit: &dyn Fn(&mut ViewContainer), send: Transfer| {
+            let mut container = ViewContainer::lending(view.base, PAGE, SECURE);
+            edit(&mut container);
+            let result = send.with(&pair.client, &mut container);
+            view.assert_back(2);
+            result.unwrap_err()
+        };
+        let send = || {
+            Transfer::new()
+                .send(b"")
+                .flags(ALPC_RELEASE | ALPC_NONBLOCK)
+        };
+        let bad_release = lend(&|it| it.view.release = view.base, send());
+        assert_eq!(bad_release, fail::NOT_A_VIEW);
+        pair.client.one_way(b"full").expect("send");
+        assert_eq!(lend(&|_| {}, send()), fail::QUEUE_FULL);
+        let waiting = Transfer::new().send(b"").receive().flags(ALPC_SYNC);
+        assert_eq!(lend(&|_| {}, waiting.timeout(1000)), fail::TIMED_OUT);
+        let mut nowhere = send();
+        nowhere.arg.send_id = 12345;
+        nowhere.arg.send_callback_id = 1;
+        assert_eq!(lend(&|_| {}, nowhere), fail::NOT_FOUND);
+        pair.port.disconnect().expect("disconnect");
+        assert_eq!(lend(&|_| {}, send()), fail::DISCONNECTED);
+    });
+}
+
+#[test]
+fn the_description_of_a_section_counts_its_views_and_their_bytes() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let section = pair.client.section(10 * PAGE).expect("section");
+        let line = |key| fdinfo(&section, key).expect(key);
+        assert_eq!(line("alpc-section"), "40960 bytes");
+        assert_eq!(
+            (line("alpc-views"), line("alpc-view-bytes")),
+            ("0, 0 lent".into(), "0".into())
+        );
+        let view = section.view(PAGE + 1).expect("view");
+        section.view(1).expect("view");
+        one_way().lend(&pair.client, view, SECURE).expect("send");
+        assert_eq!(
+            (line("alpc-views"), line("alpc-view-bytes")),
+            ("2, 1 lent".into(), "12288".into())
+        );
+        pair.port.receive().expect("receive");
+        assert_eq!(line("alpc-views"), "2, 0 lent");
+    });
+}
+
+#[test]
+fn a_section_has_as_many_views_as_stated() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let most = ALPC_SECTION_VIEWS_MAX as usize;
+        let section = pair
+            .client
+            .section(2 * most as u64 * PAGE)
+            .expect("section");
+        let (views, failure) = until_failure(|| section.view(1));
+        assert_eq!((views.len(), failure.errno), (most, libc::ENOSPC));
+        for (index, view) in views.iter().enumerate() {
+            view.assert_holds(0);
+            view.fill(index as u8);
+        }
+        for (index, view) in views.iter().enumerate().step_by(2) {
+            view.assert_holds(index as u8);
+            section.delete_view(view.base).expect("delete");
+        }
+        for _ in (0..most).step_by(2) {
+            section.view(1).expect("view").assert_holds(0);
+        }
+        refused_with(section.view(1), libc::ENOSPC, "one more");
+        views.iter().skip(1).step_by(2).for_each(|view| {
+            view.assert_holds(((view.base - views[0].base) / PAGE) as u8);
+        });
+    });
+}
+
+#[test]
+fn a_descriptor_makes_as_many_sections_as_stated() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let most = query().sections_per_port as usize;
+        for port in [&pair.client, &pair.server, &pair.port] {
+            let (mut made, failure) = until_failure(|| port.section(MAX));
+            assert_eq!((made.len(), failure), (most, fail::LIMIT));
+            // One that is mapped lives as long as its mapping.
+            let last = made.pop().expect("a section");
+            let view = last.view(PAGE).expect("view");
+            drop(last);
+            assert_eq!(port.section(PAGE).err(), Some(fail::LIMIT));
+            view.unmap();
+            let again = || port.section(PAGE).ok();
+            let mut room = again();
+            eventually(|| {
+                room = room.take().or_else(again);
+                room.is_some()
+            });
+        }
+    });
+}
+
+#[test]
+fn a_side_of_a_connection_is_lent_as_many_views_as_stated() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let most = ALPC_VIEWS_LENT_MAX as usize;
+        let (_section, view) = pair.view(PAGE, 1);
+        let (lent, failure) = until_failure(|| {
+            one_way().lend(&pair.client, view, 0)?;
+            pair.port.receive_view()
+        });
+        assert_eq!((lent.len(), failure), (most, fail::LIMIT));
+        // What is refused is as it was, and the other direction has its own number.
+        let secure = one_way().lend(&pair.client, view, SECURE).unwrap_err();
+        assert_eq!(secure, fail::LIMIT);
+        view.assert_back(1);
+        one_way().lend(&pair.server, view, 0).expect("send");
+        let held = lent[0].1.expect("a view");
+        pair.port.delete_view(held.base).expect("release");
+        one_way().lend(&pair.client, view, SECURE).expect("send");
+    });
+}
+
+/// Lends it over connection after connection until the receiver has no room for another one, and
+/// says how many it had room for.
+fn until_the_window_is_full(size: u64) -> usize {
+    let port = Create::anonymous().taking(ALPC_TAKE_VIEWS).context(1);
+    let port = { port }.run().expect("create");
+    let mut connections = Vec::new();
+    let mut held = Vec::new();
+    let (_owner, section_of) = pair::attach_taking(&port, 1, ALPC_TAKE_VIEWS);
+    let (_section, view) = filled(&section_of, size, 0);
+    view.set(0, 7);
+    let failure = 'full: loop {
+        let connection = pair::attach_taking(&port, 1, ALPC_TAKE_VIEWS);
+        for _ in 0..ALPC_VIEWS_LENT_MAX {
+            let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
+            send.lend(&connection.1, view, 0).expect("send");
+            match port.receive_view() {
+                Ok((_, view)) => held.push(view.expect("a view")),
+                Err(failure) => break 'full failure,
+            }
+        }
+        connections.push(connection);
+    };
+    assert_eq!(failure, fail::NO_WINDOW);
+    assert_eq!(port.receive_view().unwrap_err(), fail::NO_WINDOW);
+    held.iter().for_each(|held| assert_eq!(held.get(0), 7));
+    // The message is kept, and received when there is room.
+    let last = held.pop().expect("views");
+    port.delete_view(last.base).expect("release");
+    let next = port.receive_view().expect("receive").1;
+    assert_eq!(next.expect("a view").get(0), 7);
+    held.len() + 1
+}
+
+#[test]
+fn a_window_has_room_for_many_views() {
+    isolated_long(2, || {
+        assert_eq!(until_the_window_is_full(PAGE), 1024);
+    });
+}
+
+#[test]
+fn a_window_has_room_for_a_gibibyte() {
+    isolated_long(2, || {
+        assert_eq!(until_the_window_is_full(MAX), (1 << 30) / MAX as usize);
+    });
+}
+
+#[test]
+fn a_users_views_have_as_many_pages_as_stated_over_all_sections() {
+    isolated_long(3, || {
+        let limits = query();
+        let most = limits.view_pages_per_user.min(limits.view_pages);
+        let step = most / 16;
+        as_user(ALICE, move |link| {
+            let pair = Pair::of_views();
+            let port = &pair.client;
+            let size = u64::from(step) * PAGE;
+            let make = || {
+                let section = port.section(size.min(MAX))?;
+                let view = section.view(size.min(MAX))?;
+                Ok((section, view))
+            };
+            let (mut made, failure) = until_failure(make);
+            assert_eq!(failure, fail::LIMIT);
+            let pages = made.len() as u64 * size.min(MAX) / PAGE;
+            assert!(pages <= most.into() && pages + u64::from(step) > most.into());
+            link.sync();
+            link.sync();
+            // A borrower keeps the pages, which count as long.
+            let (section, view) = made.pop().expect("views");
+            one_way().lend(port, view, SECURE).expect("send");
+            let held = pair.port.receive_view().expect("receive").1.expect("view");
+            section.delete_view(view.base).expect("delete");
+            let (section, view) = (port.section(size.min(MAX)).expect("section"), held);
+            assert_eq!(section.view(size.min(MAX)), Err(fail::LIMIT));
+            assert_eq!(view.get(0), 0);
+            pair.port.delete_view(view.base).expect("release");
+            section.view(size.min(MAX)).expect("given back");
+        })
+        .run_beside(|| {
+            if limits.view_pages > limits.view_pages_per_user + step {
+                as_user(BOB, |_| {
+                    let port = Create::anonymous().run().expect("create");
+                    let section = port.section(PAGE).expect("section");
+                    section.view(PAGE).expect("another user is not concerned");
+                })
+                .wait();
+            }
+        });
+        note!("{most} pages");
+    });
+}
+
+/// Doing something while a process is stopped between two `sync`.
+trait RunBeside {
+    fn run_beside(self, body: impl FnOnce());
+}
+
+impl RunBeside for Peer {
+    fn run_beside(self, body: impl FnOnce()) {
+        self.sync();
+        body();
+        self.sync();
+        self.wait();
+    }
+}
