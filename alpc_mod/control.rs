@@ -20,6 +20,7 @@ use crate::{
         Share,
         Side, //
     },
+    memory::memory_request,
     outcome::{
         Failure,
         Outcome, //
@@ -65,6 +66,7 @@ pub(crate) fn port_request(
             port.shut(flush(size, addr)?);
             Ok(0)
         }
+        ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
         _ => Err(ENOTTY),
     }
@@ -84,6 +86,7 @@ pub(crate) fn comm_request(
             end.disconnect(flush(size, addr)?);
             Ok(0)
         }
+        ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
         _ => Err(ENOTTY),
     }
