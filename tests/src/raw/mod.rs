@@ -5,6 +5,7 @@
 
 mod connect;
 mod create;
+mod memory;
 mod transfer;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, Create};
+pub use memory::*;
 pub use transfer::{ContextContainer, Message, Transfer};
 
 /// What outputs hold before a call.
@@ -80,6 +82,8 @@ pub mod fail {
         ACCESS_DENIED EACCES ALPC_OUTCOME_ACCESS_DENIED;
         SERVER_MISMATCH EACCES ALPC_OUTCOME_SERVER_MISMATCH;
         TOO_DEEP ELOOP ALPC_OUTCOME_TOO_DEEP;
+        NOT_TAKEN EOPNOTSUPP ALPC_OUTCOME_NOT_TAKEN;
+        MEMORY_CLOSED ESTALE ALPC_OUTCOME_MEMORY_CLOSED;
     }
 }
 
