@@ -47,9 +47,14 @@
 //! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
 //! | 2 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
 //! | 3 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
+//! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
 //!
 //! No two locks are ever held together: each row is taken with none of the others
-//! held, and the order says only what would be allowed. Under `Port::engine` nothing
+//! held, and the order says only what would be allowed. Under `Memory::gate` other
+//! locks of the kernel's are taken: the `mmap_lock` of the caller's memory for reading,
+//! if it is free, page table locks below it, and the wait queue lock of
+//! `Memory::changed`. Nothing is waited for there that a user can delay: pages are used
+//! if they are there, with page faults off. Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
 //! never the last one: the table or the caller has another. No lock is taken in
@@ -73,6 +78,10 @@
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
 //! | `Connection::server` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |
+//! | `Memory::gate`, what is in it | its lock |
+//! | `Memory::shutting` | a hint: the lock says what holds |
+//! | the caller's pages | pinned by a section, which ends before the gate is shut |
+//! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | counters of `quota` | atomic, checked before they change |
 //!
@@ -96,6 +105,20 @@
 //! conversation and does not wait. A notice uses the conversation's own slot, the
 //! closing notice a flag of the connection: neither can fail for want of memory.
 //!
+//! Caller memory (`memory`) is open or shut:
+//!
+//! ```text
+//!            its process waits for the conversation
+//!   Shut ─────────────────────────────────────────────► Open, to the holder at one turn
+//!     ▲                                                   │
+//!     └── the wait is over, for whatever reason: reply, ──┘
+//!         callback, timeout, signal, cancel, end, death
+//! ```
+//!
+//! It is opened before the message is sent that lets the other side use it, and shut
+//! before the call returns, by the thread that waits. A copy that goes on over several
+//! sections finds it shut at the next one.
+//!
 //! # What keeps what
 //!
 //! * A file keeps its object, and the module. A request holds the file, so a wait
@@ -104,6 +127,10 @@
 //!   the `Connection` of each entry until the entry is free. That circle is opened by
 //!   the release of the two files, which every path below ends in.
 //! * The table of names keeps a named port until the port is shut.
+//! * A `Message` keeps its `Memory`, and so does a message that follows it on the same
+//!   side of the conversation. A `Memory` keeps the structure of the address space, not
+//!   what is in it: that is kept by the caller's thread while the gate is open, and by
+//!   who waits for its pages to come, outside, for as long as that takes.
 //!
 //! # Removal
 //!

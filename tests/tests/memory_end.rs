@@ -76,7 +76,8 @@ fn when_the_call_has_returned_not_a_byte_more_is_written() {
                         result.map(|_| ())
                     });
                     let request = pair.port.receive().expect("receive");
-                    let writer = scope.spawn(|| scribble(&pair.port, &request, LENGTH, &begun));
+                    let (port, held, begun) = (&pair.port, request.clone(), &begun);
+                    let writer = scope.spawn(move || scribble(port, &held, LENGTH, begun));
                     eventually(|| begun.load(SeqCst) || writer.is_finished());
                     match way {
                         "cancel" => drop(pair.client.cancel(request.id, 0)),
@@ -133,14 +134,15 @@ fn a_call_that_goes_on_after_a_signal_is_open_again() {
             assert_eq!(pair.port.poke(&request, 0, 0, &[]), Ok(()));
             // A wait of another process is not the caller's.
             let other = Peer::fork(ROOT, |link| {
-                let mut wait = resume(request.id).timeout(2_000 * MS);
                 link.sync();
-                assert_eq!(wait.run(&pair.client).unwrap_err(), fail::TIMED_OUT_SENT);
+                let failure = resume(request.id).run(&pair.client).unwrap_err();
+                assert_eq!(failure, fail::INTERRUPTED_SENT);
             });
             other.sync();
             other.until_asleep();
             assert_eq!(pair.port.poke(&request, 0, 0, &[3; 8]), Err(closed()));
-            other.kill();
+            other.signal(libc::SIGUSR1);
+            other.wait();
             go.store(true, SeqCst);
             eventually(|| pair.port.poke(&request, 0, 0, &[2; 8]).is_ok());
             pair.port.reply(&request, b"").expect("reply");
@@ -198,19 +200,21 @@ fn during_a_callback_it_is_shut() {
         let memory = [5_u8; 4];
         let ranges = Ranges::of(&[(memory.as_ptr() as u64, 4, READ)]);
         thread::scope(|scope| {
-            let client = scope.spawn(|| {
-                let callback = Transfer::offering(&ranges).run(&pair.client);
+            let client = &pair.client;
+            let caller = scope.spawn(move || {
+                let callback = Transfer::offering(&ranges).run(client);
                 let callback = callback.expect("callback");
                 // An answer that does not wait leaves it shut, but keeps it.
-                pair.client.reply_open(&callback, b"").expect("answer");
+                client.reply_open(&callback, b"").expect("answer");
                 callback.id
             });
             let request = pair.port.receive().expect("receive");
             let next = pair.port.callback(&request, b"").expect("callback");
-            let id = client.join().expect("join");
+            let id = caller.join().expect("join");
             assert_eq!(pair.port.peek(&next, 0, 0, 4), Err(closed()));
-            let waiter = scope.spawn(move || resume(id).run(&pair.client));
-            eventually(|| pair.port.peek(&next, 0, 0, 4) == Ok(vec![5; 4]));
+            let waiter = scope.spawn(move || resume(id).run(client));
+            let port = &pair.port;
+            eventually(|| port.peek(&next, 0, 0, 4) == Ok(vec![5; 4]));
             pair.port.reply(&next, b"").expect("reply");
             waiter.join().expect("join").expect("reply");
         });
@@ -299,7 +303,6 @@ fn a_client_whose_page_hangs_is_not_held_and_does_not_hold_the_server() {
                                     true => port.poke(&request, 0, 1, b"x").map(|()| vec![]),
                                     false => port.peek(&request, 0, 4096, 7000),
                                 };
-                                tid.store(0, SeqCst);
                                 result
                             })
                         })
@@ -310,16 +313,8 @@ fn a_client_whose_page_hangs_is_not_held_and_does_not_hold_the_server() {
                         "kill" => peer.take().into_iter().for_each(Peer::kill),
                         "cancel" => drop(client.as_ref().map(|c| c.cancel(request.id, 0))),
                         "signal" => {
-                            for server in &servers {
-                                // Each of them, whichever is told.
-                                use std::os::unix::thread::JoinHandleExt;
-                                let _ = server;
-                                let _ = JoinHandleExt::as_pthread_t;
-                            }
-                            // SAFETY: The handler only counts.
-                            let sigs = || unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
                             eventually(|| {
-                                sigs();
+                                signals::to_thread(tid.load(SeqCst), libc::SIGUSR1);
                                 servers.iter().any(|server| server.is_finished())
                             });
                             peer.take().into_iter().for_each(Peer::kill);
@@ -384,7 +379,8 @@ fn a_page_that_comes_in_the_end_is_moved() {
         thread::scope(|scope| {
             let client = scope.spawn(|| Transfer::offering(&ranges).run(&pair.client));
             let request = pair.port.receive().expect("receive");
-            let reader = scope.spawn(|| pair.port.peek(&request, 0, 5, 16379));
+            let (port, held) = (&pair.port, request.clone());
+            let reader = scope.spawn(move || port.peek(&held, 0, 5, 16379));
             hang.until_wanted();
             hang.end();
             assert!(reader.join().expect("join") == Ok(vec![0; 16379]));
@@ -456,7 +452,8 @@ fn many_calls_and_copies_at_once_keep_to_themselves() {
                         let seen = pair.port.peek(&message, 0, 3, LENGTH - 3);
                         let _ = seen.and_then(|mut seen| {
                             assert!(seen.iter().all(|&byte| byte == seen[0]));
-                            seen.fill(seen[0].wrapping_add(1));
+                            let next = seen[0].wrapping_add(1);
+                            seen.fill(next);
                             pair.port.poke(&message, 1, 3, &seen)
                         });
                         held = pair.port.reply_receive(&message, b"");
@@ -473,7 +470,7 @@ fn many_calls_and_copies_at_once_keep_to_themselves() {
                     let (client, calls) = (&pair.client, &calls);
                     scope.spawn(move || {
                         let mut rng = rng::Rng::new(u64::from(n));
-                        for round in 0..rounds(200) as u64 {
+                        for round in 0..rounds(200) {
                             let value = (round as u8).wrapping_mul(3).wrapping_add(n);
                             let memory = vec![value; LENGTH];
                             let mut answer = vec![77_u8; LENGTH];
