@@ -102,8 +102,8 @@ extern "C" {
         pins: *mut Pins,
     ) -> c_int;
 
-    /// Drops the pins that were left by it.
-    pub(crate) fn alpc_shim_unpin_late(pins: *mut Pins);
+    /// Drops pins, and may wait for that.
+    pub(crate) fn alpc_shim_unpin(pins: *mut Pins);
 
     /// Makes pages of another process present. 0 or a negative errno.
     pub(crate) fn alpc_shim_populate(
@@ -111,6 +111,7 @@ extern "C" {
         theirs: usize,
         length: c_uint,
         write: bool,
+        keep: *mut Pins,
     ) -> c_int;
 
     /// Makes own pages present. How many of the bytes are not.

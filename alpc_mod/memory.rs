@@ -72,8 +72,9 @@ use kernel::{
 const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
 
-/// How often in a row a page may be made present, and be gone again when it is used.
-const MISSES: u32 = 256;
+/// How often in a row the first byte may be missing. A page of the caller's can't go from the
+/// third time on.
+const MISSES: u32 = 64;
 
 /// Threads of the holder that may wait for the caller's pages at the same time.
 const VISITORS: usize = 4;
@@ -240,11 +241,15 @@ impl Memory {
         }
     }
 
-    /// Moves what is there.
-    fn section(&self, step: &Step) -> Result<Moved, Failure> {
-        // Dropped last: what is left in it may have to wait.
+    /// Moves what is there, or what is `kept`, if the gate has not been shut since.
+    fn section(&self, step: &Step, kept: Option<Kept>) -> Result<Moved, Failure> {
+        // Dropped last, as it may have to wait: what is not used, and what is left.
+        let mut kept = kept.unwrap_or_default();
         let mut pins = Pins::new();
         let (gate, mm) = self.enter(step.turn)?;
+        if kept.opened == gate.opened {
+            core::mem::swap(&mut kept.pins, &mut pins);
+        }
         let moved = peer::section(
             &mm,
             step.theirs,
@@ -259,9 +264,14 @@ impl Memory {
         Ok(moved)
     }
 
-    /// Makes the caller's pages present, which may take any time. Shutting the gate ends it.
-    fn populate(&self, step: &Step) -> Result<(), Failure> {
+    /// Makes the caller's pages present, which may take any time, or with `keep` the first for the
+    /// next section alone. Shutting the gate ends it.
+    fn populate(&self, step: &Step, keep: bool) -> Result<Kept, Failure> {
         let (mut gate, mm) = self.enter(step.turn)?;
+        let mut kept = Kept {
+            opened: gate.opened,
+            pins: Pins::new(),
+        };
         let place = loop {
             if let Some(place) = gate.visitors.iter().position(Option::is_none) {
                 break place;
@@ -281,7 +291,8 @@ impl Memory {
             });
         }
         drop(gate);
-        let populated = peer::populate(&mm, step.theirs, step.length, step.write);
+        let pins = keep.then_some(&mut kept.pins);
+        let populated = peer::populate(&mm, step.theirs, step.length, step.write, pins);
         // If the caller has been killed within this step, this may be what is left of it.
         drop(mm);
         let mut gate = self.gate.lock();
@@ -291,11 +302,12 @@ impl Memory {
         if visitor.is_some_and(|visitor| visitor.sent_away) {
             return Err(Outcome::MemoryClosed.into());
         }
-        populated.map_err(|error| match error {
-            EINTR | ENOMEM => error.into(),
+        match populated {
+            Ok(()) => Ok(kept),
+            Err(error @ (EINTR | ENOMEM)) => Err(error.into()),
             // What else there is to say is the caller's business.
-            _ => EFAULT.into(),
-        })
+            Err(_) => Err(EFAULT.into()),
+        }
     }
 
     /// Does what the holder asks for, and counts the bytes in `done`.
@@ -314,6 +326,7 @@ impl Memory {
         }
         let moved = done.insert(0);
         let mut misses = 0_u32;
+        let mut kept = None;
         while *moved < arg.length {
             // Nothing has been waited for the first time.
             if (*moved != 0 || misses != 0) && current!().signal_pending() {
@@ -337,14 +350,14 @@ impl Memory {
                 length: arg.length.saturating_sub(*moved).min(room),
                 write: arg.flags == WRITE,
             };
-            match self.section(&step)? {
+            match self.section(&step, kept.take())? {
                 Moved::Bytes(bytes) => {
                     *moved = moved.saturating_add(bytes).min(arg.length);
                     misses = 0;
                     continue;
                 }
                 Moved::OwnMissing => peer::fault_in(step.own, step.length, !step.write)?,
-                Moved::TheirsMissing => self.populate(&step)?,
+                Moved::TheirsMissing => kept = Some(self.populate(&step, misses > 1)?),
             }
             misses = misses.saturating_add(1);
             if misses > MISSES {
@@ -352,6 +365,24 @@ impl Memory {
             }
         }
         Ok(())
+    }
+}
+
+/// A page for the next section, pinned so that it can't go. It counts only as long as nobody has
+/// shut the gate.
+struct Kept {
+    /// `Gate::opened` of that time.
+    opened: u64,
+    pins: Pins,
+}
+
+impl Default for Kept {
+    /// None.
+    fn default() -> Self {
+        Self {
+            opened: 0,
+            pins: Pins::new(),
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 //! Caller memory in a call: it is open to the other side as long as the caller waits.
 //!
-//! The memory belongs to the conversation, and stays with the side that offered it
-//! through callbacks: each of its messages takes over what the one before had.
+//! The memory belongs to the request, and stays with the side that offered it through
+//! callbacks: each of its messages takes over what the one before had, until the request
+//! is answered.
 #![deny(unsafe_code)]
 
 use crate::{

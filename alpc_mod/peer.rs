@@ -6,7 +6,10 @@
 //! waits for nobody; [`populate`] and [`fault_in`] wait until more is there.
 
 use crate::ffi;
-use core::mem::MaybeUninit;
+use core::{
+    mem::MaybeUninit,
+    ptr::null_mut, //
+};
 use kernel::{
     bindings,
     error::to_result,
@@ -34,6 +37,7 @@ pub(crate) const SECTION: u64 = (SECTION_PAGES * PAGE_SIZE) as u64;
 #[repr(C)]
 pub(crate) struct Pins {
     count: c_uint,
+    dirty: bool,
     pages: MaybeUninit<[*mut bindings::page; SECTION_PAGES]>,
 }
 
@@ -43,6 +47,7 @@ impl Pins {
         // INVARIANT: There is none.
         Self {
             count: 0,
+            dirty: false,
             pages: MaybeUninit::uninit(),
         }
     }
@@ -52,7 +57,7 @@ impl Drop for Pins {
     fn drop(&mut self) {
         if self.count != 0 {
             // SAFETY: By the invariants, these are ours. None is left after.
-            unsafe { ffi::alpc_shim_unpin_late(self) };
+            unsafe { ffi::alpc_shim_unpin(self) };
         }
     }
 }
@@ -81,7 +86,8 @@ pub(crate) fn is_user_range(addr: u64, length: u64) -> bool {
 /// Moves bytes from `own` to `theirs` if `write` is set, or the other way: as many of them as are
 /// there, but not beyond [`SECTION_PAGES`]. Waits for nothing that a user can delay.
 ///
-/// `pins` has none, and gets those that can't be dropped without waiting.
+/// If `pins` has any, they are those of `theirs`, which are used and dropped. It gets those that
+/// can't be dropped without waiting.
 pub(crate) fn section(
     mm: &MmWithUser,
     theirs: u64,
@@ -105,12 +111,21 @@ pub(crate) fn section(
 }
 
 /// Makes the first of `length` bytes of another process present, and more of them if they are
-/// close. Waits for that until a signal or [`interrupt`]: `EINTR` then.
-pub(crate) fn populate(mm: &MmWithUser, theirs: u64, length: u64, write: bool) -> Result {
+/// close; or only the page of the first, and pins it in `keep`, which has none. Waits for that
+/// until a signal or [`interrupt`]: `EINTR` then.
+pub(crate) fn populate(
+    mm: &MmWithUser,
+    theirs: u64,
+    length: u64,
+    write: bool,
+    keep: Option<&mut Pins>,
+) -> Result {
+    let keep = keep.map_or(null_mut(), core::ptr::from_mut);
     // CAST: No more than this is asked for.
     let length = length.min(SECTION) as c_uint;
-    // SAFETY: The mm has a user. The address may be anything.
-    to_result(unsafe { ffi::alpc_shim_populate(mm.as_raw(), theirs as usize, length, write) })
+    // SAFETY: The mm has a user. The address may be anything. `keep` is null or valid for writing,
+    // and the function makes its invariants true.
+    to_result(unsafe { ffi::alpc_shim_populate(mm.as_raw(), theirs as usize, length, write, keep) })
 }
 
 /// Makes the first of `length` own bytes present, and more of them. `EFAULT` if that can't be.

@@ -24,10 +24,10 @@ bool alpc_shim_is_user_range(u64 addr, u64 length)
  * Drops the pins of a section, but those of written pages that have to be marked
  * dirty and are locked: who has locked a page of a file may wait for a user.
  */
-static void unpin(struct alpc_pins *pins, unsigned int count, bool dirty)
+static void unpin_now(struct alpc_pins *pins, unsigned int count)
 {
 	pins->count = 0;
-	if (!dirty) {
+	if (!pins->dirty) {
 		unpin_user_pages(pins->pages, count);
 		return;
 	}
@@ -50,11 +50,11 @@ static void unpin(struct alpc_pins *pins, unsigned int count, bool dirty)
 /*
  * Moves up to length bytes, of at most ALPC_SECTION_PAGES pages, between theirs in
  * mm and own, without ever waiting for anything that a user can delay: only pages
- * that are there are used, on either side.
+ * that are there are used, on either side. If some are pinned already, from the
+ * first on, these are used and no others.
  *
  * Returns how many were moved. If it is none: 0 if the first is missing on this
- * side, -EAGAIN if on the other. pins->count pages are left for
- * alpc_shim_unpin_late().
+ * side, -EAGAIN if on the other. Those still pinned are left to alpc_shim_unpin().
  */
 int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *own,
 		      unsigned int length, bool write, struct alpc_pins *pins)
@@ -63,20 +63,23 @@ int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *o
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
 	unsigned int moved = 0;
-	int count;
+	int count = pins->count;
 
-	pins->count = 0;
 	if (unlikely(pages > ALPC_SECTION_PAGES) || !access_ok(own, length))
 		return 0;
 	barrier_nospec();
-	if (!mmap_read_trylock(mm))
-		return -EAGAIN;
-	count = pin_user_pages_remote(mm, theirs - offset, pages, flags, pins->pages, NULL);
-	mmap_read_unlock(mm);
-	if (count <= 0)
-		return -EAGAIN;
+	if (!count) {
+		if (!mmap_read_trylock(mm))
+			return -EAGAIN;
+		count = pin_user_pages_remote(mm, theirs - offset, pages, flags, pins->pages,
+					      NULL);
+		mmap_read_unlock(mm);
+		if (count <= 0)
+			return -EAGAIN;
+		pins->dirty = write;
+	}
 	pagefault_disable();
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && moved < length; i++) {
 		unsigned int chunk = min_t(unsigned int, length - moved, PAGE_SIZE - offset);
 		char *page = kmap_local_page(pins->pages[i]);
 		unsigned int left;
@@ -92,20 +95,17 @@ int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *o
 			break;
 	}
 	pagefault_enable();
-	unpin(pins, count, write);
+	unpin_now(pins, count);
 	return moved;
 }
 
-/*
- * Drops what alpc_shim_section() has left. Only somebody who is killed loses that
- * a page of a file is dirty.
- */
-void alpc_shim_unpin_late(struct alpc_pins *pins)
+/* Drops pins. Only somebody who is killed loses that a page of a file is dirty. */
+void alpc_shim_unpin(struct alpc_pins *pins)
 {
 	for (unsigned int i = 0; i < pins->count; i++) {
 		struct folio *folio = page_folio(pins->pages[i]);
 
-		if (!folio_lock_killable(folio)) {
+		if (pins->dirty && !folio_lock_killable(folio)) {
 			folio_mark_dirty(folio);
 			folio_unlock(folio);
 		}
@@ -116,11 +116,12 @@ void alpc_shim_unpin_late(struct alpc_pins *pins)
 
 /*
  * Makes the pages of up to length bytes, ALPC_SECTION_PAGES at most, present in mm,
- * which has a user, and lets go of them. Waits for what they need, until a signal
- * or alpc_shim_interrupt(). 0 if the first of them is there, or a negative errno.
+ * which has a user, and lets go of them; or makes just the first present, and keeps
+ * it. Waits for what they need, until a signal or alpc_shim_interrupt(). 0 if the
+ * first of them is there, or a negative errno.
  */
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write)
+		       bool write, struct alpc_pins *keep)
 {
 	unsigned int flags = FOLL_INTERRUPTIBLE | (write ? FOLL_WRITE : 0);
 	unsigned int offset = offset_in_page(theirs);
@@ -130,13 +131,19 @@ int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int 
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
+	pages = keep ? 1 : min_t(unsigned int, pages, ALPC_SECTION_PAGES);
 	count = pin_user_pages_remote(mm, theirs - offset, pages, flags, pinned, &locked);
 	if (locked)
 		mmap_read_unlock(mm);
 	if (count <= 0)
 		return count ?: -EFAULT;
-	unpin_user_pages(pinned, count);
+	if (keep) {
+		keep->pages[0] = pinned[0];
+		keep->count = 1;
+		keep->dirty = write;
+	} else {
+		unpin_user_pages(pinned, count);
+	}
 	return 0;
 }
 

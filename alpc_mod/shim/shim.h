@@ -55,9 +55,10 @@ enum alpc_end {
 /* Pages of one section of a copy. */
 #define ALPC_SECTION_PAGES 16
 
-/* Pages that are pinned. Pins in peer.rs. */
+/* Pages that are pinned, and whether they have to be marked dirty. Pins in peer.rs. */
 struct alpc_pins {
 	unsigned int count;
+	bool dirty;
 	struct page *pages[ALPC_SECTION_PAGES];
 };
 
@@ -79,9 +80,9 @@ enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done);
 bool alpc_shim_is_user_range(u64 addr, u64 length);
 int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *own,
 		      unsigned int length, bool write, struct alpc_pins *pins);
-void alpc_shim_unpin_late(struct alpc_pins *pins);
+void alpc_shim_unpin(struct alpc_pins *pins);
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write);
+		       bool write, struct alpc_pins *keep);
 size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
 void alpc_shim_interrupt(struct task_struct *task);
 

@@ -47,9 +47,19 @@ impl Hang {
 
     fn ioctl(&self, request: u64, arg: &mut [u64]) {
         // SAFETY: The argument is as long as the request says.
-        let result =
-            unsafe { libc::ioctl(self.fd.as_raw_fd(), request as libc::Ioctl, arg.as_mut_ptr()) };
-        assert_eq!(result, 0, "{request:x}: {}", std::io::Error::last_os_error());
+        let result = unsafe {
+            libc::ioctl(
+                self.fd.as_raw_fd(),
+                request as libc::Ioctl,
+                arg.as_mut_ptr(),
+            )
+        };
+        assert_eq!(
+            result,
+            0,
+            "{request:x}: {}",
+            std::io::Error::last_os_error()
+        );
     }
 
     pub fn address(&self) -> u64 {

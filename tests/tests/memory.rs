@@ -93,7 +93,9 @@ fn the_holder_reads_and_writes_by_index_offset_and_length() {
             assert!(read == all[1 + offset as usize..][..length], "{offset}");
         }
         assert_eq!(pair.server.peek(&request, 1, 0, 3), Ok(vec![1; 3]));
-        pair.port.poke(&request, 2, 0, &pattern(70_000)).expect("poke");
+        pair.port
+            .poke(&request, 2, 0, &pattern(70_000))
+            .expect("poke");
         pair.port.poke(&request, 2, 100_000, &[9]).expect("poke");
         pair.server.poke(&request, 2, 199_999, &[8]).expect("poke");
         let read = pair.port.peek(&request, 2, 0, 70_000).expect("peek");
@@ -205,7 +207,10 @@ fn the_receiver_is_told_lengths_and_directions_but_no_addresses() {
                         None => assert_eq!(range.length, JUNK64),
                     }
                 }
-                assert_eq!(pair.port.peek(&request, 63, 0, 1).is_ok(), list[63].2 & 1 != 0);
+                assert_eq!(
+                    pair.port.peek(&request, 63, 0, 1).is_ok(),
+                    list[63].2 & 1 != 0
+                );
                 pair.port.reply(&request, b"").expect("reply");
                 client.join().expect("join").expect("call");
             });
@@ -290,7 +295,11 @@ fn only_a_call_offers_memory_and_only_to_who_takes_it() {
             ("callback", request().receive().flags(ALPC_SYNC)),
             ("answer", request().receive().flags(ALPC_SYNC | ALPC_ANSWER)),
         ] {
-            refused_with(with(transfer.into(&held)).run(&pair.port), libc::EINVAL, what);
+            refused_with(
+                with(transfer.into(&held)).run(&pair.port),
+                libc::EINVAL,
+                what,
+            );
         }
         let nothing = pair.port.peek(&held, 0, 0, 1);
         assert_eq!(nothing, Err(unbegun(libc::EINVAL)), "it has none");
@@ -364,9 +373,8 @@ fn no_right_over_the_caller_is_needed() {
                 iov_len: 1,
             };
             // SAFETY: One live byte.
-            let got = unsafe {
-                libc::process_vm_readv(request.pid as i32, &local, 1, &remote, 1, 0)
-            };
+            let got =
+                unsafe { libc::process_vm_readv(request.pid as i32, &local, 1, &remote, 1, 0) };
             assert_eq!(got, -1);
             port.reply(&request, b"").expect("reply");
             link.sync();
@@ -419,9 +427,8 @@ fn pages_come_as_they_are_wanted() {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             let protection = libc::PROT_READ | libc::PROT_WRITE;
             // SAFETY: A new mapping, where the kernel likes.
-            let start = unsafe {
-                libc::mmap(std::ptr::null_mut(), LENGTH, protection, flags, -1, 0)
-            };
+            let start =
+                unsafe { libc::mmap(std::ptr::null_mut(), LENGTH, protection, flags, -1, 0) };
             assert_ne!(start, libc::MAP_FAILED);
             start
         };

@@ -51,7 +51,9 @@ fn when_the_call_has_returned_not_a_byte_more_is_written() {
     const LENGTH: usize = 1 << 20;
     isolated_long(2, || {
         signals::catch(libc::SIGUSR1, 0);
-        for way in ["timeout", "cancel", "signal", "reply", "client", "server", "port"] {
+        for way in [
+            "timeout", "cancel", "signal", "reply", "client", "server", "port",
+        ] {
             for _ in 0..rounds(3) {
                 let pair = taking();
                 let mut memory = vec![0_u8; LENGTH];
@@ -222,11 +224,41 @@ fn during_a_callback_it_is_shut() {
 }
 
 #[test]
+fn an_answered_request_has_none_though_its_conversation_goes_on() {
+    isolated(|| {
+        let pair = taking();
+        let memory = [5_u8; 4];
+        let ranges = Ranges::of(&[(memory.as_ptr() as u64, 4, READ)]);
+        thread::scope(|scope| {
+            let client = &pair.client;
+            let caller = scope.spawn(move || {
+                let reply = Transfer::offering(&ranges).run(client).expect("reply");
+                assert!(reply.open());
+                client.callback(&reply, b"more").expect("reply")
+            });
+            let request = pair.port.receive().expect("receive");
+            assert_eq!(pair.port.peek(&request, 0, 0, 4), Ok(vec![5; 4]));
+            pair.port.reply_open(&request, b"").expect("reply");
+            let more = pair.port.receive().expect("receive");
+            let failed = pair.port.peek(&more, 0, 0, 4).unwrap_err();
+            assert_eq!(failed.failure.errno, libc::EINVAL);
+            pair.port.reply_open(&more, b"").expect("reply");
+            let last = caller.join().expect("join");
+            client.reply(&last, b"").expect("reply");
+        });
+    });
+}
+
+#[test]
 fn a_server_whose_own_buffer_hangs_does_not_hold_the_client() {
     isolated(|| {
         for kill in [false, true] {
             for write in [false, true] {
-                let Pair { port, server, client } = taking();
+                let Pair {
+                    port,
+                    server,
+                    client,
+                } = taking();
                 let peer = Peer::fork(ROOT, |link| {
                     let hang = Hang::new(4);
                     let request = port.receive().expect("receive");
@@ -252,7 +284,11 @@ fn a_server_whose_own_buffer_hangs_does_not_hold_the_client() {
                         peer.kill();
                     }
                     let failure = client.join().expect("join").unwrap_err();
-                    let expected = if kill { fail::LOST } else { fail::TIMED_OUT_SENT };
+                    let expected = if kill {
+                        fail::LOST
+                    } else {
+                        fail::TIMED_OUT_SENT
+                    };
                     assert_eq!(failure, expected);
                     assert!(start.elapsed() < PROMPT);
                 });
@@ -286,7 +322,11 @@ fn a_client_whose_page_hangs_is_not_held_and_does_not_hold_the_server() {
         signals::catch(libc::SIGUSR1, 0);
         for write in [false, true] {
             for way in ["timeout", "kill", "signal", "cancel"] {
-                let Pair { port, server: _server, client } = taking();
+                let Pair {
+                    port,
+                    server: _server,
+                    client,
+                } = taking();
                 let timeout = if way == "timeout" { 300 * MS } else { 0 };
                 let (peer, hang) = hanging(&client, timeout);
                 let client = (way == "cancel").then_some(client);
@@ -353,19 +393,28 @@ fn a_client_whose_page_hangs_is_not_held_and_does_not_hold_the_server() {
 #[test]
 fn a_server_that_is_killed_while_the_clients_page_hangs_ends_both() {
     isolated(|| {
-        let Pair { port, server, client } = taking();
-        let (peer, hang) = hanging(&client, 0);
-        drop((client, server));
+        let mut create = Create::named("memory/hang").open().taking_memory();
+        let port = create.run().expect("create");
+        let client = Peer::spawn(ROOT, |link| {
+            let client = Connect::to("memory/hang").run().expect("connect").port;
+            let hang = Hang::new(4);
+            link.put_fd(&hang);
+            let ranges = Ranges::of(&[(hang.address(), 16384, BOTH)]);
+            let failure = Transfer::offering(&ranges).run(&client).unwrap_err();
+            assert_eq!(failure, fail::LOST);
+        });
+        let request = port.receive().expect("receive");
+        let server = Accept::new(request.id).run(&port).expect("accept");
+        let hang = client.take_fd();
         let holder = Peer::fork(ROOT, |_| {
             let request = port.receive().expect("receive");
             let _ = port.peek(&request, 0, 0, 16384);
         });
-        drop(port);
+        drop((port, server));
         wait::poll_wait(&hang, libc::POLLIN);
         let start = Instant::now();
         holder.kill();
-        // The client has the descriptors of the port too: it goes on waiting, and can be killed.
-        peer.kill();
+        client.wait();
         assert!(start.elapsed() < PROMPT);
     });
 }

@@ -25,12 +25,7 @@ fn short(errno: i32, done: u64) -> Short {
 }
 
 /// What the holder does with one range that a thread of this process offers.
-fn with<T>(
-    address: u64,
-    length: usize,
-    access: u32,
-    act: impl FnOnce(&Port, &Message) -> T,
-) -> T {
+fn with<T>(address: u64, length: usize, access: u32, act: impl FnOnce(&Port, &Message) -> T) -> T {
     let pair = taking();
     let ranges = Ranges::of(&[(address, length, access)]);
     thread::scope(|scope| {
@@ -47,7 +42,12 @@ fn with<T>(
 fn map(length: usize, protection: i32, flags: i32, fd: i32) -> *mut u8 {
     // SAFETY: A new mapping, where the kernel likes.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) };
-    assert_ne!(start, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    assert_ne!(
+        start,
+        libc::MAP_FAILED,
+        "{}",
+        std::io::Error::last_os_error()
+    );
     start.cast()
 }
 
@@ -87,21 +87,53 @@ fn what_cannot_be_used_ends_the_copy_where_it_begins() {
     });
 }
 
+/// Where this process has mappings of page frames alone.
+fn device_memory() -> Vec<u64> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let mut start = 0;
+    let mut found = Vec::new();
+    for line in maps.lines() {
+        let first = line.split('-').next().unwrap_or_default();
+        if let Ok(address) = u64::from_str_radix(first, 16) {
+            start = address;
+        }
+        if line.starts_with("VmFlags:") && line.split(' ').any(|flag| flag == "pf") {
+            found.push(start);
+        }
+    }
+    found
+}
+
 #[test]
 fn memory_that_is_no_memory_is_refused() {
     isolated(|| {
         let bad = Err(short(libc::EFAULT, 0));
-        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-        let mut devices = 0;
-        for line in maps.lines().filter(|line| line.contains("[vvar")) {
-            let start = line.split('-').next().expect("a range");
-            let start = u64::from_str_radix(start, 16).expect("a number");
-            devices += 1;
+        let mut devices = device_memory();
+        // The firmware, which the kernel lets be mapped.
+        if let Ok(file) = std::fs::File::open("/dev/mem") {
+            let fd = file.as_raw_fd();
+            let protection = libc::PROT_READ;
+            // SAFETY: A new mapping, where the kernel likes.
+            let start = unsafe {
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    PAGE,
+                    protection,
+                    libc::MAP_SHARED,
+                    fd,
+                    0xf_0000,
+                )
+            };
+            if start != libc::MAP_FAILED {
+                devices.push(start as u64);
+            }
+        }
+        note!("{} mappings without memory", devices.len());
+        for start in devices {
             with(start, 8, READ, |port, request| {
                 assert_eq!(port.peek(request, 0, 0, 8), bad);
             });
         }
-        assert_ne!(devices, 0, "no pages without memory");
         // SAFETY: No pointers.
         let secret = unsafe { libc::syscall(libc::SYS_memfd_secret, 0) } as i32;
         if secret < 0 {
@@ -111,7 +143,10 @@ fn memory_that_is_no_memory_is_refused() {
         // SAFETY: Just made.
         let secret = unsafe { OwnedFd::from_raw_fd(secret) };
         // SAFETY: No pointers.
-        assert_eq!(unsafe { libc::ftruncate(secret.as_raw_fd(), PAGE as i64) }, 0);
+        assert_eq!(
+            unsafe { libc::ftruncate(secret.as_raw_fd(), PAGE as i64) },
+            0
+        );
         let start = map(PAGE, RW, libc::MAP_SHARED, secret.as_raw_fd());
         // SAFETY: A page of ours.
         unsafe { start.write(7) };
@@ -162,7 +197,10 @@ fn mapped_files_are_read_and_written_as_their_mapping_says() {
         let _ = std::fs::create_dir("/tmp");
         for (shared, flags) in [(true, libc::MAP_SHARED), (false, libc::MAP_PRIVATE)] {
             std::fs::write(path, vec![1_u8; 3 * PAGE]).expect("write");
-            let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path);
             let file = file.expect("open");
             let start = map(4 * PAGE, RW, flags, file.as_raw_fd()) as u64;
             with(start, 4 * PAGE, BOTH, |port, request| {
@@ -286,7 +324,7 @@ fn memory_may_change_under_the_holder_on_another_cpu() {
                     Ok(()) => whole += 1,
                     Err(Short { failure, done }) => {
                         let errno = failure.errno;
-                        assert!(errno == libc::EFAULT || errno == libc::EAGAIN, "{failure:?}");
+                        assert_eq!(errno, libc::EFAULT);
                         assert!(done < length as u64);
                         broken += 1;
                     }
@@ -297,6 +335,8 @@ fn memory_may_change_under_the_holder_on_another_cpu() {
                 }
             }
             note!("{what}: {whole} whole, {broken} broken");
+            let always = matches!(what, "forget" | "huge");
+            assert!(broken == 0 || !always, "{what}: {broken} broken");
             pair.port.reply(&request, b"").expect("reply");
             client.wait();
         }
