@@ -27,7 +27,9 @@ impl Hang {
         let length = pages * PAGE;
         // SAFETY: No pointers; the descriptor is owned here.
         let fd = unsafe {
-            let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) as i32;
+            // Only one that doesn't block can be polled.
+            let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+            let fd = libc::syscall(libc::SYS_userfaultfd, flags) as i32;
             assert!(fd >= 0, "userfaultfd: {}", std::io::Error::last_os_error());
             OwnedFd::from_raw_fd(fd)
         };
