@@ -339,11 +339,10 @@ fn a_client_whose_page_hangs_is_not_held_and_does_not_hold_the_server() {
                         .map(|_| {
                             scope.spawn(|| {
                                 tid.store(signals::tid(), SeqCst);
-                                let result = match write {
+                                match write {
                                     true => port.poke(&request, 0, 1, b"x").map(|()| vec![]),
                                     false => port.peek(&request, 0, 4096, 7000),
-                                };
-                                result
+                                }
                             })
                         })
                         .collect();

@@ -376,7 +376,7 @@ fn a_caller_that_dies_takes_its_memory_with_it() {
                         break short.failure;
                     }
                 });
-                thread::sleep(std::time::Duration::from_millis(round as u64 % 7));
+                thread::sleep(std::time::Duration::from_millis(round % 7));
                 peer.kill();
                 let failure = reader.join().expect("join");
                 let known = [fail::MEMORY_CLOSED, fail::NOT_FOUND, fail::CANCELED];

@@ -9,6 +9,7 @@
 pub mod alpc;
 mod binder;
 pub mod kinds;
+pub mod memory;
 mod others;
 pub mod phases;
 mod report;
@@ -89,6 +90,10 @@ pub fn all() -> Vec<Row> {
     row("alpc_callback", USUAL, count(kinds::callback(USUAL)));
     row("alpc_connect", 0, count(kinds::connect()));
     row("unix_connect", 0, count(sockets::connect()));
+    for bytes in [4096, 1 << 20] {
+        row("alpc_memory", bytes, count(memory::offered(bytes)));
+        row("process_vm_readv", bytes, count(memory::traced(bytes)));
+    }
     let crowded = count(alpc::call_among_ports(USUAL, 10_000));
     row("alpc_call_10000_ports", USUAL, crowded);
     let crowded = count(alpc::call_among_clients(USUAL, 1_000));
@@ -162,7 +167,7 @@ fn between<C: FnMut(), S: FnMut()>(
 }
 
 /// Counts what one run takes, of both sides where there are two.
-fn count<C: FnMut()>(mut running: Running<C>) -> Count {
+pub fn count<C: FnMut()>(mut running: Running<C>) -> Count {
     let mut counts = [0; MEASURED];
     std::thread::sleep(Duration::from_millis(300));
     for _ in 0..WARM_UP {
