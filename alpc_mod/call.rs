@@ -31,6 +31,7 @@ use crate::{
         Wait, //
     },
     message::Message,
+    offer::Offer,
     outcome::{
         Failure,
         Outcome, //
@@ -333,7 +334,12 @@ fn exchange(
     let side = scope.side();
     let mut fx = Effects::default();
     let mut sent = None;
-    let mut engine = port.lock();
+    // The caller's memory, which nobody reaches when this call is over.
+    let mut offer = Offer::default();
+    let (mut engine, body) = match body {
+        Some(body) => offer.begin(scope, plan, t, body)?,
+        None => (port.lock(), None),
+    };
     if let Some(body) = body {
         let (locked, done) = send(scope, plan, t, engine, body, &mut fx)?;
         engine = locked;
@@ -373,7 +379,11 @@ fn exchange(
             Failure::Special(nothing_yet(t), EAGAIN)
         }
         Received::Empty => {
-            let unlocked = || port.act_and_yield(&mut fx);
+            offer.look(scope, plan, &engine, t.send_id);
+            let unlocked = || {
+                offer.open();
+                port.act_and_yield(&mut fx);
+            };
             let capacity = t.recv_capacity;
             let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlocked);
             forget(fx);

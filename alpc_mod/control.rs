@@ -20,6 +20,7 @@ use crate::{
         Share,
         Side, //
     },
+    memory::memory_request,
     outcome::{
         Failure,
         Outcome, //
@@ -70,6 +71,7 @@ pub(crate) fn port_request(
             port.shut(flush(size, addr)?);
             Ok(0)
         }
+        ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
         ioctl::CREATE_SECTION => section::create(Maker::Port(port.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
@@ -92,6 +94,7 @@ pub(crate) fn comm_request(
             end.disconnect(flush(size, addr)?);
             Ok(0)
         }
+        ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
         ioctl::CREATE_SECTION => section::create(Maker::End(end.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),

@@ -213,7 +213,10 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
         abi_version: uapi::ALPC_ABI_VERSION,
         reserved: 0,
         features: u64::from(
-            uapi::ALPC_FEATURE_PORTS | uapi::ALPC_FEATURE_IPC_NAMESPACES | uapi::ALPC_FEATURE_VIEWS,
+            uapi::ALPC_FEATURE_PORTS
+                | uapi::ALPC_FEATURE_IPC_NAMESPACES
+                | uapi::ALPC_FEATURE_VIEWS
+                | uapi::ALPC_FEATURE_MEMORY,
         ),
         ports_per_user: ports_per_user(),
         connections_per_user: connections_per_user(),

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions of `shim/shim.c`, which hold what C offers only as inline functions and macros.
+//! The functions of `shim/shim.c` and `shim/peer.c`, which hold what C offers only as inline
+//! functions and macros.
 //!
 //! Nothing here has a policy of its own. Each function is wrapped by the one file that needs it.
 
-use crate::cred::{
-    Identity,
-    Seen, //
+use crate::{
+    cred::{
+        Identity,
+        Seen, //
+    },
+    peer::Pins, //
 };
 use kernel::{
     bindings,
@@ -14,6 +18,7 @@ use kernel::{
         c_char,
         c_int,
         c_long,
+        c_uint,
         c_ulong,
         c_void, //
     },
@@ -116,4 +121,35 @@ extern "C" {
 
     /// Wakes the task, ends the section, and sleeps until `*done` or a signal.
     pub(crate) fn alpc_shim_hand_over(task: *mut bindings::task_struct, done: *const bool) -> End;
+
+    /// Whether a user may have memory there.
+    pub(crate) fn alpc_shim_is_user_range(addr: u64, length: u64) -> bool;
+
+    /// Moves bytes that are there on both sides. How many, or why none. See `shim/peer.c`.
+    pub(crate) fn alpc_shim_section(
+        mm: *mut bindings::mm_struct,
+        theirs: usize,
+        own: *mut c_void,
+        length: c_uint,
+        write: bool,
+        pins: *mut Pins,
+    ) -> c_int;
+
+    /// Drops pins, and may wait for that.
+    pub(crate) fn alpc_shim_unpin(pins: *mut Pins);
+
+    /// Makes pages of another process present. 0 or a negative errno.
+    pub(crate) fn alpc_shim_populate(
+        mm: *mut bindings::mm_struct,
+        theirs: usize,
+        length: c_uint,
+        write: bool,
+        keep: *mut Pins,
+    ) -> c_int;
+
+    /// Makes own pages present. How many of the bytes are not.
+    pub(crate) fn alpc_shim_fault_in(own: *mut c_void, length: usize, write: bool) -> usize;
+
+    /// Ends a wait of `alpc_shim_populate`.
+    pub(crate) fn alpc_shim_interrupt(task: *mut bindings::task_struct);
 }

@@ -62,17 +62,25 @@
 //! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::window_maker` | mutex: held while a window is made known |
+//! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
-//! But for `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below
-//! them, in that order, no two locks are ever held together: each row is taken with none
-//! of the others held, and the order says only what would be allowed. No two arenas are
-//! locked together. Under `Arena::state` nothing is copied from or to user space and
-//! nothing is dropped: a page fault takes it. Under `Port::engine` nothing
+//! But for these two, no two locks are ever held together: each row is taken with none
+//! of the others held, and the order says only what would be allowed.
+//!
+//! * `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below them, in
+//!   that order. No two arenas are locked together. Under `Arena::state` nothing is copied
+//!   from or to user space and nothing is dropped: a page fault takes it.
+//! * Under `Memory::gate`, the `mmap_lock` of the caller's memory for reading, if it is
+//!   free, page table locks below it, and the wait queue lock of `Memory::changed`. Nothing
+//!   is waited for there that a user can delay: pages are used if they are there, with page
+//!   faults off.
+//!
+//! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
 //! never the last one: the table or the caller has another. No lock is taken in
@@ -96,6 +104,10 @@
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
 //! | `Connection::server` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |
+//! | `Memory::gate`, what is in it | its lock |
+//! | `Memory::shutting` | a hint: the lock says what holds |
+//! | the caller's pages | pinned by a section, which ends before the gate is shut |
+//! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |
 //! | `Arena`: slots and mappings | `Arena::state` |
@@ -126,6 +138,20 @@
 //!
 //! A view ([`view`]) is its owner's, under way, or held. Only the holder ends the last.
 //!
+//! Caller memory (`memory`) is open or shut:
+//!
+//! ```text
+//!            its process waits for the conversation
+//!   Shut ─────────────────────────────────────────────► Open, to the holder at one turn
+//!     ▲                                                   │
+//!     └── the wait is over, for whatever reason: reply, ──┘
+//!         callback, timeout, signal, cancel, end, death
+//! ```
+//!
+//! It is opened before the message is sent that lets the other side use it, and shut
+//! before the call returns, by the thread that waits. A copy that goes on over several
+//! sections finds it shut at the next one.
+//!
 //! # What keeps what
 //!
 //! * A file keeps its object, and the module. A request holds the file, so a wait
@@ -140,6 +166,10 @@
 //!   communication port keep the file of their `Window`. A slot of
 //!   a window is never without a mapping, so what it keeps goes with the process at the
 //!   latest.
+//! * A `Message` keeps its `Memory`, and so does a message that follows it on the same
+//!   side of the conversation. A `Memory` keeps the structure of the address space, not
+//!   what is in it: that is kept by the caller's thread while the gate is open, and by
+//!   who waits for its pages to come, outside, for as long as that takes.
 //!
 //! # Removal
 //!
@@ -190,8 +220,10 @@ mod memory;
 mod message;
 mod names;
 mod node;
+mod offer;
 mod outcome;
 mod pages;
+mod peer;
 mod plan;
 mod port;
 mod quota;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The C side of ffi.rs: what the kernel offers only as inline functions and
- * macros, and three steps of the hot path that would cost a call for each of
- * their accessors if Rust made them.
+ * macros, three steps of the hot path that would cost a call for each of their
+ * accessors if Rust made them, and the steps of copies between processes.
  */
 #ifndef ALPC_SHIM_H
 #define ALPC_SHIM_H
@@ -14,6 +14,8 @@
 struct cred;
 struct file;
 struct file_operations;
+struct mm_struct;
+struct page;
 struct pid;
 struct pid_namespace;
 struct task_struct;
@@ -52,6 +54,16 @@ enum alpc_end {
 	ALPC_END_TIMED_OUT,
 };
 
+/* Pages of one section of a copy. */
+#define ALPC_SECTION_PAGES 16
+
+/* Pages that are pinned, and whether they have to be marked dirty. Pins in peer.rs. */
+struct alpc_pins {
+	unsigned int count;
+	bool dirty;
+	struct page *pages[ALPC_SECTION_PAGES];
+};
+
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags, bool own_inode);
@@ -76,5 +88,13 @@ void alpc_shim_wake_up_and_yield(struct task_struct *task);
 struct task_struct *alpc_shim_hand_over_begin(void);
 void alpc_shim_hand_over_abort(void);
 enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done);
+bool alpc_shim_is_user_range(u64 addr, u64 length);
+int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *own,
+		      unsigned int length, bool write, struct alpc_pins *pins);
+void alpc_shim_unpin(struct alpc_pins *pins);
+int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
+		       bool write, struct alpc_pins *keep);
+size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
+void alpc_shim_interrupt(struct task_struct *task);
 
 #endif /* ALPC_SHIM_H */

@@ -161,6 +161,19 @@ fn a_32_bit_program_does_all_that_a_64_bit_one_does() {
         assert_eq!((result, receive.recv_length), (Ok(0), 12));
         assert_eq!(page.read(12), b"from 64 bits");
 
+        // Nobody offers memory here, and the structure is the same.
+        let mut memory = alpc_memory {
+            id: send.send_id,
+            flags: ALPC_MEMORY_READ,
+            done: u64::MAX,
+            ..Default::default()
+        };
+        let result = page.call(&server, ALPC_IOCTL_MEMORY, &mut memory);
+        assert_eq!(
+            (result, memory.outcome, memory.done),
+            (Err(libc::ENOENT), ALPC_OUTCOME_NOT_FOUND, 0)
+        );
+
         let mut cancel = alpc_cancel {
             id: send.send_id,
             ..Default::default()

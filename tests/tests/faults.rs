@@ -383,3 +383,61 @@ fn a_disconnect_that_failed_can_be_made_again() {
         });
     });
 }
+
+#[test]
+fn a_call_that_offers_memory_can_be_made_again() {
+    isolated_long(5, || {
+        let pair = Pair::with(Create::anonymous().taking_memory());
+        let mut memory = vec![0_u8; 20_000];
+        let base = memory.as_mut_ptr() as u64;
+        sweep("call that offers memory", |fault| {
+            std::thread::scope(|scope| {
+                let ranges = Ranges::of(&[(base, 20_000, BOTH), (base, 1, BOTH)]);
+                let server = scope.spawn(|| {
+                    let request = pair.port.receive().expect("receive");
+                    pair.port.poke(&request, 0, 0, &[1; 20_000]).expect("poke");
+                    pair.port.reply(&request, b"").expect("reply");
+                });
+                let mut call = Transfer::offering(&ranges);
+                let result = transfer(fault, &pair.client, &mut call);
+                // What was sent stays sent.
+                if result.is_err() && call.arg.flags & ALPC_SENT == 0 {
+                    let again = Transfer::offering(&ranges).run(&pair.client);
+                    again.expect("the call made again");
+                }
+                server.join().expect("join");
+                while pair.client.receive_now().is_ok() {}
+            });
+            assert_quiet(&pair);
+        });
+        assert!(memory == [1; 20_000]);
+    });
+}
+
+#[test]
+fn a_copy_of_a_callers_memory_fails_and_says_how_far_it_came() {
+    isolated_long(5, || {
+        let pair = Pair::with(Create::anonymous().taking_memory());
+        let memory = vec![1_u8; 200_000];
+        let ranges = Ranges::of(&[(memory.as_ptr() as u64, 200_000, BOTH)]);
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| Transfer::offering(&ranges).run(&pair.client));
+            let request = pair.port.receive().expect("receive");
+            for access in [ALPC_MEMORY_READ, ALPC_MEMORY_WRITE] {
+                sweep("MEMORY", |fault| {
+                    let mut data = vec![1_u8; 200_000];
+                    let mut arg = memory_argument(&request, 0, access);
+                    (arg.data, arg.length) = (data.as_mut_ptr() as u64, 200_000);
+                    match fault.ioctl(&pair.port, ALPC_IOCTL_MEMORY, &mut arg) {
+                        Ok(_) => assert_eq!((arg.done, arg.outcome), (200_000, 0)),
+                        Err(_) => assert!(arg.done == JUNK64 || arg.done < 200_000),
+                    }
+                    assert!(data == [1; 200_000]);
+                });
+            }
+            pair.port.reply(&request, b"").expect("reply");
+            client.join().expect("join").expect("call");
+        });
+        assert!(memory == [1; 200_000]);
+    });
+}

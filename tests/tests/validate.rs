@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 9] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 10] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -45,6 +45,11 @@ const IOCTLS: [(&str, u32, [bool; 5]); 9] = [
     (
         "CANCEL",
         ALPC_IOCTL_CANCEL,
+        [false, true, true, true, false],
+    ),
+    (
+        "MEMORY",
+        ALPC_IOCTL_MEMORY,
         [false, true, true, true, false],
     ),
     (

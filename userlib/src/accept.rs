@@ -50,6 +50,13 @@ impl<'a> Accept<'a> {
         self.raw.queue_bytes = bytes;
         self
     }
+
+    /// Takes no more from this client than is said here, of what the port takes: requests that
+    /// lend memory.
+    pub fn take_memory(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_MEMORY;
+        self
+    }
 }
 
 /// Somebody wants to connect. Derefs to [`Message`]: look at its payload and

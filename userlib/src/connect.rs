@@ -125,6 +125,13 @@ impl<'a> ConnectBuilder<'a> {
         self
     }
 
+    /// Takes requests that lend memory of the server, see
+    /// [`Request::memory`](crate::Request::memory).
+    pub fn take_memory(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_MEMORY;
+        self
+    }
+
     /// Sets timeout and behaviour under signals. A connect that a signal ends
     /// because it was asked to is given up.
     pub fn options(self, options: impl Into<Options>) -> Self {

@@ -126,6 +126,7 @@ impl<'b> Message<'b> {
 pub(crate) struct Raw {
     pub(crate) transfer: sys::alpc_transfer,
     pub(crate) message_context: Option<u64>,
+    pub(crate) memory: Vec<sys::alpc_memory_range>,
 }
 
 impl Raw {
@@ -193,6 +194,16 @@ impl<'p, 'b> Received<'p, 'b> {
     }
 }
 
+impl Received<'_, '_> {
+    /// Adds the memory that came with it, if it is a request.
+    pub(crate) fn with_memory(mut self, memory: Vec<sys::alpc_memory_range>) -> Self {
+        if let Self::Request(request) = &mut self {
+            request.memory = memory;
+        }
+        self
+    }
+}
+
 /// The message without its payload.
 fn bare(message: Message<'_>) -> Message<'static> {
     Message {
@@ -244,6 +255,7 @@ impl Deref for Notice {
 pub struct Request<'p, 'b> {
     message: Message<'b>,
     turn: Turn<'p>,
+    memory: Vec<sys::alpc_memory_range>,
 }
 
 impl<'p, 'b> Request<'p, 'b> {
@@ -251,7 +263,16 @@ impl<'p, 'b> Request<'p, 'b> {
         Self {
             message,
             turn: Turn::new(port, message.id, message.callback_id),
+            memory: Vec::new(),
         }
+    }
+
+    pub(crate) fn ranges(&self) -> &[sys::alpc_memory_range] {
+        &self.memory
+    }
+
+    pub(crate) fn turn_ref(&self) -> &Turn<'p> {
+        &self.turn
     }
 
     /// Message and turn apart, so that the buffer can be used anew while the

@@ -76,6 +76,7 @@ pub struct Options {
     pub(crate) nonblocking: bool,
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
+    pub(crate) ask_memory: bool,
 }
 
 impl Options {
@@ -87,6 +88,7 @@ impl Options {
             nonblocking: false,
             message_context: None,
             ask_context: false,
+            ask_memory: false,
         }
     }
 
@@ -127,6 +129,15 @@ impl Options {
     pub const fn ask_message_context(self) -> Self {
         Self {
             ask_context: true,
+            ..self
+        }
+    }
+
+    /// Ask for the memory that comes with a received request, see
+    /// [`Request::memory`](crate::Request::memory).
+    pub const fn ask_memory(self) -> Self {
+        Self {
+            ask_memory: true,
             ..self
         }
     }

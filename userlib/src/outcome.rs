@@ -126,6 +126,24 @@ outcomes! {
     /// Too many nested calls (`ELOOP`).
     TooDeep = ALPC_OUTCOME_TOO_DEEP,
         "callbacks are nested too deep: answer some of them";
+    /// The other side takes no such thing (`EOPNOTSUPP`).
+    NotTaken = ALPC_OUTCOME_NOT_TAKEN,
+        "the other side doesn't take what was attached: send the bytes instead";
+    /// A handle that can't be sent (`EBADF`, `EPERM`).
+    BadHandle = ALPC_OUTCOME_BAD_HANDLE,
+        "that handle can't be sent: it isn't open, or of a kind that isn't taken";
+    /// The view is lent already (`EBUSY`).
+    Lent = ALPC_OUTCOME_LENT,
+        "the view is lent already: wait until it is released";
+    /// No view begins at that address (`ENXIO`).
+    NotAView = ALPC_OUTCOME_NOT_A_VIEW,
+        "no view begins at that address";
+    /// There is no room for received views (`ENOBUFS`).
+    NoWindow = ALPC_OUTCOME_NO_WINDOW,
+        "there is no room for received views: release some";
+    /// The caller doesn't wait in its call (`ESTALE`).
+    MemoryClosed = ALPC_OUTCOME_MEMORY_CLOSED,
+        "the caller doesn't wait in its call now: its memory can't be reached";
 }
 
 #[cfg(test)]

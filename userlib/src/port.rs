@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::cancel::{self, CancelMode, Canceled, Canceller};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
+use crate::memory::Offer;
 use crate::message::{ConversationId, Message, Raw, Received};
 use crate::options::{Options, Timeout};
 use crate::query::PortInfo;
@@ -84,6 +85,17 @@ impl Port {
         buffer: &mut B,
         options: Options,
     ) -> Result<Raw> {
+        self.transfer_offering(start, buffer, options, None)
+    }
+
+    /// The same with memory that is lent.
+    pub(crate) fn transfer_offering<B: Buffer + ?Sized>(
+        &self,
+        start: Start<'_>,
+        buffer: &mut B,
+        options: Options,
+        memory: Option<&Offer<'_>>,
+    ) -> Result<Raw> {
         let (clock, time) = options.timeout.to_raw();
         let mut previous = sys::alpc_transfer {
             flags: start.flags | clock,
@@ -104,11 +116,17 @@ impl Port {
                 if let Some(value) = options.message_context {
                     transfer.set_message_context(value);
                 }
+                if let Some(memory) = memory {
+                    transfer.offer(memory);
+                }
             }
             if receives {
                 transfer.receive(buffer.room());
                 if options.ask_context {
                     transfer.ask_context();
+                }
+                if options.ask_memory {
+                    transfer.ask_memory();
                 }
             }
             let error = loop {
@@ -116,7 +134,11 @@ impl Port {
                     Ok(()) => {
                         return Ok(Raw {
                             transfer: *transfer.raw(),
-                            message_context: transfer.context().map(|c| c.message_context),
+                            message_context: transfer
+                                .context()
+                                .filter(|_| options.ask_context)
+                                .map(|c| c.message_context),
+                            memory: transfer.take_memory(),
                         });
                     }
                     Err(error)
@@ -147,7 +169,7 @@ impl Port {
     ) -> Result<Received<'p, 'b>> {
         let raw = self.transfer(start, buffer, options)?;
         let message = Message::new(&raw, buffer.filled(raw.length()));
-        Ok(Received::new(self, message))
+        Ok(Received::new(self, message).with_memory(raw.memory))
     }
 
     /// Receives the next message, and waits for it. One ioctl.

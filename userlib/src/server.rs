@@ -89,6 +89,13 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
+    /// Takes requests that lend memory of clients, see
+    /// [`Request::memory`](crate::Request::memory).
+    pub fn take_memory(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_MEMORY;
+        self
+    }
+
     /// Sets how many connections the port may have.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.raw.max_connections = connections;

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use crate::buffer::Buffer;
 use crate::cancel::{self, CancelMode};
 use crate::error::{Error, Result};
+use crate::memory::CallerMemory;
 use crate::message::{ConversationId, Message, Raw, Received, Reply};
 use crate::options::Options;
 use crate::outcome::Outcome;
@@ -126,6 +127,11 @@ impl<'p> Turn<'p> {
         }
         let turn = (self.state == State::Held).then_some(self);
         TurnError { error, turn }
+    }
+
+    /// The memory that came with the request, which is `ranges`.
+    pub(crate) fn memory<'a>(&'a self, ranges: &'a [sys::alpc_memory_range]) -> CallerMemory<'a> {
+        CallerMemory::new(self.port, self.id(), ranges)
     }
 
     /// The conversation and its turn as plain data; the turn itself stays.

@@ -216,6 +216,17 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What `side` last sent into conversation `id`, and the turn, while what the conversation
+    /// was begun with has not got its answer.
+    pub fn own_body(&self, conn: Option<u32>, side: Side, id: u64) -> Option<(u32, &H::Body)> {
+        let slot = self.slots.get(self.find(conn, id).ok()?)?;
+        if slot.answered && slot.depth == 0 {
+            return None;
+        }
+        let body = slot.bodies.get(side).as_ref()?;
+        Some((slot.turn, body))
+    }
+
     /// Sets the value that `side` gets back with every message of `id`.
     pub fn set_message_context(&mut self, sent: Sent, side: Side, value: u64) {
         if let Some(slot) = self.slots.get_mut(sent.slot) {

@@ -11,6 +11,7 @@ mod binder;
 mod bulk;
 mod control;
 pub mod kinds;
+pub mod memory;
 mod others;
 pub mod phases;
 mod report;
@@ -102,6 +103,10 @@ pub fn all() -> Vec<Row> {
     row("alpc_callback", USUAL, count(kinds::callback(USUAL)));
     row("alpc_connect", 0, count(kinds::connect()));
     row("unix_connect", 0, count(sockets::connect()));
+    for bytes in [4096, 1 << 20] {
+        row("alpc_memory", bytes, count(memory::offered(bytes)));
+        row("process_vm_readv", bytes, count(memory::traced(bytes)));
+    }
     let crowded = count(alpc::call_among_ports(USUAL, 10_000));
     row("alpc_call_10000_ports", USUAL, crowded);
     let crowded = count(alpc::call_among_clients(USUAL, 1_000));

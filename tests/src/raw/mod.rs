@@ -5,6 +5,7 @@
 
 mod connect;
 mod create;
+mod memory;
 mod transfer;
 mod view;
 
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, Create};
+pub use memory::*;
 pub use transfer::{ContextContainer, Message, Transfer};
 pub use view::{View, ViewContainer};
 
@@ -86,6 +88,7 @@ pub mod fail {
         LENT EBUSY ALPC_OUTCOME_LENT;
         NOT_A_VIEW ENXIO ALPC_OUTCOME_NOT_A_VIEW;
         NO_WINDOW ENOBUFS ALPC_OUTCOME_NO_WINDOW;
+        MEMORY_CLOSED ESTALE ALPC_OUTCOME_MEMORY_CLOSED;
     }
 }
 

@@ -134,6 +134,34 @@ pub unsafe fn accept(
     Ok(if refuse { None } else { Some(made(result)) })
 }
 
+/// `ALPC_IOC_MEMORY` on any port: reads memory of the caller's. Sets the argument's data,
+/// length and direction.
+pub fn read_memory(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_memory,
+    data: &mut [u8],
+) -> io::Result<()> {
+    argument.flags = ALPC_MEMORY_READ;
+    argument.data = transfer::address_mut(data);
+    argument.length = data.len() as u64;
+    // SAFETY: The structure is the one the number names; the data is borrowed for writing, and
+    // the kernel writes no more than its length.
+    unsafe { ioctl(port, ALPC_IOCTL_MEMORY, argument) }.map(drop)
+}
+
+/// The same the other way: writes memory of the caller's.
+pub fn write_memory(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_memory,
+    data: &[u8],
+) -> io::Result<()> {
+    argument.flags = ALPC_MEMORY_WRITE;
+    argument.data = transfer::address(data);
+    argument.length = data.len() as u64;
+    // SAFETY: As above; the data is only read.
+    unsafe { ioctl(port, ALPC_IOCTL_MEMORY, argument) }.map(drop)
+}
+
 /// `ALPC_IOC_SEND_WAIT_RECEIVE` on any port: send, wait, receive.
 ///
 /// # Safety

@@ -7,27 +7,41 @@ use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 
 use super::{
-    alpc_attr_context, alpc_attributes, alpc_transfer, send_wait_receive, ALPC_ATTR_CONTEXT,
+    alpc_attr_context, alpc_attr_memory, alpc_attributes, alpc_memory_range, alpc_transfer,
+    send_wait_receive, ALPC_ATTR_CONTEXT, ALPC_ATTR_MEMORY, ALPC_MEMORY_RANGES_MAX,
 };
+use crate::memory::Offer;
 
-/// An attribute container that holds CONTEXT and nothing else.
+/// An attribute container that holds CONTEXT, and MEMORY if need be.
 #[repr(C)]
-#[derive(Debug, Default, Clone, Copy)]
-struct ContextContainer {
+#[derive(Debug, Clone, Copy)]
+struct Container {
     head: alpc_attributes,
     context: alpc_attr_context,
+    memory: alpc_attr_memory,
 }
 
-impl ContextContainer {
-    fn new(valid: u32) -> Self {
-        let head = alpc_attributes {
-            allocated: ALPC_ATTR_CONTEXT,
-            valid,
-        };
+impl Default for Container {
+    fn default() -> Self {
         Self {
-            head,
-            ..Self::default()
+            head: alpc_attributes {
+                allocated: ALPC_ATTR_CONTEXT,
+                valid: 0,
+            },
+            context: alpc_attr_context::default(),
+            memory: alpc_attr_memory::default(),
         }
+    }
+}
+
+impl Container {
+    fn set_memory(&mut self, ranges: u64, count: u32) {
+        self.head.allocated |= ALPC_ATTR_MEMORY;
+        self.memory = alpc_attr_memory {
+            ranges,
+            count,
+            reserved: 0,
+        };
     }
 }
 
@@ -37,12 +51,15 @@ impl ContextContainer {
 ///
 /// `raw.send_data` and `raw.recv_data` are null with a length of 0, or were
 /// borrowed for `'a`, `recv_data` exclusively. The attribute pointers are set
-/// for the length of one call only.
+/// for the length of one call only. The memory that is offered was borrowed for
+/// `'a` as well, and what the received container points to is `ranges`.
 #[derive(Debug, Default)]
 pub struct Transfer<'a> {
     raw: alpc_transfer,
-    send_context: Option<ContextContainer>,
-    recv_context: Option<ContextContainer>,
+    send_attributes: Option<Container>,
+    recv_attributes: Option<Container>,
+    /// Where the received message's ranges go.
+    ranges: Vec<alpc_memory_range>,
     buffers: PhantomData<&'a mut [u8]>,
 }
 
@@ -106,21 +123,53 @@ impl<'a> Transfer<'a> {
 
     /// Gives this side's own context value to the conversation sent into.
     pub fn set_message_context(&mut self, value: u64) {
-        let mut container = ContextContainer::new(ALPC_ATTR_CONTEXT);
+        let container = self.send_attributes.get_or_insert_default();
+        container.head.valid |= ALPC_ATTR_CONTEXT;
         container.context.message_context = value;
-        self.send_context = Some(container);
+    }
+
+    /// Offers memory with a new synchronous request. Who calls this ends the conversation before
+    /// the memory is no longer borrowed.
+    pub(crate) fn offer(&mut self, memory: &'a Offer<'_>) {
+        let ranges = memory.ranges();
+        let container = self.send_attributes.get_or_insert_default();
+        container.set_memory(address(ranges), length(ranges));
+        container.head.valid |= ALPC_ATTR_MEMORY;
     }
 
     /// Asks for the CONTEXT attribute of the received message.
     pub fn ask_context(&mut self) {
-        self.recv_context = Some(ContextContainer::new(0));
+        self.recv_attributes.get_or_insert_default();
     }
 
-    /// The CONTEXT attribute of the received message, if it was asked for and
-    /// the kernel filled it in.
+    /// Asks for the MEMORY attribute of the received message.
+    pub fn ask_memory(&mut self) {
+        self.ranges = vec![Default::default(); ALPC_MEMORY_RANGES_MAX as usize];
+        let container = self.recv_attributes.get_or_insert_default();
+        container.set_memory(address_mut(&mut self.ranges), length(&self.ranges));
+    }
+
+    /// The CONTEXT attribute of the received message, if the kernel filled it in.
     pub fn context(&self) -> Option<&alpc_attr_context> {
-        let container = self.recv_context.as_ref()?;
+        let container = self.recv_attributes.as_ref()?;
         (container.head.valid & ALPC_ATTR_CONTEXT != 0).then_some(&container.context)
+    }
+
+    /// The ranges of memory that came with the received message: none unless they were asked for.
+    pub fn take_memory(&mut self) -> Vec<alpc_memory_range> {
+        let count = match &self.recv_attributes {
+            Some(container) if container.head.valid & ALPC_ATTR_MEMORY != 0 => {
+                container.memory.count as usize
+            }
+            _ => 0,
+        };
+        // The next call has no room for any.
+        if let Some(container) = &mut self.recv_attributes {
+            container.memory = alpc_attr_memory::default();
+        }
+        let mut ranges = std::mem::take(&mut self.ranges);
+        ranges.truncate(count);
+        ranges
     }
 
     /// The structure as the kernel has left it.
@@ -135,8 +184,8 @@ impl<'a> Transfer<'a> {
 
     /// Makes the one ioctl.
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
-        self.raw.send_attributes = container(self.send_context.as_mut());
-        self.raw.recv_attributes = container(self.recv_context.as_mut());
+        self.raw.send_attributes = container(self.send_attributes.as_mut());
+        self.raw.recv_attributes = container(self.recv_attributes.as_mut());
         // SAFETY: By the type's invariants the buffers are borrowed for longer
         // than this call; the containers are fields of self, and each is as
         // long as its allocated bits say.
@@ -147,7 +196,7 @@ impl<'a> Transfer<'a> {
     }
 }
 
-fn container(container: Option<&mut ContextContainer>) -> u64 {
+fn container(container: Option<&mut Container>) -> u64 {
     container.map_or(0, |container| std::ptr::from_mut(container) as u64)
 }
 

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Caller memory: slices that a call lends to who answers it.
+
+use std::marker::PhantomData;
+use std::os::fd::AsFd;
+
+use crate::buffer::Buffer;
+use crate::cancel::CancelMode;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::message::{Message, Reply, Request};
+use crate::options::Options;
+use crate::port::{Port, Start};
+use crate::sys;
+use crate::turn::{Exchange, TurnId};
+
+/// Slices that a [call](Endpoint::call_with_memory) lends to its server, borrowed for as
+/// long as this lives.
+///
+/// The server reads and writes them by number, in the order in which they were added,
+/// while the call waits, and never after it has returned.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Offer<'m> {
+    /// Each is a slice borrowed for `'m`, exclusively if it may be written.
+    ranges: Vec<sys::alpc_memory_range>,
+    borrows: PhantomData<&'m mut [u8]>,
+}
+
+impl<'m> Offer<'m> {
+    /// No slices. A call needs one, and takes 64.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a slice that the server may read. It isn't to be empty.
+    pub fn readable(self, memory: &'m [u8]) -> Self {
+        self.add(memory.as_ptr(), memory.len(), sys::ALPC_MEMORY_READ)
+    }
+
+    /// Adds one that the server may write.
+    pub fn writable(self, memory: &'m mut [u8]) -> Self {
+        self.add(memory.as_mut_ptr(), memory.len(), sys::ALPC_MEMORY_WRITE)
+    }
+
+    /// Adds one that the server may read and write.
+    pub fn shared(self, memory: &'m mut [u8]) -> Self {
+        let access = sys::ALPC_MEMORY_READ | sys::ALPC_MEMORY_WRITE;
+        self.add(memory.as_mut_ptr(), memory.len(), access)
+    }
+
+    fn add(mut self, base: *const u8, length: usize, access: u32) -> Self {
+        self.ranges.push(sys::alpc_memory_range {
+            base: base as u64,
+            length: length as u64,
+            access,
+            reserved: 0,
+        });
+        self
+    }
+
+    pub(crate) fn ranges(&self) -> &[sys::alpc_memory_range] {
+        &self.ranges
+    }
+}
+
+impl Endpoint {
+    /// Sends a request that lends memory, and waits for its reply. One ioctl.
+    ///
+    /// ```no_run
+    /// use alpc::{Client, Offer, Options};
+    ///
+    /// let client = Client::connect("demo/files")?;
+    /// let name = b"a name of any length";
+    /// let mut contents = vec![0; 1 << 20];
+    /// let memory = Offer::new().readable(name).writable(&mut contents);
+    /// let mut answer = [0; 64];
+    /// client.call_with_memory(b"read", &memory, &mut answer, Options::new())?;
+    /// # Ok::<(), alpc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::NotTaken`](crate::Outcome::NotTaken) if the server takes no caller memory.
+    ///
+    /// The call is given up with every error: none of them can be
+    /// [resumed](Endpoint::resume), as the memory may be used otherwise from then on. A server
+    /// that calls back is refused.
+    pub fn call_with_memory<'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        request: &[u8],
+        memory: &Offer<'_>,
+        reply: &'b mut B,
+        options: impl Into<Options>,
+    ) -> Result<Reply<'p, 'b>> {
+        let port: &'p Port = self;
+        let flags = sys::ALPC_SEND | sys::ALPC_SYNC | sys::ALPC_RECEIVE;
+        let start = Start::new("call", flags, request);
+        let raw = port
+            .transfer_offering(start, reply, options.into(), Some(memory))
+            .inspect_err(|error| {
+                if let Some(id) = error.conversation() {
+                    // It may be over by itself.
+                    let _ = port.cancel(id, CancelMode::Always);
+                }
+            })?;
+        if raw.is_request() {
+            drop(Exchange::new(port, &raw, &[]));
+            return Err(Error::unexpected_callback("call"));
+        }
+        Ok(Reply::new(
+            port,
+            Message::new(&raw, reply.filled(raw.length())),
+        ))
+    }
+}
+
+/// The memory that came with a [request](Request::memory): slices of its sender's.
+///
+/// They can be used until the request is answered, while its sender waits. Then each use
+/// fails with [`Outcome::MemoryClosed`](crate::Outcome::MemoryClosed) or
+/// [`Outcome::NotFound`](crate::Outcome::NotFound).
+#[derive(Debug, Clone, Copy)]
+pub struct CallerMemory<'a> {
+    port: &'a Port,
+    turn: TurnId,
+    ranges: &'a [sys::alpc_memory_range],
+}
+
+impl<'a> CallerMemory<'a> {
+    pub(crate) fn new(port: &'a Port, turn: TurnId, ranges: &'a [sys::alpc_memory_range]) -> Self {
+        Self { port, turn, ranges }
+    }
+
+    /// How many slices there are.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, index: usize) -> Option<MemoryRange<'a>> {
+        let range = self.ranges.get(index)?;
+        Some(MemoryRange {
+            port: self.port,
+            turn: self.turn,
+            index: u32::try_from(index).ok()?,
+            length: range.length,
+            access: range.access,
+        })
+    }
+
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = MemoryRange<'a>> {
+        (0..self.len()).filter_map(move |index| self.get(index))
+    }
+}
+
+/// One slice of a [`CallerMemory`].
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryRange<'a> {
+    port: &'a Port,
+    turn: TurnId,
+    index: u32,
+    length: u64,
+    access: u32,
+}
+
+impl MemoryRange<'_> {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it has none. The kernel lets no such slice pass.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Whether [`read_at`](MemoryRange::read_at) is allowed.
+    pub fn is_readable(&self) -> bool {
+        self.access & sys::ALPC_MEMORY_READ != 0
+    }
+
+    /// Whether [`write_at`](MemoryRange::write_at) is allowed.
+    pub fn is_writable(&self) -> bool {
+        self.access & sys::ALPC_MEMORY_WRITE != 0
+    }
+
+    /// Reads from `offset` on, as much as fills the buffer. One ioctl, and one more after each
+    /// signal.
+    ///
+    /// The sender may change the bytes at any time: what is checked must be read once.
+    ///
+    /// # Errors
+    ///
+    /// What has been read before is in the buffer. Errno `EINVAL` beyond the end, `EACCES` if it
+    /// may not be read, `EFAULT` if the sender has no such memory any more.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..) {
+            let mut argument = self.argument(offset, done);
+            let result = sys::read_memory(self.port.as_fd(), &mut argument, rest);
+            match self.step("read memory", result, &argument)? {
+                Some(more) => done += more,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data` from `offset` on. One ioctl, and one more after each signal.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_at`](MemoryRange::read_at). What has been written before stays written.
+    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = data.get(done..) {
+            let mut argument = self.argument(offset, done);
+            let result = sys::write_memory(self.port.as_fd(), &mut argument, rest);
+            match self.step("write memory", result, &argument)? {
+                Some(more) => done += more,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn argument(&self, offset: u64, done: usize) -> sys::alpc_memory {
+        sys::alpc_memory {
+            id: self.turn.conversation.to_raw(),
+            callback_id: self.turn.callback_id,
+            index: self.index,
+            // Too much is refused as such.
+            offset: offset.saturating_add(done as u64),
+            ..Default::default()
+        }
+    }
+
+    /// How much more has been done when a signal came; nothing if all is done.
+    fn step(
+        &self,
+        operation: &'static str,
+        result: std::io::Result<()>,
+        argument: &sys::alpc_memory,
+    ) -> Result<Option<usize>> {
+        match result {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                Ok(Some(argument.done as usize))
+            }
+            Err(error) => Err(Error::new(operation, &error, argument.outcome)),
+        }
+    }
+}
+
+impl Request<'_, '_> {
+    /// The memory that came with it. There is none unless it was
+    /// [asked for](Options::ask_memory).
+    pub fn memory(&self) -> CallerMemory<'_> {
+        self.turn_ref().memory(self.ranges())
+    }
+}
