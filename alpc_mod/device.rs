@@ -209,7 +209,11 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
     let answer = uapi::alpc_query {
         abi_version: uapi::ALPC_ABI_VERSION,
         reserved: 0,
-        features: u64::from(uapi::ALPC_FEATURE_PORTS | uapi::ALPC_FEATURE_IPC_NAMESPACES),
+        features: u64::from(
+            uapi::ALPC_FEATURE_PORTS
+                | uapi::ALPC_FEATURE_IPC_NAMESPACES
+                | uapi::ALPC_FEATURE_HANDLES,
+        ),
         ports_per_user: ports_per_user(),
         connections_per_user: connections_per_user(),
         conversations_per_user: conversations_per_user(),

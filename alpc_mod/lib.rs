@@ -149,6 +149,7 @@ mod memory;
 mod message;
 mod names;
 mod node;
+mod open_file;
 mod outcome;
 mod plan;
 mod port;
@@ -198,13 +199,16 @@ module! {
 
 #[pin_data]
 struct Alpc {
+    // Goes first: only then there are no messages any more.
     #[pin]
     device: node::Node<device::Factory>,
+    closer: open_file::Closer,
 }
 
 impl kernel::InPlaceModule for Alpc {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            closer: open_file::Closer::new()?,
             device <- node::Node::register(device::Factory::new()?),
         })
     }

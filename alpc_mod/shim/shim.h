@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The C side of ffi.rs: what the kernel offers only as inline functions and
- * macros, and three steps of the hot path that would cost a call for each of
+ * macros, what kind of file a file is, and three steps of the hot path that would cost a call for each of
  * their accessors if Rust made them.
  */
 #ifndef ALPC_SHIM_H
@@ -56,6 +56,8 @@ struct file *alpc_shim_anon_inode_getfile(const char *name,
 void *alpc_shim_kvmalloc(size_t size);
 int alpc_shim_copy_from_user_72(u64 *to, const u64 __user *from);
 int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);
+u32 alpc_shim_file_kind(struct file *file);
+bool alpc_shim_put_unless_last(struct file *file);
 void alpc_shim_identity_get(struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);
