@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 9] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 10] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -47,6 +47,7 @@ const IOCTLS: [(&str, u32, [bool; 5]); 9] = [
         ALPC_IOCTL_CANCEL,
         [false, true, true, true, false],
     ),
+    ("CLAIM", ALPC_IOCTL_CLAIM, [false, true, true, true, false]),
     (
         "DISCONNECT",
         ALPC_IOCTL_DISCONNECT,

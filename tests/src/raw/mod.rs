@@ -5,6 +5,7 @@
 
 mod connect;
 mod create;
+mod handles;
 mod transfer;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, Create};
+pub use handles::{own, Claim, HandleContainer};
 pub use transfer::{ContextContainer, Message, Transfer};
 
 /// What outputs hold before a call.
@@ -80,6 +82,9 @@ pub mod fail {
         ACCESS_DENIED EACCES ALPC_OUTCOME_ACCESS_DENIED;
         SERVER_MISMATCH EACCES ALPC_OUTCOME_SERVER_MISMATCH;
         TOO_DEEP ELOOP ALPC_OUTCOME_TOO_DEEP;
+        NOT_TAKEN EOPNOTSUPP ALPC_OUTCOME_NOT_TAKEN;
+        BAD_HANDLE EPERM ALPC_OUTCOME_BAD_HANDLE;
+        NO_HANDLE EBADF ALPC_OUTCOME_BAD_HANDLE;
     }
 }
 
@@ -170,6 +175,7 @@ pub fn device() -> Port {
 pub fn query() -> alpc_query {
     let mut arg = alpc_query {
         reserved: 0,
+        reserved1: 0,
         ..junk_query()
     };
     ioctl(&device(), ALPC_IOCTL_QUERY, &mut arg).expect("QUERY");
