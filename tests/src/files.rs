@@ -248,20 +248,23 @@ pub fn write(fd: &OwnedFd, data: &[u8]) {
     );
 }
 
-/// Whether both are the same open file.
+/// Whether both are the same open file: one has the status flags of the other.
 pub fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
-    const KCMP_FILE: i32 = 0;
-    // SAFETY: Takes no pointers.
-    let order = unsafe {
-        let pid = libc::getpid();
-        libc::syscall(
-            libc::SYS_kcmp,
-            pid,
-            pid,
-            KCMP_FILE,
-            a.as_raw_fd(),
-            b.as_raw_fd(),
-        )
+    let flags = |fd: &OwnedFd| {
+        // SAFETY: Takes no pointers.
+        let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+        assert!(flags >= 0, "F_GETFL");
+        flags
     };
-    order == 0
+    let agree_on = |value: i32| {
+        // SAFETY: Takes no pointers.
+        assert_eq!(
+            unsafe { libc::fcntl(a.as_raw_fd(), libc::F_SETFL, value) },
+            0
+        );
+        flags(a) == flags(b)
+    };
+    let before = flags(a);
+    let toggled = agree_on(before ^ libc::O_NONBLOCK);
+    agree_on(before) && toggled
 }

@@ -400,7 +400,8 @@ fn handles_that_could_not_be_sent_leave_nothing_open() {
                 let result = transfer(fault, &pair.client, &mut send);
                 drop(writer);
                 let mut room = HandleContainer::claiming(count);
-                match pair.port.receive_with(&mut room) {
+                let mut receive = Transfer::new().receive().now().room_for(&mut room);
+                match receive.run(&pair.port) {
                     Ok(_) => assert_eq!(room.claimed().0.len(), count),
                     Err(failure) => {
                         assert_eq!(failure, fail::TIMED_OUT);

@@ -9,6 +9,7 @@
 //! * Clients: [`Client`], [`ConnectBuilder`], and [`Endpoint`] for what a connection can do.
 //! * Servers: [`Server`], [`PortBuilder`], [`Acl`]; then [`ServerLoop`] and [`Service`].
 //! * What comes in: [`Received`], [`Message`], [`Sender`]; what goes back: [`Turn`].
+//! * Descriptors with messages: [`Options::handles`], [`Turn::claim`], [`HandleKinds`].
 //! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
 //! * The ioctls themselves: [`sys`].
 
@@ -20,6 +21,7 @@ mod connect;
 mod endpoint;
 mod error;
 mod handle;
+mod handles;
 mod message;
 mod options;
 mod outcome;
@@ -37,6 +39,7 @@ pub use cancel::{CancelMode, Canceled, Canceller};
 pub use connect::{ConnectBuilder, Connected, Connector};
 pub use endpoint::{Client, Endpoint, ServerPort};
 pub use error::{Error, Result};
+pub use handles::{Claimed, HandleKinds, Handles};
 pub use message::{ConversationId, Message, Notice, NoticeKind, Received, Reply, Request, Sender};
 pub use options::{Options, Timeout};
 pub use outcome::Outcome;

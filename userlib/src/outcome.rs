@@ -126,6 +126,12 @@ outcomes! {
     /// Too many nested calls (`ELOOP`).
     TooDeep = ALPC_OUTCOME_TOO_DEEP,
         "callbacks are nested too deep: answer some of them";
+    /// The other side takes no such thing (`EOPNOTSUPP`).
+    NotTaken = ALPC_OUTCOME_NOT_TAKEN,
+        "the other side doesn't take what was sent: it has to ask for it";
+    /// A handle that can't be sent, or isn't there (`EBADF`, `EPERM`).
+    BadHandle = ALPC_OUTCOME_BAD_HANDLE,
+        "no such handle, or a kind of file that can't be sent";
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::cancel::{self, CancelMode, Canceled, Canceller};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
+use crate::handles::{Handles, SHOWN};
 use crate::message::{ConversationId, Message, Raw, Received};
 use crate::options::{Options, Timeout};
 use crate::query::PortInfo;
@@ -82,7 +83,7 @@ impl Port {
         &self,
         start: Start<'_>,
         buffer: &mut B,
-        options: Options,
+        options: Options<'_>,
     ) -> Result<Raw> {
         let (clock, time) = options.timeout.to_raw();
         let mut previous = sys::alpc_transfer {
@@ -104,19 +105,33 @@ impl Port {
                 if let Some(value) = options.message_context {
                     transfer.set_message_context(value);
                 }
+                if !options.handles.is_empty() {
+                    transfer.send_handles(options.handles);
+                }
             }
             if receives {
                 transfer.receive(buffer.room());
                 if options.ask_context {
                     transfer.ask_context();
                 }
+                match options.claimed {
+                    Some(claimed) => transfer.claim_handles(claimed.room()),
+                    None if options.ask_handles => transfer.ask_handles(SHOWN),
+                    None => {}
+                }
             }
             let error = loop {
                 match transfer.call(self.as_fd()) {
                     Ok(()) => {
+                        if let Some(claimed) = options.claimed {
+                            claimed.put(transfer.take_claimed());
+                        }
                         return Ok(Raw {
                             transfer: *transfer.raw(),
                             message_context: transfer.context().map(|c| c.message_context),
+                            handles: transfer
+                                .handles()
+                                .map_or_else(Handles::default, |(h, e)| Handles::new(h.count, e)),
                         });
                     }
                     Err(error)
@@ -134,7 +149,7 @@ impl Port {
     }
 
     /// The same for a call that receives nothing.
-    pub(crate) fn transfer_out(&self, start: Start<'_>, options: Options) -> Result<Raw> {
+    pub(crate) fn transfer_out(&self, start: Start<'_>, options: Options<'_>) -> Result<Raw> {
         self.transfer(start, &mut [0_u8; 0], options)
     }
 
@@ -143,7 +158,7 @@ impl Port {
         &'p self,
         start: Start<'_>,
         buffer: &'b mut B,
-        options: Options,
+        options: Options<'_>,
     ) -> Result<Received<'p, 'b>> {
         let raw = self.transfer(start, buffer, options)?;
         let message = Message::new(&raw, buffer.filled(raw.length()));
@@ -164,10 +179,10 @@ impl Port {
     }
 
     /// The same, with options.
-    pub fn receive_with<'p, 'b, B: Buffer + ?Sized>(
+    pub fn receive_with<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Received<'p, 'b>> {
         let start = Start::new("receive", sys::ALPC_RECEIVE, &[]);
         self.transfer_next(start, buffer, options.into())

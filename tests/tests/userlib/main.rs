@@ -3,6 +3,7 @@
 //! The crate `alpc` against the module: what its types promise.
 
 mod handles;
+mod passing;
 mod serve;
 mod turns;
 

@@ -4,30 +4,41 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::{
-    alpc_attr_context, alpc_attributes, alpc_transfer, send_wait_receive, ALPC_ATTR_CONTEXT,
+    alpc_attr_context, alpc_attr_handle, alpc_attributes, alpc_handle, alpc_transfer,
+    send_wait_receive, ALPC_ATTR_CONTEXT, ALPC_ATTR_HANDLE, ALPC_HANDLES_CLAIM,
 };
 
-/// An attribute container that holds CONTEXT and nothing else.
+/// An attribute container that holds CONTEXT, and HANDLE behind it if that is needed.
 #[repr(C)]
-#[derive(Debug, Default, Clone, Copy)]
-struct ContextContainer {
+#[derive(Debug, Clone, Copy)]
+struct Container {
     head: alpc_attributes,
     context: alpc_attr_context,
+    handle: alpc_attr_handle,
 }
 
-impl ContextContainer {
-    fn new(valid: u32) -> Self {
-        let head = alpc_attributes {
-            allocated: ALPC_ATTR_CONTEXT,
-            valid,
-        };
+impl Default for Container {
+    fn default() -> Self {
         Self {
-            head,
-            ..Self::default()
+            head: alpc_attributes {
+                allocated: ALPC_ATTR_CONTEXT,
+                valid: 0,
+            },
+            context: alpc_attr_context::default(),
+            handle: alpc_attr_handle::default(),
         }
+    }
+}
+
+impl Container {
+    /// With a HANDLE attribute of so many entries.
+    fn set_handles(&mut self, count: usize, flags: u32) {
+        self.head.allocated |= ALPC_ATTR_HANDLE;
+        self.handle.count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.handle.flags = flags;
     }
 }
 
@@ -41,8 +52,10 @@ impl ContextContainer {
 #[derive(Debug, Default)]
 pub struct Transfer<'a> {
     raw: alpc_transfer,
-    send_context: Option<ContextContainer>,
-    recv_context: Option<ContextContainer>,
+    send_container: Option<Container>,
+    recv_container: Option<Container>,
+    send_handles: Vec<alpc_handle>,
+    recv_handles: Vec<alpc_handle>,
     buffers: PhantomData<&'a mut [u8]>,
 }
 
@@ -106,20 +119,71 @@ impl<'a> Transfer<'a> {
 
     /// Gives this side's own context value to the conversation sent into.
     pub fn set_message_context(&mut self, value: u64) {
-        let mut container = ContextContainer::new(ALPC_ATTR_CONTEXT);
+        let container = self.send_container.get_or_insert_default();
+        container.head.valid |= ALPC_ATTR_CONTEXT;
         container.context.message_context = value;
-        self.send_context = Some(container);
     }
 
     /// Asks for the CONTEXT attribute of the received message.
     pub fn ask_context(&mut self) {
-        self.recv_context = Some(ContextContainer::new(0));
+        self.recv_container.get_or_insert_default();
+    }
+
+    /// Sends these descriptors too.
+    pub fn send_handles(&mut self, handles: &'a [BorrowedFd<'a>]) {
+        let entry = |fd: &BorrowedFd<'_>| alpc_handle {
+            fd: fd.as_raw_fd(),
+            kind: 0,
+        };
+        self.send_handles = handles.iter().map(entry).collect();
+        let container = self.send_container.get_or_insert_default();
+        container.head.valid |= ALPC_ATTR_HANDLE;
+        container.set_handles(handles.len(), 0);
+    }
+
+    /// Asks for the HANDLE attribute of the received message, and for the kinds of the
+    /// first `shown` of its handles.
+    pub fn ask_handles(&mut self, shown: usize) {
+        self.make_room(shown, 0);
+    }
+
+    /// The same, and claims as many.
+    pub fn claim_handles(&mut self, most: usize) {
+        self.make_room(most, ALPC_HANDLES_CLAIM);
+    }
+
+    fn make_room(&mut self, room: usize, flags: u32) {
+        self.recv_handles = vec![alpc_handle { fd: -1, kind: 0 }; room];
+        let container = self.recv_container.get_or_insert_default();
+        container.set_handles(room, flags);
+    }
+
+    /// The HANDLE attribute of the received message and its entries, if it was asked for
+    /// and the message has handles.
+    pub fn handles(&self) -> Option<(&alpc_attr_handle, &[alpc_handle])> {
+        let container = self.recv_container.as_ref()?;
+        let has = container.head.valid & ALPC_ATTR_HANDLE != 0;
+        has.then_some((&container.handle, &self.recv_handles))
+    }
+
+    /// The descriptors that the last call has claimed.
+    pub fn take_claimed(&mut self) -> Vec<OwnedFd> {
+        let claimed = self
+            .handles()
+            .map_or(0, |(handle, _)| handle.index as usize);
+        if let Some(container) = &mut self.recv_container {
+            container.handle.index = 0;
+        }
+        let entries = self.recv_handles.iter_mut().take(claimed);
+        entries
+            .map(|entry| super::made(std::mem::replace(&mut entry.fd, -1)))
+            .collect()
     }
 
     /// The CONTEXT attribute of the received message, if it was asked for and
     /// the kernel filled it in.
     pub fn context(&self) -> Option<&alpc_attr_context> {
-        let container = self.recv_context.as_ref()?;
+        let container = self.recv_container.as_ref()?;
         (container.head.valid & ALPC_ATTR_CONTEXT != 0).then_some(&container.context)
     }
 
@@ -135,11 +199,18 @@ impl<'a> Transfer<'a> {
 
     /// Makes the one ioctl.
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
-        self.raw.send_attributes = container(self.send_context.as_mut());
-        self.raw.recv_attributes = container(self.recv_context.as_mut());
+        if let Some(container) = &mut self.send_container {
+            container.handle.handles = address(&self.send_handles);
+        }
+        if let Some(container) = &mut self.recv_container {
+            container.head.valid = 0;
+            container.handle.handles = address_mut(&mut self.recv_handles);
+        }
+        self.raw.send_attributes = container(self.send_container.as_mut());
+        self.raw.recv_attributes = container(self.recv_container.as_mut());
         // SAFETY: By the type's invariants the buffers are borrowed for longer
         // than this call; the containers are fields of self, and each is as
-        // long as its allocated bits say.
+        // long as its allocated bits say. So are the entries that they point to.
         let result = unsafe { send_wait_receive(port, &mut self.raw) };
         self.raw.send_attributes = 0;
         self.raw.recv_attributes = 0;
@@ -147,7 +218,7 @@ impl<'a> Transfer<'a> {
     }
 }
 
-fn container(container: Option<&mut ContextContainer>) -> u64 {
+fn container(container: Option<&mut Container>) -> u64 {
     container.map_or(0, |container| std::ptr::from_mut(container) as u64)
 }
 
