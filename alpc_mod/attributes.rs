@@ -16,6 +16,7 @@ use crate::{
     call::Scope,
     cargo::Cargo,
     comm::Connection,
+    handle,
     logic::engine::{
         Delivery,
         Side, //
@@ -182,7 +183,7 @@ impl Outgoing {
         if context.is_some_and(|context| context.reserved != 0)
             || view.is_some_and(|view| !view::is_valid(&view))
             || memory.is_some_and(|memory| memory.reserved != 0)
-            || handle.is_some_and(|(_, handle)| handle.flags != 0)
+            || handle.is_some_and(|(_, handle)| !handle::is_valid(&handle))
         {
             return Err(EINVAL);
         }
@@ -296,8 +297,7 @@ impl Incoming {
         let memory: uapi::alpc_attr_memory = container
             .get(uapi::ALPC_ATTR_MEMORY, allocated)?
             .unwrap_or_default();
-        const FLAGS: u32 = uapi::ALPC_HANDLES_CLAIM | uapi::ALPC_HANDLES_INHERIT;
-        if handle.flags & !FLAGS != 0 || memory.reserved != 0 {
+        if !handle::is_valid_room(&handle) || memory.reserved != 0 {
             return Err(EINVAL);
         }
         Ok(Self {

@@ -200,6 +200,9 @@ macro_rules! plain {
     )*};
 }
 
+// SAFETY: An array has no padding between its elements, and these have none.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
 plain! {
     alpc_acl_entry = 16;
     alpc_attributes = 8;

@@ -14,6 +14,7 @@ use crate::{
     comm::CommPort,
     cred::Identity,
     file::new_file,
+    handle::claim,
     ioctl,
     logic::engine::{
         Effects,
@@ -67,6 +68,7 @@ pub(crate) fn port_request(
         }
         ioctl::ACCEPT => accept(scope, size, addr),
         ioctl::CANCEL => cancel(scope, size, addr),
+        ioctl::CLAIM => claim(scope, size, addr),
         ioctl::DISCONNECT => {
             port.shut(flush(size, addr)?);
             Ok(0)
@@ -90,6 +92,7 @@ pub(crate) fn comm_request(
     let size = ioctl::size(cmd);
     match ioctl::base(cmd) {
         ioctl::CANCEL => cancel(scope, size, addr),
+        ioctl::CLAIM => claim(scope, size, addr),
         ioctl::DISCONNECT => {
             end.disconnect(flush(size, addr)?);
             Ok(0)

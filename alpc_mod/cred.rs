@@ -167,6 +167,22 @@ impl Caller {
     }
 }
 
+/// A process, to be compared with another one. While an [`Identity`] from it exists, no other
+/// process is the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process(usize);
+
+/// The current task's process.
+#[inline]
+pub(crate) fn current_process() -> Process {
+    // SAFETY: There is always a current task, which is in a process as long as it runs.
+    let pid = unsafe {
+        let task = bindings::get_current();
+        (*(*task).signal).pids[bindings::pid_type_PIDTYPE_TGID as usize]
+    };
+    Process(pid.addr())
+}
+
 /// The current credentials' effective user, as a kernel id.
 pub(crate) fn current_euid() -> u32 {
     // SAFETY: There are no requirements: it looks at the current task's own credentials.

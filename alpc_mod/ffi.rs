@@ -94,6 +94,12 @@ extern "C" {
     /// Copies 80 bytes from the aligned `from` to user space. 0 or a negative errno.
     pub(crate) fn alpc_shim_copy_to_user_80(to: *mut u64, from: *const u64) -> c_int;
 
+    /// The one `ALPC_HANDLE_*` that a file surely is, or 0.
+    pub(crate) fn alpc_shim_file_kind(file: *mut bindings::file) -> u32;
+
+    /// Gives a reference to a file up, unless it is the last one.
+    pub(crate) fn alpc_shim_put_unless_last(file: *mut bindings::file) -> bool;
+
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 

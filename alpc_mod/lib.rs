@@ -34,6 +34,8 @@
 //! with the connection and the turn. A [`Message`](message::Message) is payload and
 //! sender; it does not change while the engine or a reader has it.
 //!
+//! Beside its payload a message may have a *cargo*: handles are in [`handle`].
+//!
 //! A thread that waits stands in a [`WaitSet`](wait_set::WaitSet) with a node on its own
 //! stack. Whoever has something for it moves that into the node under the lock, and
 //! wakes it later: a message passes from hand to hand without a queue, and the woken
@@ -98,7 +100,7 @@
 //! | `Engine`, all of it: slots, connections, queues, wait sets | `Port::engine` |
 //! | `wait_set::Node` and its hand, but `done` | `Port::engine` until `done` is set, its thread after |
 //! | `wait_set::Node::done` | set once, release; read by its thread, acquire |
-//! | `Message`, but `kept` | written by its only owner, constant once sent |
+//! | `Message`, its cargo too, but `kept` | written by its only owner, constant once sent |
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |
 //! | `Spare` | its one pointer is exchanged whole |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
@@ -159,6 +161,9 @@
 //! * A `CommPort` keeps its `Connection`, a `Connection` its `Port`. The engine keeps
 //!   the `Connection` of each entry until the entry is free. That circle is opened by
 //!   the release of the two files, which every path below ends in.
+//! * A message keeps the files it carries, of kinds which keep no file themselves: so
+//!   no file keeps a port but its own. Who drops a message gives them up, and leaves
+//!   the last reference to a [worker](open_file::Closer), which the module waits for.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
 //!   keeps the section's file and the connection; a message that carries it keeps the
@@ -221,6 +226,7 @@ mod message;
 mod names;
 mod node;
 mod offer;
+mod open_file;
 mod outcome;
 mod pages;
 mod peer;
@@ -281,13 +287,16 @@ module! {
 
 #[pin_data]
 struct Alpc {
+    // Goes first: only then there are no messages any more.
     #[pin]
     device: node::Node<device::Factory>,
+    closer: open_file::Closer,
 }
 
 impl kernel::InPlaceModule for Alpc {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            closer: open_file::Closer::new()?,
             device <- node::Node::register(device::Factory::new()?),
         })
     }

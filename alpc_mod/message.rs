@@ -43,10 +43,11 @@ use kernel::{
 pub(crate) struct Message {
     /// The payload.
     pub(crate) buffer: Buffer,
+    /// What it carries beside the payload. Goes before the sender, whose process it is compared
+    /// with then.
+    pub(crate) cargo: Cargo,
     /// The thread that sent it.
     pub(crate) sender: Identity,
-    /// What it carries beside the payload.
-    pub(crate) cargo: Cargo,
     /// What a conversation begun with it is charged to.
     pub(crate) charge: Option<Charge>,
     /// The idle slot that goes with it while it is a spare.
@@ -69,8 +70,8 @@ impl Draft {
         let room = charged(size_of::<Message>(), UniqueArc::<Message>::new_uninit)?;
         let message = room.write(Message {
             buffer: Buffer::new(),
-            sender: Identity::capture_current(),
             cargo: Cargo::new(),
+            sender: Identity::capture_current(),
             charge: None,
             kept: AtomicU32::new(NONE),
         });

@@ -102,9 +102,9 @@ struct alpc_acl_entry {
 #define ALPC_HANDLE_TIMERFD	0x00000010u
 #define ALPC_HANDLE_MEMFD	0x00000020u
 #define ALPC_HANDLE_PIDFD	0x00000040u
-#define ALPC_HANDLE_SOCKET	0x00000080u	/* not AF_UNIX */
+#define ALPC_HANDLE_SOCKET	0x00000080u	/* AF_INET, AF_INET6, AF_NETLINK, AF_VSOCK */
 #define ALPC_HANDLE_SECTION	0x00000100u	/* ALPC section */
-#define ALPC_HANDLE_DEVICE	0x00000200u	/* character or block device */
+#define ALPC_HANDLE_DEVICE	0x00000200u	/* character or block device, of a few drivers */
 
 /* ---------------------------------------------------------- message types */
 
@@ -281,7 +281,8 @@ struct alpc_handle {
  * @error: Send: ignored. Receive, out: the errno that ended installing, or 0.
  *
  * Filled in on receive only if the message has handles. Those not installed at
- * receive can be claimed by ALPC_IOC_CLAIM while the conversation is held.
+ * receive can be claimed by ALPC_IOC_CLAIM while the conversation is held, which
+ * that of a one-way message or a final reply never is.
  */
 struct alpc_attr_handle {
 	__u64 handles;
@@ -760,7 +761,7 @@ struct alpc_query_view {
  * @handles: Pointer to @count struct alpc_handle, written as each is installed.
  * @callback_id: Its turn.
  * @index: The first handle to install.
- * @count: How many, not 0.
+ * @count: How many, not 0. What the message has must include all of them.
  * @flags: 0 or ALPC_HANDLES_INHERIT.
  * @claimed: Out: how many were installed, of a call that fails too.
  * @outcome: Out: ALPC_OUTCOME_*.

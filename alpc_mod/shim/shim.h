@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The C side of ffi.rs: what the kernel offers only as inline functions and
- * macros, three steps of the hot path that would cost a call for each of their
- * accessors if Rust made them, and the steps of copies between processes.
+ * macros, what kind of file a file is, three steps of the hot path that would cost
+ * a call for each of their accessors if Rust made them, and the steps of copies
+ * between processes.
  */
 #ifndef ALPC_SHIM_H
 #define ALPC_SHIM_H
@@ -79,6 +80,8 @@ long alpc_shim_map(struct file *file, size_t size, bool writable);
 void *alpc_shim_kvmalloc(size_t size);
 int alpc_shim_copy_from_user_72(u64 *to, const u64 __user *from);
 int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);
+u32 alpc_shim_file_kind(struct file *file);
+bool alpc_shim_put_unless_last(struct file *file);
 void alpc_shim_identity_get(struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);

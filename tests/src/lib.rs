@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod faults;
+pub mod files;
 pub mod hang;
 pub mod inspect;
 pub mod isolate;

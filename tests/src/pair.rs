@@ -39,6 +39,20 @@ impl Pair {
         Self::with(Create::anonymous().taking(takes))
     }
 
+    /// Takes handles of these kinds on both sides, 0 for all that need not be asked for.
+    pub fn with_handles(kinds: u32) -> Self {
+        let create = Create::anonymous().context(PORT_CONTEXT);
+        let port = create.takes(ALPC_TAKE_HANDLES, kinds).run();
+        let port = port.expect("create");
+        let connect = Connect::new(None).takes(ALPC_TAKE_HANDLES, kinds);
+        let (server, client) = attach_as(&port, SERVER_CONTEXT, connect);
+        Self {
+            port,
+            server,
+            client,
+        }
+    }
+
     /// A sync request by a thread of its own, and the request as the server
     /// received it.
     pub fn requested<'scope>(
@@ -64,15 +78,19 @@ impl Default for Pair {
 
 /// One more connection to `port`: its server and client communication ports.
 pub fn attach(port: &Port, server_context: u64) -> (Port, Port) {
-    attach_taking(port, server_context, 0)
+    attach_as(port, server_context, Connect::new(None))
 }
 
 /// The same with a client that takes something.
 pub fn attach_taking(port: &Port, server_context: u64, takes: u32) -> (Port, Port) {
+    attach_as(port, server_context, Connect::new(None).taking(takes))
+}
+
+/// The same for a client that asks for something.
+pub fn attach_as(port: &Port, server_context: u64, connect: Connect) -> (Port, Port) {
     let through = port.connect_descriptor().expect("connect descriptor");
-    let client = Connect::new(None)
+    let client = connect
         .context(CLIENT_CONTEXT)
-        .taking(takes)
         .asynchronous()
         .run_on(&through)
         .expect("connect")

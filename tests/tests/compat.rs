@@ -103,6 +103,7 @@ fn a_32_bit_program_does_all_that_a_64_bit_one_does() {
 
         page.write(b"compat/port");
         let mut create = alpc_create_port {
+            accept: ALPC_TAKE_HANDLES,
             name: page.data(),
             name_length: 11,
             context: 0x1234_5678_9abc_def0,
@@ -173,6 +174,44 @@ fn a_32_bit_program_does_all_that_a_64_bit_one_does() {
             (result, memory.outcome, memory.done),
             (Err(libc::ENOENT), ALPC_OUTCOME_NOT_FOUND, 0)
         );
+        let file = files::eventfd();
+        let attribute = alpc_attr_handle {
+            handles: page.data() + 32,
+            count: 1,
+            ..Default::default()
+        };
+        #[repr(C)]
+        struct Container(alpc_attributes, alpc_attr_handle, alpc_handle);
+        let head = alpc_attributes {
+            allocated: ALPC_ATTR_HANDLE,
+            valid: ALPC_ATTR_HANDLE,
+        };
+        let fd = file.as_raw_fd();
+        let container = Container(head, attribute, alpc_handle { fd, kind: 0 });
+        // SAFETY: Plain numbers without padding.
+        page.write(unsafe { &std::mem::transmute::<Container, [u8; 40]>(container) });
+        let mut with_handle = alpc_transfer {
+            flags: ALPC_SEND,
+            send_attributes: page.data(),
+            ..Default::default()
+        };
+        let result = page.call(&client, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut with_handle);
+        assert_eq!(result, Ok(0));
+        let request = server.receive().expect("receive");
+        let mut claim = alpc_claim {
+            id: request.id,
+            callback_id: request.callback_id,
+            handles: page.data(),
+            count: 1,
+            ..Default::default()
+        };
+        let result = page.call(&server, ALPC_IOCTL_CLAIM, &mut claim);
+        assert_eq!((result, claim.claimed), (Ok(0), 1));
+        let entry = page.read(8);
+        let claimed = i32::from_ne_bytes(entry[..4].try_into().expect("four bytes"));
+        assert!(files::same(&file, &files::adopt(claimed.into())));
+        server.reply(&request, b"").expect("reply");
+        client.receive().expect("receive");
 
         let mut cancel = alpc_cancel {
             id: send.send_id,

@@ -3,6 +3,8 @@
 //! Whatever fails inside the kernel, a call fails as a whole or succeeds as a
 //! whole, and can be made again. Runs on the debug kernel only.
 
+use std::os::fd::AsRawFd;
+
 use alpc_tests::faults::{sweep, Fault};
 use alpc_tests::raw::*;
 use alpc_tests::*;
@@ -439,5 +441,83 @@ fn a_copy_of_a_callers_memory_fails_and_says_how_far_it_came() {
             client.join().expect("join").expect("call");
         });
         assert!(memory == [1; 200_000]);
+    });
+}
+
+#[test]
+fn handles_that_could_not_be_sent_leave_nothing_open() {
+    isolated_long(3, || {
+        let pair = Pair::with_handles(0);
+        for count in [1, 20] {
+            sweep(&format!("a message with {count} handles"), |fault| {
+                let (reader, writer) = files::pipe();
+                let fds = vec![writer.as_raw_fd(); count];
+                let mut handles = HandleContainer::sending(&fds);
+                let mut send = Transfer::new().send(b"x").flags(ALPC_RELEASE);
+                send = send.handles(&mut handles);
+                let result = transfer(fault, &pair.client, &mut send);
+                drop(writer);
+                let mut room = HandleContainer::claiming(count);
+                let mut receive = Transfer::new().receive().now().room_for(&mut room);
+                match receive.run(&pair.port) {
+                    Ok(_) => assert_eq!(room.claimed().0.len(), count),
+                    Err(failure) => {
+                        assert_eq!(failure, fail::TIMED_OUT);
+                        result.expect_err("it was sent");
+                    }
+                }
+                assert_eq!(files::read(&reader), b"", "nobody has it any more");
+                assert_quiet(&pair);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_claim_that_failed_leaves_no_descriptor_that_nobody_knows_of() {
+    isolated_long(3, || {
+        let pair = Pair::with_handles(0);
+        for at_receive in [false, true] {
+            sweep("claim", |fault| {
+                let (reader, writer) = files::pipe();
+                let mut handles = HandleContainer::sending(&[writer.as_raw_fd(); 3]);
+                let id = pair.client.post_with(&mut handles).expect("post");
+                drop(writer);
+                let mut room = HandleContainer::claiming(3);
+                if at_receive {
+                    let mut receive = Transfer::new().receive().room_for(&mut room);
+                    let message = match transfer(fault, &pair.port, &mut receive) {
+                        Ok(_) => receive.message(0),
+                        Err(_) => pair.port.receive_with(&mut room).expect("it is kept"),
+                    };
+                    assert_eq!(message.id, id);
+                    let installed = room.entries.iter().take_while(|entry| entry.fd >= 0);
+                    drop(own(&room.entries[..installed.count()]));
+                    pair.port.release(&message).expect("release");
+                } else {
+                    let message = pair.port.receive().expect("receive");
+                    let mut claim = Claim::new(&message, 0, 3);
+                    claim.point();
+                    let result = fault.ioctl(&pair.port, ALPC_IOCTL_CLAIM, &mut claim.arg);
+                    let installed = match (result, claim.arg.claimed) {
+                        // Not even that could be told.
+                        (_, JUNK32) => 0,
+                        (Ok(_), claimed) => claimed,
+                        // What is told may be what was hoped for.
+                        (Err(_), _) => {
+                            let entries = claim.entries.iter();
+                            entries
+                                .take_while(|e| e.fd >= 0 && e.kind != JUNK32)
+                                .count() as u32
+                        }
+                    };
+                    drop(own(&claim.entries[..installed as usize]));
+                    pair.port.release(&message).expect("release");
+                }
+                pair.client.receive_now().expect("the notice");
+                assert_eq!(files::read(&reader), b"", "nobody has it any more");
+                assert_quiet(&pair);
+            });
+        }
     });
 }

@@ -5,7 +5,7 @@
 //! must have succeeded often enough for its failures to mean something.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
@@ -52,6 +52,8 @@ struct Player<'a> {
     rng: Rng,
     device: Arc<Toy>,
     memory: Vec<u8>,
+    /// What is sent.
+    file: OwnedFd,
 }
 
 impl Player<'_> {
@@ -200,6 +202,9 @@ impl Player<'_> {
         if self.rng.one_in(4) {
             create = create.share(1 + self.rng.below(5) as u32, 0);
         }
+        if !self.rng.one_in(8) {
+            create = create.takes(ALPC_TAKE_HANDLES, 0);
+        }
         create.point();
         self.damage(&mut create.arg);
         let device = self.device.clone();
@@ -221,6 +226,9 @@ impl Player<'_> {
             true => self.device.clone(),
             false => self.port_of(&[ALPC_ROLE_CONNECT]),
         };
+        if !self.rng.one_in(8) {
+            connect = connect.takes(ALPC_TAKE_HANDLES, 0);
+        }
         connect.point();
         if !self.rng.one_in(4) {
             connect.arg.flags |= ALPC_CONNECT_ASYNC;
@@ -281,6 +289,40 @@ impl Player<'_> {
         }
     }
 
+    /// A few handles to be sent; most can be.
+    fn handles(&mut self) -> HandleContainer {
+        let mut fds = Vec::new();
+        for _ in 0..=self.rng.below(20) {
+            let fd = match self.rng.below(100) {
+                0 => self.port().as_fd().as_raw_fd(),
+                1 => self.rng.word() as i32,
+                _ => self.file.as_raw_fd(),
+            };
+            fds.push(fd);
+        }
+        let mut handles = HandleContainer::sending(&fds);
+        let valid = *handles.handle();
+        self.damage(handles.handle());
+        // The kernel shall write into memory that is there for it.
+        handles.handle().handles = valid.handles;
+        handles.handle().count = handles.handle().count.min(valid.count);
+        handles
+    }
+
+    fn claim(&mut self, header: &Header) {
+        let port = self.port_for(header);
+        let message = Transfer::new().message(0);
+        let mut claim = Claim::new(&message, self.rng.below(2) as u32, 8);
+        claim.arg.count = 1 + self.rng.below(2) as u32;
+        (claim.arg.id, claim.arg.callback_id) = (header.id, header.turn);
+        self.damage(&mut claim.arg);
+        claim.arg.count = claim.arg.count.min(8);
+        claim.point();
+        self.call("CLAIM", &*port, ALPC_IOCTL_CLAIM, &mut claim.arg);
+        claim.entries.retain(|entry| entry.fd >= 0);
+        drop(own(&claim.entries));
+    }
+
     fn transfer(&mut self) {
         const COMM: [u32; 2] = [ALPC_ROLE_SERVER, ALPC_ROLE_CLIENT];
         const ALL: [u32; 3] = [ALPC_ROLE_CONNECTION, ALPC_ROLE_SERVER, ALPC_ROLE_CLIENT];
@@ -325,8 +367,18 @@ impl Player<'_> {
         let mut container = ContextContainer::sending(self.rng.word());
         if self.rng.one_in(3) {
             self.damage(&mut container);
+            // That has no room behind it.
+            container.head.allocated &= !ALPC_ATTR_HANDLE;
             arg.send_attributes = container.address();
             arg.recv_attributes = container.address();
+        }
+        let mut handles = self.handles();
+        if flags & ALPC_SEND != 0 && flags & ALPC_DISCARD == 0 && self.rng.one_in(2) {
+            arg.send_attributes = handles.address();
+        }
+        let mut claimed = HandleContainer::claiming(self.rng.below(4) as usize);
+        if self.rng.one_in(3) {
+            arg.recv_attributes = claimed.address();
         }
         let recv_attributes = arg.recv_attributes;
         self.damage(arg);
@@ -349,6 +401,11 @@ impl Player<'_> {
             let arg = transfer.arg;
             if arg.flags & ALPC_RECEIVE != 0 && arg.id != JUNK64 {
                 self.remember(arg.id, arg.callback_id, &port);
+                if arg.id != 0 {
+                    let (id, turn) = (arg.id, arg.callback_id);
+                    let port = Arc::downgrade(&port);
+                    self.claim(&Header { id, turn, port });
+                }
                 if u32::from(arg.type_) == ALPC_TYPE_CONNECTION_REQUEST {
                     self.accept_on(&port, arg.id);
                 }
@@ -362,6 +419,8 @@ impl Player<'_> {
             // Good for nothing any more.
             self.forget(&port);
         }
+        claimed.entries.retain(|entry| entry.fd >= 0);
+        drop(own(&claimed.entries));
     }
 
     fn forget(&mut self, port: &Arc<Toy>) {
@@ -476,6 +535,7 @@ fn random_calls_are_all_answered_and_leave_nothing() {
                             role: 0,
                         }),
                         memory: vec![0; 2 * ALPC_MESSAGE_MAX as usize],
+                        file: files::eventfd(),
                     };
                     for _ in 0..steps {
                         player.step();

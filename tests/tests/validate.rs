@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 10] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 11] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -47,6 +47,7 @@ const IOCTLS: [(&str, u32, [bool; 5]); 10] = [
         ALPC_IOCTL_CANCEL,
         [false, true, true, true, false],
     ),
+    ("CLAIM", ALPC_IOCTL_CLAIM, [false, true, true, true, false]),
     (
         "MEMORY",
         ALPC_IOCTL_MEMORY,

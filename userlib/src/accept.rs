@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::endpoint::ServerPort;
 use crate::error::{Error, Result};
+use crate::handles::HandleKinds;
 use crate::message::Message;
 use crate::port::Port;
 use crate::sys;
@@ -28,6 +29,15 @@ impl<'a> Accept<'a> {
     /// Sets the answer's payload.
     pub fn payload(self, payload: &'a [u8]) -> Self {
         Self { payload, ..self }
+    }
+
+    /// Takes handles of these kinds from this client, a part of what the port takes, for [`Options::handles`].
+    ///
+    /// [`Options::handles`]: crate::Options::handles
+    pub fn take_handles(mut self, kinds: HandleKinds) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_HANDLES;
+        self.raw.handle_kinds = kinds.to_raw();
+        self
     }
 
     /// Sets the value that comes with every message of this client, from its

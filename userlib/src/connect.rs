@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::endpoint::Client;
 use crate::error::{Error, Result};
+use crate::handles::HandleKinds;
 use crate::options::Options;
 use crate::query::{Device, Peer};
 use crate::sys;
@@ -40,7 +41,7 @@ enum To<'a> {
 pub struct ConnectBuilder<'a> {
     to: To<'a>,
     payload: &'a [u8],
-    options: Options,
+    options: Options<'static>,
     raw: sys::alpc_connect,
 }
 
@@ -89,6 +90,15 @@ impl<'a> ConnectBuilder<'a> {
         Self { payload, ..self }
     }
 
+    /// Takes handles of these kinds from the server, for [`Options::handles`].
+    ///
+    /// [`Options::handles`]: crate::Options::handles
+    pub fn take_handles(mut self, kinds: HandleKinds) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_HANDLES;
+        self.raw.handle_kinds = kinds.to_raw();
+        self
+    }
+
     /// Sets the value that comes with every message the client port receives.
     pub fn context(mut self, context: u64) -> Self {
         self.raw.context = context;
@@ -134,7 +144,7 @@ impl<'a> ConnectBuilder<'a> {
 
     /// Sets timeout and behaviour under signals. A connect that a signal ends
     /// because it was asked to is given up.
-    pub fn options(self, options: impl Into<Options>) -> Self {
+    pub fn options(self, options: impl Into<Options<'static>>) -> Self {
         Self {
             options: options.into(),
             ..self

@@ -51,11 +51,11 @@ impl Endpoint {
 
     /// The same, with options. The timeout bounds the whole call, and its end
     /// cancels the request.
-    pub fn call_with<'p, 'b, B: Buffer + ?Sized>(
+    pub fn call_with<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         request: &[u8],
         reply: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Reply<'p, 'b>> {
         self.converse(request, reply, options.into(), &mut None)
     }
@@ -63,11 +63,11 @@ impl Endpoint {
     /// The same for a peer that may call back before it replies: `handler` gets
     /// the callback, and what it leaves in the vector is the answer. One ioctl,
     /// and one more for each callback; the timeout bounds each of them.
-    pub fn call_with_callbacks<'p, 'b, B: Buffer + ?Sized>(
+    pub fn call_with_callbacks<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         request: &[u8],
         reply: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
         mut handler: impl FnMut(&mut Callback<'_, '_>, &mut Vec<u8>),
     ) -> Result<Reply<'p, 'b>> {
         let mut handler: Option<Handler<'_>> = Some(&mut handler);
@@ -78,7 +78,7 @@ impl Endpoint {
         &'p self,
         request: &[u8],
         reply: &'b mut B,
-        options: Options,
+        options: Options<'_>,
         handler: &mut Option<Handler<'_>>,
     ) -> Result<Reply<'p, 'b>> {
         let start = Start::new("call", SYNC, request);
@@ -89,11 +89,11 @@ impl Endpoint {
 
     /// Sends a request and waits for its reply or its first callback, whichever
     /// comes. One ioctl.
-    pub fn exchange<'p, 'b, B: Buffer + ?Sized>(
+    pub fn exchange<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         request: &[u8],
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Exchange<'p, 'b>> {
         let start = Start::new("call", SYNC, request);
         let raw = self.0.transfer(start, buffer, options.into())?;
@@ -102,11 +102,11 @@ impl Endpoint {
 
     /// Goes on waiting for a call that a signal or a buffer too small has
     /// ended. The error knows its [`conversation`](crate::Error::conversation).
-    pub fn resume<'p, 'b, B: Buffer + ?Sized>(
+    pub fn resume<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         id: ConversationId,
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Exchange<'p, 'b>> {
         let start = Start {
             id: id.to_raw(),
@@ -123,10 +123,10 @@ impl Endpoint {
     }
 
     /// The same, with options: they bound the wait for room in the queue.
-    pub fn send_request_with(
+    pub fn send_request_with<'o>(
         &self,
         request: &[u8],
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<ConversationId> {
         let start = Start::new("send request", sys::ALPC_SEND, request);
         let raw = self.0.transfer_out(start, options.into())?;
@@ -140,11 +140,11 @@ impl Endpoint {
     ///
     /// An error with [`was_sent`](crate::Error::was_sent) says that only the
     /// receive failed, and knows the conversation.
-    pub fn send_request_and_receive<'p, 'b, B: Buffer + ?Sized>(
+    pub fn send_request_and_receive<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         request: &[u8],
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<(ConversationId, Received<'p, 'b>)> {
         let flags = sys::ALPC_SEND | sys::ALPC_RECEIVE;
         let start = Start::new("send request and receive", flags, request);
@@ -160,7 +160,7 @@ impl Endpoint {
     }
 
     /// The same, with options: they bound the wait for room in the queue.
-    pub fn send_with(&self, data: &[u8], options: impl Into<Options>) -> Result<()> {
+    pub fn send_with<'o>(&self, data: &[u8], options: impl Into<Options<'o>>) -> Result<()> {
         let start = Start::new("send", sys::ALPC_SEND | sys::ALPC_RELEASE, data);
         self.0.transfer_out(start, options.into()).map(drop)
     }

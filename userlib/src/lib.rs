@@ -10,6 +10,7 @@
 //! * Servers: [`Server`], [`PortBuilder`], [`Acl`]; then [`ServerLoop`] and [`Service`].
 //! * What comes in: [`Received`], [`Message`], [`Sender`]; what goes back: [`Turn`].
 //! * Memory of the caller's: [`Offer`], [`CallerMemory`].
+//! * Descriptors with messages: [`Options::handles`], [`Turn::claim`], [`HandleKinds`].
 //! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
 //! * The ioctls themselves: [`sys`].
 
@@ -21,6 +22,7 @@ mod connect;
 mod endpoint;
 mod error;
 mod handle;
+mod handles;
 mod memory;
 mod message;
 mod options;
@@ -39,6 +41,7 @@ pub use cancel::{CancelMode, Canceled, Canceller};
 pub use connect::{ConnectBuilder, Connected, Connector};
 pub use endpoint::{Client, Endpoint, ServerPort};
 pub use error::{Error, Result};
+pub use handles::{Claimed, HandleKinds, Handles};
 pub use memory::{CallerMemory, MemoryRange, Offer};
 pub use message::{ConversationId, Message, Notice, NoticeKind, Received, Reply, Request, Sender};
 pub use options::{Options, Timeout};

@@ -87,12 +87,12 @@ impl Endpoint {
     /// The call is given up with every error: none of them can be
     /// [resumed](Endpoint::resume), as the memory may be used otherwise from then on. A server
     /// that calls back is refused.
-    pub fn call_with_memory<'p, 'b, B: Buffer + ?Sized>(
+    pub fn call_with_memory<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         request: &[u8],
         memory: &Offer<'_>,
         reply: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Reply<'p, 'b>> {
         let port: &'p Port = self;
         let flags = sys::ALPC_SEND | sys::ALPC_SYNC | sys::ALPC_RECEIVE;

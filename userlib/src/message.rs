@@ -5,6 +5,7 @@
 use std::ops::Deref;
 
 use crate::accept::ConnectionRequest;
+use crate::handles::Handles;
 use crate::port::Port;
 use crate::sys;
 use crate::turn::Turn;
@@ -55,6 +56,7 @@ pub struct Message<'b> {
     port_context: u64,
     sequence: u64,
     message_context: Option<u64>,
+    handles: Handles,
 }
 
 impl<'b> Message<'b> {
@@ -75,6 +77,7 @@ impl<'b> Message<'b> {
             port_context: raw.port_context,
             sequence: raw.sequence,
             message_context: received.message_context,
+            handles: received.handles,
         }
     }
 
@@ -106,6 +109,12 @@ impl<'b> Message<'b> {
         self.message_context
     }
 
+    /// The handles it has, if they were
+    /// [asked for](crate::Options::ask_handles).
+    pub fn handles(&self) -> Handles {
+        self.handles
+    }
+
     /// Which message this is among those that arrived at this port, from 1.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -127,6 +136,7 @@ pub(crate) struct Raw {
     pub(crate) transfer: sys::alpc_transfer,
     pub(crate) message_context: Option<u64>,
     pub(crate) memory: Vec<sys::alpc_memory_range>,
+    pub(crate) handles: Handles,
 }
 
 impl Raw {
@@ -284,6 +294,11 @@ impl<'p, 'b> Request<'p, 'b> {
     /// The turn alone.
     pub fn into_turn(self) -> Turn<'p> {
         self.turn
+    }
+
+    /// The turn, to claim what came with the request.
+    pub fn turn(&self) -> &Turn<'p> {
+        &self.turn
     }
 
     /// The turn, to call back the sender before answering.

@@ -2,8 +2,10 @@
 
 //! How long a call waits, and what it does when a signal comes.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::handles::Claimed;
 use crate::sys;
 
 /// How long a call waits.
@@ -68,18 +70,21 @@ impl From<Duration> for Timeout {
 /// outcome says whether the request lives on; such a wait is taken up again by
 /// [`Endpoint::resume`](crate::Endpoint::resume). Handlers installed with
 /// `SA_RESTART` are restarted by the kernel, and neither case is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 #[must_use]
-pub struct Options {
+pub struct Options<'a> {
     pub(crate) timeout: Timeout,
     pub(crate) interruptible: bool,
     pub(crate) nonblocking: bool,
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
     pub(crate) ask_memory: bool,
+    pub(crate) handles: &'a [BorrowedFd<'a>],
+    pub(crate) ask_handles: bool,
+    pub(crate) claimed: Option<&'a Claimed>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// Wait for ever, go on after signals, wait for room in a full queue.
     pub const fn new() -> Self {
         Self {
@@ -89,6 +94,9 @@ impl Options {
             message_context: None,
             ask_context: false,
             ask_memory: false,
+            handles: &[],
+            ask_handles: false,
+            claimed: None,
         }
     }
 
@@ -141,15 +149,44 @@ impl Options {
             ..self
         }
     }
+
+    /// Send these descriptors with the message. They may be closed as soon as the
+    /// call has returned: the message has the files.
+    ///
+    /// A receiver must have [asked for](crate::PortBuilder::take_handles) their kinds.
+    /// [`Outcome::NotTaken`](crate::Outcome::NotTaken) says that it has not, and
+    /// [`Outcome::BadHandle`](crate::Outcome::BadHandle) that a file can't be sent to
+    /// anybody.
+    pub const fn handles(self, handles: &'a [BorrowedFd<'a>]) -> Self {
+        Self { handles, ..self }
+    }
+
+    /// Ask how many handles the received message has, see
+    /// [`Message::handles`](crate::Message::handles).
+    pub const fn ask_handles(self) -> Self {
+        Self {
+            ask_handles: true,
+            ..self
+        }
+    }
+
+    /// Claim the handles of the received message at once, as far as there is room. That
+    /// is the only way for those of one-way messages and of final replies.
+    pub const fn claim_into(self, claimed: &'a Claimed) -> Self {
+        Self {
+            claimed: Some(claimed),
+            ..self
+        }
+    }
 }
 
-impl From<Timeout> for Options {
+impl From<Timeout> for Options<'_> {
     fn from(timeout: Timeout) -> Self {
         Self::new().timeout(timeout)
     }
 }
 
-impl From<Duration> for Options {
+impl From<Duration> for Options<'_> {
     fn from(timeout: Duration) -> Self {
         Self::new().timeout(timeout.into())
     }

@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::cancel::{self, CancelMode, Canceled, Canceller};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
+use crate::handles::{Handles, SHOWN};
 use crate::memory::Offer;
 use crate::message::{ConversationId, Message, Raw, Received};
 use crate::options::{Options, Timeout};
@@ -83,7 +84,7 @@ impl Port {
         &self,
         start: Start<'_>,
         buffer: &mut B,
-        options: Options,
+        options: Options<'_>,
     ) -> Result<Raw> {
         self.transfer_offering(start, buffer, options, None)
     }
@@ -93,7 +94,7 @@ impl Port {
         &self,
         start: Start<'_>,
         buffer: &mut B,
-        options: Options,
+        options: Options<'_>,
         memory: Option<&Offer<'_>>,
     ) -> Result<Raw> {
         let (clock, time) = options.timeout.to_raw();
@@ -119,6 +120,9 @@ impl Port {
                 if let Some(memory) = memory {
                     transfer.offer(memory);
                 }
+                if !options.handles.is_empty() {
+                    transfer.send_handles(options.handles);
+                }
             }
             if receives {
                 transfer.receive(buffer.room());
@@ -128,17 +132,25 @@ impl Port {
                 if options.ask_memory {
                     transfer.ask_memory();
                 }
+                match options.claimed {
+                    Some(claimed) => transfer.claim_handles(claimed.room()),
+                    None if options.ask_handles => transfer.ask_handles(SHOWN),
+                    None => {}
+                }
             }
             let error = loop {
                 match transfer.call(self.as_fd()) {
                     Ok(()) => {
+                        if let Some(claimed) = options.claimed {
+                            claimed.put(transfer.take_claimed());
+                        }
                         return Ok(Raw {
                             transfer: *transfer.raw(),
-                            message_context: transfer
-                                .context()
-                                .filter(|_| options.ask_context)
-                                .map(|c| c.message_context),
+                            message_context: transfer.context().map(|c| c.message_context),
                             memory: transfer.take_memory(),
+                            handles: transfer
+                                .handles()
+                                .map_or_else(Handles::default, |(h, e)| Handles::new(h.count, e)),
                         });
                     }
                     Err(error)
@@ -156,7 +168,7 @@ impl Port {
     }
 
     /// The same for a call that receives nothing.
-    pub(crate) fn transfer_out(&self, start: Start<'_>, options: Options) -> Result<Raw> {
+    pub(crate) fn transfer_out(&self, start: Start<'_>, options: Options<'_>) -> Result<Raw> {
         self.transfer(start, &mut [0_u8; 0], options)
     }
 
@@ -165,7 +177,7 @@ impl Port {
         &'p self,
         start: Start<'_>,
         buffer: &'b mut B,
-        options: Options,
+        options: Options<'_>,
     ) -> Result<Received<'p, 'b>> {
         let raw = self.transfer(start, buffer, options)?;
         let message = Message::new(&raw, buffer.filled(raw.length()));
@@ -186,10 +198,10 @@ impl Port {
     }
 
     /// The same, with options.
-    pub fn receive_with<'p, 'b, B: Buffer + ?Sized>(
+    pub fn receive_with<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Received<'p, 'b>> {
         let start = Start::new("receive", sys::ALPC_RECEIVE, &[]);
         self.transfer_next(start, buffer, options.into())

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crate::acl::Acl;
 use crate::connect::Connector;
 use crate::error::{Error, Result, CREATE};
+use crate::handles::HandleKinds;
 use crate::message::Request;
 use crate::port::{port_traits, Port};
 use crate::query::Device;
@@ -66,6 +67,15 @@ impl<'a> PortBuilder<'a> {
             acl: Some(acl),
             ..self
         }
+    }
+
+    /// Takes handles of these kinds from clients, for [`Options::handles`].
+    ///
+    /// [`Options::handles`]: crate::Options::handles
+    pub fn take_handles(mut self, kinds: HandleKinds) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_HANDLES;
+        self.raw.handle_kinds = kinds.to_raw();
+        self
     }
 
     /// Sets the value that comes with connection requests.

@@ -90,6 +90,10 @@ impl<'p> Turn<'p> {
         }
     }
 
+    pub(crate) fn port(&self) -> &'p Port {
+        self.port
+    }
+
     fn start<'a>(&self, operation: &'static str, flags: u32, data: &'a [u8]) -> Start<'a> {
         Start {
             operation,
@@ -162,10 +166,10 @@ impl<'p> Turn<'p> {
 
     /// The same, with options: a message context is of use here, a timeout
     /// isn't.
-    pub fn reply_with(
+    pub fn reply_with<'o>(
         self,
         data: &[u8],
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<(), TurnError<Self>> {
         let flags = sys::ALPC_SEND | sys::ALPC_RELEASE;
         self.pass("reply", flags, data, options.into())
@@ -176,10 +180,10 @@ impl<'p> Turn<'p> {
     ///
     /// What comes next arrives in this side's queue. This is also how a
     /// callback that came through the queue is answered.
-    pub fn reply_open(
+    pub fn reply_open<'o>(
         self,
         data: &[u8],
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<(), TurnError<Self>> {
         self.pass("reply", sys::ALPC_SEND, data, options.into())
     }
@@ -189,7 +193,7 @@ impl<'p> Turn<'p> {
         operation: &'static str,
         flags: u32,
         data: &[u8],
-        options: Options,
+        options: Options<'_>,
     ) -> Result<(), TurnError<Self>> {
         let start = self.start(operation, flags, data);
         match self.port.transfer_out(start, options) {
@@ -217,11 +221,11 @@ impl<'p> Turn<'p> {
     }
 
     /// The same, with options.
-    pub fn reply_and_receive_with<'b, B: Buffer + ?Sized>(
+    pub fn reply_and_receive_with<'o, 'b, B: Buffer + ?Sized>(
         mut self,
         data: &[u8],
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Received<'p, 'b>, TurnError<Self>> {
         let flags = sys::ALPC_SEND | sys::ALPC_RELEASE | sys::ALPC_RECEIVE;
         let start = self.start("reply and receive", flags, data);
@@ -252,11 +256,11 @@ impl<'p> Turn<'p> {
     }
 
     /// The same, with options.
-    pub fn call_with<'b, B: Buffer + ?Sized>(
+    pub fn call_with<'o, 'b, B: Buffer + ?Sized>(
         &mut self,
         request: &[u8],
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Message<'b>> {
         self.nested(
             sys::ALPC_SEND,
@@ -268,11 +272,11 @@ impl<'p> Turn<'p> {
     }
 
     /// The same for a peer that may call back before it answers.
-    pub fn call_with_callbacks<'b, B: Buffer + ?Sized>(
+    pub fn call_with_callbacks<'o, 'b, B: Buffer + ?Sized>(
         &mut self,
         request: &[u8],
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
         mut handler: impl FnMut(&mut Callback<'_, '_>, &mut Vec<u8>),
     ) -> Result<Message<'b>> {
         let mut handler: Option<Handler<'_>> = Some(&mut handler);
@@ -282,10 +286,10 @@ impl<'p> Turn<'p> {
 
     /// Goes on waiting for the answer to a [`call`](Turn::call) that a signal
     /// or a buffer too small has ended.
-    pub fn resume<'b, B: Buffer + ?Sized>(
+    pub fn resume<'o, 'b, B: Buffer + ?Sized>(
         &mut self,
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Message<'b>> {
         let flags = sys::ALPC_SEND | sys::ALPC_SENT;
         self.nested(flags, None, buffer, options.into(), &mut None)
@@ -296,7 +300,7 @@ impl<'p> Turn<'p> {
         flags: u32,
         request: Option<&[u8]>,
         buffer: &'b mut B,
-        options: Options,
+        options: Options<'_>,
         handler: &mut Option<Handler<'_>>,
     ) -> Result<Message<'b>> {
         let flags = flags | sys::ALPC_SYNC | sys::ALPC_RECEIVE;
@@ -356,7 +360,7 @@ pub(crate) fn converse<B: Buffer + ?Sized>(
     port: &Port,
     start: Start<'_>,
     buffer: &mut B,
-    options: Options,
+    options: Options<'_>,
     handler: &mut Option<Handler<'_>>,
 ) -> Result<Raw> {
     let mut raw = port.transfer(start, buffer, options)?;
@@ -416,11 +420,11 @@ impl<'p, 'b> Callback<'p, 'b> {
     }
 
     /// Asks something in return before answering. See [`Turn::call`].
-    pub fn call<'r, B: Buffer + ?Sized>(
+    pub fn call<'o, 'r, B: Buffer + ?Sized>(
         &mut self,
         request: &[u8],
         buffer: &'r mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Message<'r>> {
         self.turn.0.call_with(request, buffer, options)
     }
@@ -442,11 +446,11 @@ pub struct CallbackTurn<'p>(Turn<'p>);
 
 impl<'p> CallbackTurn<'p> {
     /// Answers, and waits for what the conversation brings next. One ioctl.
-    pub fn answer<'b, B: Buffer + ?Sized>(
+    pub fn answer<'o, 'b, B: Buffer + ?Sized>(
         mut self,
         data: &[u8],
         buffer: &'b mut B,
-        options: impl Into<Options>,
+        options: impl Into<Options<'o>>,
     ) -> Result<Exchange<'p, 'b>, TurnError<Self>> {
         match self.0.answer(data, buffer, options.into()) {
             Ok(raw) => {
@@ -472,7 +476,7 @@ impl Turn<'_> {
         &mut self,
         data: &[u8],
         buffer: &mut B,
-        options: Options,
+        options: Options<'_>,
     ) -> Result<Raw> {
         let flags = sys::ALPC_SEND | sys::ALPC_SYNC | sys::ALPC_ANSWER | sys::ALPC_RECEIVE;
         let start = self.start("answer", flags, data);

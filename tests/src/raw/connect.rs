@@ -66,6 +66,13 @@ impl Connect {
         self
     }
 
+    /// What the client takes: `ALPC_TAKE_*`, and kinds of handle.
+    pub fn takes(mut self, accept: u32, kinds: u32) -> Self {
+        self.arg.accept = accept;
+        self.arg.handle_kinds = kinds;
+        self
+    }
+
     pub fn flags(mut self, flags: u32) -> Self {
         self.arg.flags |= flags;
         self
@@ -181,6 +188,13 @@ impl Accept {
 
     pub fn context(mut self, context: u64) -> Self {
         self.arg.context = context;
+        self
+    }
+
+    /// What the server takes: `ALPC_TAKE_*`, and kinds of handle.
+    pub fn takes(mut self, accept: u32, kinds: u32) -> Self {
+        self.arg.accept = accept;
+        self.arg.handle_kinds = kinds;
         self
     }
 

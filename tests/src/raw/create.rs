@@ -85,6 +85,13 @@ impl Create {
         self
     }
 
+    /// What the server takes: `ALPC_TAKE_*`, and kinds of handle.
+    pub fn takes(mut self, accept: u32, kinds: u32) -> Self {
+        self.arg.accept = accept;
+        self.arg.handle_kinds = kinds;
+        self
+    }
+
     pub fn acl(mut self, entries: &[alpc_acl_entry]) -> Self {
         self.acl = Some(entries.to_vec());
         self.flags(ALPC_PORT_ACL)

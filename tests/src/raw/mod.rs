@@ -5,6 +5,7 @@
 
 mod connect;
 mod create;
+mod handles;
 mod memory;
 mod transfer;
 mod view;
@@ -14,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, Create};
+pub use handles::{own, Claim, HandleContainer};
 pub use memory::*;
 pub use transfer::{ContextContainer, Message, Transfer};
 pub use view::{View, ViewContainer};
@@ -89,6 +91,8 @@ pub mod fail {
         NOT_A_VIEW ENXIO ALPC_OUTCOME_NOT_A_VIEW;
         NO_WINDOW ENOBUFS ALPC_OUTCOME_NO_WINDOW;
         MEMORY_CLOSED ESTALE ALPC_OUTCOME_MEMORY_CLOSED;
+        BAD_HANDLE EPERM ALPC_OUTCOME_BAD_HANDLE;
+        NO_HANDLE EBADF ALPC_OUTCOME_BAD_HANDLE;
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod handles;
 mod memory;
+mod passing;
 mod serve;
 mod turns;
 

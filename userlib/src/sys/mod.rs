@@ -17,6 +17,7 @@
 )]
 
 mod args;
+mod container;
 mod transfer;
 
 use std::fs::{File, OpenOptions};
@@ -181,6 +182,26 @@ pub unsafe fn send_wait_receive(
 pub fn cancel(port: BorrowedFd<'_>, argument: &mut alpc_cancel) -> io::Result<()> {
     // SAFETY: The structure is the one the number names, and has no pointers.
     unsafe { ioctl(port, ALPC_IOCTL_CANCEL, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_CLAIM` on any port: installs `count` handles of a held message, beginning
+/// with the argument's `index`. All or none.
+pub fn claim(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_claim,
+    count: usize,
+) -> io::Result<Vec<OwnedFd>> {
+    let mut entries = vec![alpc_handle { fd: -1, kind: 0 }; count];
+    argument.handles = transfer::address_mut(&mut entries);
+    argument.count = transfer::length(&entries);
+    argument.claimed = 0;
+    // SAFETY: The structure is the one the number names, and its entries are ours.
+    let result = unsafe { ioctl(port, ALPC_IOCTL_CLAIM, &mut *argument) };
+    argument.handles = 0;
+    // Those before the one that failed were installed too.
+    let claimed = entries.iter().take(argument.claimed as usize);
+    let fds: Vec<OwnedFd> = claimed.map(|entry| made(entry.fd)).collect();
+    result.map(|_| fds)
 }
 
 /// `ALPC_IOC_DISCONNECT` on any port: ends a connection, or a whole

@@ -4,46 +4,15 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use super::container::Container;
 use super::{
-    alpc_attr_context, alpc_attr_memory, alpc_attributes, alpc_memory_range, alpc_transfer,
-    send_wait_receive, ALPC_ATTR_CONTEXT, ALPC_ATTR_MEMORY, ALPC_MEMORY_RANGES_MAX,
+    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_view, alpc_handle,
+    alpc_memory_range, alpc_transfer, send_wait_receive, ALPC_HANDLES_CLAIM,
+    ALPC_MEMORY_RANGES_MAX,
 };
 use crate::memory::Offer;
-
-/// An attribute container that holds CONTEXT, and MEMORY if need be.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-struct Container {
-    head: alpc_attributes,
-    context: alpc_attr_context,
-    memory: alpc_attr_memory,
-}
-
-impl Default for Container {
-    fn default() -> Self {
-        Self {
-            head: alpc_attributes {
-                allocated: ALPC_ATTR_CONTEXT,
-                valid: 0,
-            },
-            context: alpc_attr_context::default(),
-            memory: alpc_attr_memory::default(),
-        }
-    }
-}
-
-impl Container {
-    fn set_memory(&mut self, ranges: u64, count: u32) {
-        self.head.allocated |= ALPC_ATTR_MEMORY;
-        self.memory = alpc_attr_memory {
-            ranges,
-            count,
-            reserved: 0,
-        };
-    }
-}
 
 /// The argument of `SEND_WAIT_RECEIVE`, with its buffers borrowed for `'a`.
 ///
@@ -51,13 +20,17 @@ impl Container {
 ///
 /// `raw.send_data` and `raw.recv_data` are null with a length of 0, or were
 /// borrowed for `'a`, `recv_data` exclusively. The attribute pointers are set
-/// for the length of one call only. The memory that is offered was borrowed for
-/// `'a` as well, and what the received container points to is `ranges`.
+/// for the length of one call only. What the containers point to is borrowed
+/// for `'a`, or a field.
 #[derive(Debug, Default)]
 pub struct Transfer<'a> {
     raw: alpc_transfer,
-    send_attributes: Option<Container>,
-    recv_attributes: Option<Container>,
+    send_container: Container,
+    recv_container: Container,
+    /// What the last call has filled in.
+    filled: Container,
+    send_handles: Vec<alpc_handle>,
+    recv_handles: Vec<alpc_handle>,
     /// Where the received message's ranges go.
     ranges: Vec<alpc_memory_range>,
     buffers: PhantomData<&'a mut [u8]>,
@@ -123,53 +96,122 @@ impl<'a> Transfer<'a> {
 
     /// Gives this side's own context value to the conversation sent into.
     pub fn set_message_context(&mut self, value: u64) {
-        let container = self.send_attributes.get_or_insert_default();
-        container.head.valid |= ALPC_ATTR_CONTEXT;
-        container.context.message_context = value;
+        self.send_container.context = Some(alpc_attr_context {
+            message_context: value,
+            ..Default::default()
+        });
+    }
+
+    /// Sends these descriptors too.
+    pub fn send_handles(&mut self, handles: &'a [BorrowedFd<'a>]) {
+        let entry = |fd: &BorrowedFd<'_>| alpc_handle {
+            fd: fd.as_raw_fd(),
+            kind: 0,
+        };
+        self.send_handles = handles.iter().map(entry).collect();
+        self.send_container.handle = Some(alpc_attr_handle {
+            handles: address(&self.send_handles),
+            count: length(&self.send_handles),
+            ..Default::default()
+        });
     }
 
     /// Offers memory with a new synchronous request. Who calls this ends the conversation before
     /// the memory is no longer borrowed.
     pub(crate) fn offer(&mut self, memory: &'a Offer<'_>) {
         let ranges = memory.ranges();
-        let container = self.send_attributes.get_or_insert_default();
-        container.set_memory(address(ranges), length(ranges));
-        container.head.valid |= ALPC_ATTR_MEMORY;
+        self.send_container.memory = Some(alpc_attr_memory {
+            ranges: address(ranges),
+            count: length(ranges),
+            reserved: 0,
+        });
+    }
+
+    /// Lends a view, or releases one, or both. Who calls this sees to it that nobody uses what is
+    /// lent or released as memory from then on.
+    pub(crate) fn view(&mut self, view: alpc_attr_view) {
+        self.send_container.view = Some(view);
     }
 
     /// Asks for the CONTEXT attribute of the received message.
     pub fn ask_context(&mut self) {
-        self.recv_attributes.get_or_insert_default();
+        self.recv_container.context = Some(Default::default());
+    }
+
+    /// Asks for the HANDLE attribute of the received message, and for the kinds of the
+    /// first `shown` of its handles.
+    pub fn ask_handles(&mut self, shown: usize) {
+        self.make_room(shown, 0);
+    }
+
+    /// The same, and claims as many.
+    pub fn claim_handles(&mut self, most: usize) {
+        self.make_room(most, ALPC_HANDLES_CLAIM);
+    }
+
+    fn make_room(&mut self, room: usize, flags: u32) {
+        self.recv_handles = vec![alpc_handle { fd: -1, kind: 0 }; room];
+        self.recv_container.handle = Some(alpc_attr_handle {
+            handles: address_mut(&mut self.recv_handles),
+            count: length(&self.recv_handles),
+            flags,
+            ..Default::default()
+        });
     }
 
     /// Asks for the MEMORY attribute of the received message.
     pub fn ask_memory(&mut self) {
         self.ranges = vec![Default::default(); ALPC_MEMORY_RANGES_MAX as usize];
-        let container = self.recv_attributes.get_or_insert_default();
-        container.set_memory(address_mut(&mut self.ranges), length(&self.ranges));
+        self.recv_container.memory = Some(alpc_attr_memory {
+            ranges: address_mut(&mut self.ranges),
+            count: length(&self.ranges),
+            reserved: 0,
+        });
     }
 
-    /// The CONTEXT attribute of the received message, if the kernel filled it in.
+    /// Asks for the VIEW attribute of the received message. Who calls this releases the view.
+    pub(crate) fn ask_view(&mut self) {
+        self.recv_container.view = Some(Default::default());
+    }
+
+    /// The CONTEXT attribute of the received message, if it was asked for and
+    /// the kernel filled it in.
     pub fn context(&self) -> Option<&alpc_attr_context> {
-        let container = self.recv_attributes.as_ref()?;
-        (container.head.valid & ALPC_ATTR_CONTEXT != 0).then_some(&container.context)
+        self.filled.context.as_ref()
+    }
+
+    /// The HANDLE attribute of the received message and its entries, if it was asked for
+    /// and the message has handles.
+    pub fn handles(&self) -> Option<(&alpc_attr_handle, &[alpc_handle])> {
+        let handle = self.filled.handle.as_ref()?;
+        Some((handle, &self.recv_handles))
+    }
+
+    /// The descriptors that the last call has claimed.
+    pub fn take_claimed(&mut self) -> Vec<OwnedFd> {
+        let Some(handle) = &mut self.filled.handle else {
+            return Vec::new();
+        };
+        let claimed = std::mem::take(&mut handle.index) as usize;
+        let entries = self.recv_handles.iter_mut().take(claimed);
+        entries
+            .map(|entry| super::made(std::mem::replace(&mut entry.fd, -1)))
+            .collect()
     }
 
     /// The ranges of memory that came with the received message: none unless they were asked for.
     pub fn take_memory(&mut self) -> Vec<alpc_memory_range> {
-        let count = match &self.recv_attributes {
-            Some(container) if container.head.valid & ALPC_ATTR_MEMORY != 0 => {
-                container.memory.count as usize
-            }
-            _ => 0,
-        };
+        let count = self.filled.memory.map_or(0, |memory| memory.count as usize);
         // The next call has no room for any.
-        if let Some(container) = &mut self.recv_attributes {
-            container.memory = alpc_attr_memory::default();
-        }
+        self.recv_container.memory = None;
         let mut ranges = std::mem::take(&mut self.ranges);
         ranges.truncate(count);
         ranges
+    }
+
+    /// The view that came with the received message, if it was asked for.
+    pub(crate) fn take_view(&mut self) -> Option<alpc_attr_view> {
+        self.filled.view.take()
     }
 
     /// The structure as the kernel has left it.
@@ -184,20 +226,20 @@ impl<'a> Transfer<'a> {
 
     /// Makes the one ioctl.
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
-        self.raw.send_attributes = container(self.send_attributes.as_mut());
-        self.raw.recv_attributes = container(self.recv_attributes.as_mut());
+        self.raw.send_attributes = self.send_container.to_send();
+        self.raw.recv_attributes = self.recv_container.to_receive();
         // SAFETY: By the type's invariants the buffers are borrowed for longer
         // than this call; the containers are fields of self, and each is as
-        // long as its allocated bits say.
+        // long as its allocated bits say. So are the entries that they point to.
         let result = unsafe { send_wait_receive(port, &mut self.raw) };
         self.raw.send_attributes = 0;
         self.raw.recv_attributes = 0;
+        self.filled = match &result {
+            Ok(()) => self.recv_container.filled(),
+            Err(_) => Container::default(),
+        };
         result
     }
-}
-
-fn container(container: Option<&mut Container>) -> u64 {
-    container.map_or(0, |container| std::ptr::from_mut(container) as u64)
 }
 
 /// Where the elements are, 0 for none.

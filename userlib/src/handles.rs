@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Handles: descriptors that travel with messages.
+
+use std::fmt;
+use std::ops::BitOr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::message::Request;
+use crate::sys;
+use crate::turn::Turn;
+
+/// Kinds of file that can be sent as handles, to be combined with `|`.
+///
+/// There is none for anything else: `AF_UNIX` sockets and ports, for two, could
+/// hold the message that they are sent with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct HandleKinds(u32);
+
+impl HandleKinds {
+    /// Regular files.
+    pub const FILE: Self = Self(sys::ALPC_HANDLE_FILE);
+    /// Directories.
+    pub const DIRECTORY: Self = Self(sys::ALPC_HANDLE_DIRECTORY);
+    /// Pipes and FIFOs.
+    pub const PIPE: Self = Self(sys::ALPC_HANDLE_PIPE);
+    /// Event descriptors.
+    pub const EVENTFD: Self = Self(sys::ALPC_HANDLE_EVENTFD);
+    /// Timer descriptors.
+    pub const TIMERFD: Self = Self(sys::ALPC_HANDLE_TIMERFD);
+    /// Memory descriptors.
+    pub const MEMFD: Self = Self(sys::ALPC_HANDLE_MEMFD);
+    /// Process descriptors.
+    pub const PIDFD: Self = Self(sys::ALPC_HANDLE_PIDFD);
+    /// Internet, netlink and vsock sockets.
+    pub const SOCKET: Self = Self(sys::ALPC_HANDLE_SOCKET);
+    /// ALPC sections.
+    pub const SECTION: Self = Self(sys::ALPC_HANDLE_SECTION);
+    /// Devices, of a few drivers.
+    pub const DEVICE: Self = Self(sys::ALPC_HANDLE_DEVICE);
+    /// All but devices, which do what their drivers think of.
+    pub const ANY: Self = Self(sys::ALPC_HANDLE_DEVICE - 1);
+
+    /// From `ALPC_HANDLE_*`.
+    pub const fn from_raw(kinds: u32) -> Self {
+        Self(kinds)
+    }
+
+    /// As `ALPC_HANDLE_*`.
+    pub const fn to_raw(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of these are among them.
+    pub const fn contains(self, kinds: Self) -> bool {
+        self.0 & kinds.0 == kinds.0
+    }
+}
+
+impl BitOr for HandleKinds {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for HandleKinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HandleKinds({:#x})", self.0)
+    }
+}
+
+/// Handles of which a message tells the kind.
+pub(crate) const SHOWN: usize = 8;
+
+/// What a message tells of the handles it has, if it was asked: see
+/// [`Options::ask_handles`](crate::Options::ask_handles).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Handles {
+    count: u32,
+    kinds: [HandleKinds; SHOWN],
+}
+
+impl Handles {
+    pub(crate) fn new(count: u32, entries: &[sys::alpc_handle]) -> Self {
+        let mut kinds = [HandleKinds::default(); SHOWN];
+        for (kind, entry) in kinds.iter_mut().zip(entries) {
+            *kind = HandleKinds::from_raw(entry.kind);
+        }
+        Self { count, kinds }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The kinds of the first eight.
+    pub fn kinds(&self) -> &[HandleKinds] {
+        &self.kinds[..self.len().min(SHOWN)]
+    }
+}
+
+/// Where the handles of received messages go that are to be claimed at once: see
+/// [`Options::claim_into`](crate::Options::claim_into).
+#[derive(Debug, Default)]
+pub struct Claimed {
+    room: usize,
+    fds: Mutex<Vec<OwnedFd>>,
+}
+
+impl Claimed {
+    /// Of each message so many at most.
+    pub fn with_room(room: usize) -> Self {
+        Self {
+            room: room.min(sys::ALPC_HANDLES_MAX as usize),
+            fds: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    pub(crate) fn put(&self, new: Vec<OwnedFd>) {
+        let mut fds = self.fds.lock().unwrap_or_else(PoisonError::into_inner);
+        fds.extend(new);
+    }
+
+    /// Those that have come since the last time.
+    pub fn take(&self) -> Vec<OwnedFd> {
+        let mut fds = self.fds.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *fds)
+    }
+}
+
+impl Turn<'_> {
+    /// Makes a handle of the message received last a descriptor of this process,
+    /// close-on-exec. One ioctl.
+    ///
+    /// What isn't claimed is closed with the message.
+    ///
+    /// ```no_run
+    /// use alpc::{Options, Received};
+    /// # fn serve(server: &alpc::Server) -> alpc::Result<()> {
+    /// let mut buffer = [0; 4096];
+    /// let options = Options::new().ask_handles();
+    /// if let Received::Request(request) = server.receive_with(&mut buffer, options)? {
+    ///     println!("{} handles", request.handles().len());
+    ///     let file = std::fs::File::from(request.claim(0)?);
+    /// #   drop(file);
+    ///     request.into_turn().reply(b"thanks")?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::BadHandle`](crate::Outcome::BadHandle) if there is none of this
+    /// index.
+    pub fn claim(&self, index: usize) -> Result<OwnedFd> {
+        let mut fds = self.claim_some(index, 1)?;
+        Ok(fds.remove(0))
+    }
+
+    /// The same for the first `count` handles. One ioctl; all or none.
+    pub fn claim_all(&self, count: usize) -> Result<Vec<OwnedFd>> {
+        match count {
+            0 => Ok(Vec::new()),
+            count => self.claim_some(0, count),
+        }
+    }
+
+    fn claim_some(&self, index: usize, count: usize) -> Result<Vec<OwnedFd>> {
+        let id = self.id();
+        let mut argument = sys::alpc_claim {
+            id: id.conversation.to_raw(),
+            callback_id: id.callback_id,
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            ..Default::default()
+        };
+        // No message has more.
+        let count = count.min(sys::ALPC_HANDLES_MAX as usize + 1);
+        sys::claim(self.port().as_fd(), &mut argument, count)
+            .map_err(|error| Error::new("claim", &error, argument.outcome))
+    }
+}
+
+impl Request<'_, '_> {
+    /// Claims a handle of the request: [`Turn::claim`].
+    pub fn claim(&self, index: usize) -> Result<OwnedFd> {
+        self.turn().claim(index)
+    }
+
+    /// Claims all handles that the message told of, which
+    /// [`ask_handles`](crate::Options::ask_handles) has it do.
+    pub fn claim_all(&self) -> Result<Vec<OwnedFd>> {
+        self.turn().claim_all(self.handles().len())
+    }
+}
