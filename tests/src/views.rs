@@ -116,6 +116,25 @@ pub fn mapping(address: u64) -> Option<(u64, u64, String)> {
     })
 }
 
+/// Ends every mapping of a section or window in this process.
+pub fn unmap_everything() {
+    unmap_all("[alpc-");
+}
+
+/// Ends every mapping of a window in this process.
+pub fn unmap_windows() {
+    unmap_all("[alpc-window]");
+}
+
+fn unmap_all(name: &str) {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    for line in maps.lines().filter(|line| line.contains(name)) {
+        let (base, _) = line.split_once('-').expect("an address");
+        let base = u64::from_str_radix(base, 16).expect("an address");
+        View { base, size: 0 }.unmap();
+    }
+}
+
 /// A port in this process for the views of anybody.
 pub fn server(name: &str) -> Port {
     let mut create = Create::named(name).open().taking(ALPC_TAKE_VIEWS);

@@ -236,3 +236,71 @@ fn a_32_bit_program_does_all_that_a_64_bit_one_does() {
         );
     });
 }
+
+#[test]
+fn a_32_bit_program_has_its_views_where_it_can_reach_them() {
+    isolated(|| {
+        let pair = Pair::taking(ALPC_TAKE_VIEWS);
+        let page = LowPage::new();
+        let mut create = alpc_create_section {
+            size: 3 * 4096,
+            ..Default::default()
+        };
+        let section = match page.call(&pair.client, ALPC_IOCTL_CREATE_SECTION, &mut create) {
+            Err(libc::ENOSYS) => {
+                note!("no 32-bit system calls here");
+                return;
+            }
+            fd => port(fd.expect("section")),
+        };
+        let mut view = alpc_create_view {
+            size: 5000,
+            ..Default::default()
+        };
+        assert_eq!(
+            page.call(&section, ALPC_IOCTL_CREATE_VIEW, &mut view),
+            Ok(0)
+        );
+        assert_eq!(view.size, 8192);
+        assert!(view.base < 1 << 32, "{:#x}", view.base);
+        let (base, size) = (view.base, view.size);
+        View { base, size }.fill(7);
+        let lending = ViewContainer::lending(base, size, ALPC_VIEW_SECURE);
+        // SAFETY: Plain numbers without padding.
+        page.write(unsafe { &std::mem::transmute::<ViewContainer, [u8; 40]>(lending) });
+        let mut send = alpc_transfer {
+            flags: ALPC_SEND | ALPC_RELEASE,
+            send_attributes: page.data(),
+            ..Default::default()
+        };
+        let result = page.call(&pair.client, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut send);
+        assert_eq!(result, Ok(0));
+        let room = alpc_attributes {
+            allocated: ALPC_ATTR_VIEW,
+            valid: 0,
+        };
+        // SAFETY: As above.
+        page.write(unsafe { &std::mem::transmute::<alpc_attributes, [u8; 8]>(room) });
+        let mut receive = alpc_transfer {
+            flags: ALPC_RECEIVE,
+            recv_attributes: page.data(),
+            ..Default::default()
+        };
+        let result = page.call(&pair.port, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut receive);
+        assert_eq!(result, Ok(0));
+        let bytes: [u8; 40] = page.read(40).try_into().expect("a container");
+        // SAFETY: As above.
+        let container: ViewContainer = unsafe { std::mem::transmute(bytes) };
+        let held = container.received().expect("a view");
+        assert!(held.base < 1 << 32, "{:#x}", held.base);
+        let (base, size) = (held.base, held.size);
+        assert_eq!(View { base, size }.read(0, 8192), [7; 8192]);
+        let mut delete = alpc_delete_view {
+            base,
+            ..Default::default()
+        };
+        let result = page.call(&pair.port, ALPC_IOCTL_DELETE_VIEW, &mut delete);
+        assert_eq!(result, Ok(0));
+        assert!(!View { base, size }.readable(0));
+    });
+}

@@ -434,3 +434,51 @@ fn short_replies_fail_at_the_servers_limit_and_leave_the_turn_where_it_is() {
     }
     isolated_long(2, || replies_fail("short-replies", 200, 26, 1000));
 }
+
+/// Makes views until that fails and deletes them, each time it is allowed to.
+fn view_maker(length: u64, seen: Shared) -> Peer {
+    Peer::spawn(ROOT, move |link| {
+        keep_memory();
+        BOB.become_it();
+        link.sync();
+        let port = Create::anonymous().run().expect("create");
+        let section = port.section(8 * LIMIT).expect("section");
+        let mut views = Vec::with_capacity(256);
+        views.push(section.view(length).expect("view"));
+        keep_memory();
+        for turn in 1.. {
+            eventually(|| seen[TURNS].load(SeqCst) >= turn);
+            let failure = loop {
+                match section.view(length) {
+                    Ok(view) => views.push(view),
+                    Err(failure) => break failure,
+                }
+            };
+            seen[SENT].store(views.len() as u64, SeqCst);
+            seen[ERRNO].store(failure.errno as u64, SeqCst);
+            seen[OUTCOME].store(failure.outcome.into(), SeqCst);
+            seen[DONE].store(turn, SeqCst);
+            eventually(|| seen[TURNS].load(SeqCst) > turn);
+            for view in views.drain(..) {
+                section.delete_view(view.base).expect("delete");
+            }
+        }
+    })
+}
+
+#[test]
+fn views_fail_at_their_makers_limit_and_kill_nobody() {
+    isolated(|| {
+        let (cgroup, seen) = (Cgroup::new("views"), Shared::new());
+        let maker = view_maker(1 << 18, seen);
+        cgroup.add(&maker);
+        maker.sync();
+        for _ in 0..3 {
+            flood(&cgroup, seen);
+            assert!(seen[SENT].load(SeqCst) > 8, "views");
+        }
+        maker.kill();
+        cgroup.until_empty();
+        cgroup.assert_nobody_was_killed();
+    });
+}

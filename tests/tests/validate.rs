@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 11] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 15] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -62,6 +62,27 @@ const IOCTLS: [(&str, u32, [bool; 5]); 11] = [
         "QUERY_PORT",
         ALPC_IOCTL_QUERY_PORT,
         [false, true, true, true, true],
+    ),
+    (
+        "CREATE_SECTION",
+        ALPC_IOCTL_CREATE_SECTION,
+        [false, true, true, true, false],
+    ),
+    (
+        "QUERY_VIEW",
+        ALPC_IOCTL_QUERY_VIEW,
+        [false, true, true, true, false],
+    ),
+    (
+        "DELETE_VIEW",
+        ALPC_IOCTL_DELETE_VIEW,
+        [false, true, true, true, false],
+    ),
+    // On a section only: see the tests of views.
+    (
+        "CREATE_VIEW",
+        ALPC_IOCTL_CREATE_VIEW,
+        [false, false, false, false, false],
     ),
 ];
 

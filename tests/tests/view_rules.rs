@@ -2,6 +2,8 @@
 
 //! What the calls for sections and views refuse, and how many of everything there may be.
 
+use std::os::fd::AsFd;
+
 use alpc_tests::inspect::fdinfo;
 use alpc_tests::plenty::*;
 use alpc_tests::raw::*;
@@ -67,6 +69,42 @@ fn calls_for_sections_and_views_refuse_flags() {
             let result = ioctl(&section, ALPC_IOCTL_DELETE_VIEW, &mut delete);
             assert_eq!((result, delete.outcome), (Err(libc::EINVAL), JUNK32));
         }
+        view.assert_back(1);
+    });
+}
+
+#[test]
+fn a_section_knows_its_own_two_calls_and_checks_their_arguments() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let (section, view) = pair.view(PAGE, 1);
+        let known = [ALPC_IOCTL_CREATE_VIEW, ALPC_IOCTL_DELETE_VIEW];
+        for number in 0..=255 {
+            if !known.iter().any(|request| request & 0xff == number) {
+                let request = libc::_IOWR::<[u8; 128]>(ALPC_IOC_MAGIC, number) as u32;
+                let result = ioctl(&section, request, &mut [0_u8; 128]);
+                assert_eq!(result, Err(libc::ENOTTY), "{number:#x}");
+            }
+        }
+        let cliff = memory::Pages::cliff();
+        for request in known {
+            let edge = [0, memory::unmapped(), cliff.end(4)];
+            for address in memory::HOSTILE.into_iter().chain(edge) {
+                // SAFETY: The kernel checks the address.
+                let result = unsafe { ioctl_at(section.as_fd(), request, address) };
+                assert_eq!(result, Err(libc::EFAULT), "{request:#x} at {address:#x}");
+            }
+            let small = request & !(0x3fff << 16) | 8 << 16;
+            assert_eq!(ioctl(&section, small, &mut 1_u64), Err(libc::EINVAL));
+            // Longer with zeroes at its end it may be, with anything else not.
+            let large = request & !(0x3fff << 16) | 64 << 16;
+            let mut arg = [0_u8; 64];
+            arg[63] = 1;
+            assert_eq!(ioctl(&section, large, &mut arg), Err(libc::E2BIG));
+        }
+        let query = section.query_port();
+        assert_eq!(query.err().map(|it| it.errno), Some(libc::ENOTTY));
+        assert_ne!(wait::poll_now(&section, libc::POLLIN) & libc::POLLERR, 0);
         view.assert_back(1);
     });
 }

@@ -59,7 +59,7 @@ fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
 }
 
 /// Tests of what only the debug kernel has.
-const DEBUG_ONLY: &[&str] = &["faults"];
+const DEBUG_ONLY: &[&str] = &["faults", "view_faults"];
 
 fn add(
     archive: &mut Archive,
