@@ -31,6 +31,14 @@ impl<'a> Accept<'a> {
         Self { payload, ..self }
     }
 
+    /// Takes views from this client, if the port does, for [`Options::view_into`].
+    ///
+    /// [`Options::view_into`]: crate::Options::view_into
+    pub fn take_views(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_VIEWS;
+        self
+    }
+
     /// Takes handles of these kinds from this client, a part of what the port takes, for [`Options::handles`].
     ///
     /// [`Options::handles`]: crate::Options::handles

@@ -90,6 +90,14 @@ impl<'a> ConnectBuilder<'a> {
         Self { payload, ..self }
     }
 
+    /// Takes views from the server, for [`Options::view_into`].
+    ///
+    /// [`Options::view_into`]: crate::Options::view_into
+    pub fn take_views(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_VIEWS;
+        self
+    }
+
     /// Takes handles of these kinds from the server, for [`Options::handles`].
     ///
     /// [`Options::handles`]: crate::Options::handles

@@ -11,6 +11,7 @@
 //! * What comes in: [`Received`], [`Message`], [`Sender`]; what goes back: [`Turn`].
 //! * Memory of the caller's: [`Offer`], [`CallerMemory`].
 //! * Descriptors with messages: [`Options::handles`], [`Turn::claim`], [`HandleKinds`].
+//! * Memory that is lent: [`Section`], [`View`], [`SecureView`], [`Options::lend`].
 //! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
 //! * The ioctls themselves: [`sys`].
 
@@ -33,6 +34,7 @@ mod serve;
 mod server;
 pub mod sys;
 mod turn;
+mod views;
 
 pub use accept::{Accept, ConnectionRequest};
 pub use acl::{Acl, Who};
@@ -51,3 +53,4 @@ pub use query::{Device, Peer, PortInfo, Role, State};
 pub use serve::{Admission, Answer, ServerLoop, Service};
 pub use server::{PortBuilder, Server};
 pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnError, TurnId};
+pub use views::{HeldView, Inbox, Lent, Section, SecureView, SharedView, View};

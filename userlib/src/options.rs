@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::handles::Claimed;
 use crate::sys;
+use crate::views::{Inbox, Lent};
 
 /// How long a call waits.
 ///
@@ -79,6 +80,8 @@ pub struct Options<'a> {
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
     pub(crate) ask_memory: bool,
+    pub(crate) lent: Option<&'a Lent>,
+    pub(crate) inbox: Option<&'a Inbox>,
     pub(crate) handles: &'a [BorrowedFd<'a>],
     pub(crate) ask_handles: bool,
     pub(crate) claimed: Option<&'a Claimed>,
@@ -94,6 +97,8 @@ impl<'a> Options<'a> {
             message_context: None,
             ask_context: false,
             ask_memory: false,
+            lent: None,
+            inbox: None,
             handles: &[],
             ask_handles: false,
             claimed: None,
@@ -146,6 +151,26 @@ impl<'a> Options<'a> {
     pub const fn ask_memory(self) -> Self {
         Self {
             ask_memory: true,
+            ..self
+        }
+    }
+
+    /// Lend this view with the message.
+    ///
+    /// The receiver must have [asked for](crate::PortBuilder::take_views) views, or it is
+    /// [`Outcome::NotTaken`](crate::Outcome::NotTaken). If nothing was sent, nothing is lent.
+    pub const fn lend(self, view: &'a Lent) -> Self {
+        Self {
+            lent: Some(view),
+            ..self
+        }
+    }
+
+    /// Take the view that comes with the received message. Without this, receiving gives it back
+    /// at once.
+    pub const fn view_into(self, inbox: &'a Inbox) -> Self {
+        Self {
+            inbox: Some(inbox),
             ..self
         }
     }

@@ -17,6 +17,7 @@ use crate::options::{Options, Timeout};
 use crate::query::PortInfo;
 use crate::sys;
 use crate::turn::{Turn, TurnId};
+use crate::views::HeldView;
 
 /// What every port can do: receive, cancel, disconnect, tell about itself.
 ///
@@ -120,6 +121,9 @@ impl Port {
                 if let Some(memory) = memory {
                     transfer.offer(memory);
                 }
+                if let Some(lent) = options.lent {
+                    transfer.view(lent.attribute());
+                }
                 if !options.handles.is_empty() {
                     transfer.send_handles(options.handles);
                 }
@@ -128,6 +132,9 @@ impl Port {
                 transfer.receive(buffer.room());
                 if options.ask_context {
                     transfer.ask_context();
+                }
+                if options.inbox.is_some() {
+                    transfer.ask_view();
                 }
                 if options.ask_memory {
                     transfer.ask_memory();
@@ -141,6 +148,11 @@ impl Port {
             let error = loop {
                 match transfer.call(self.as_fd()) {
                     Ok(()) => {
+                        let view = transfer.take_view();
+                        let held = view.and_then(|v| HeldView::new(self.handle.clone(), &v));
+                        if let (Some(inbox), Some(held)) = (options.inbox, held) {
+                            inbox.put(held);
+                        }
                         if let Some(claimed) = options.claimed {
                             claimed.put(transfer.take_claimed());
                         }

@@ -69,6 +69,14 @@ impl<'a> PortBuilder<'a> {
         }
     }
 
+    /// Takes views from clients, for [`Options::view_into`].
+    ///
+    /// [`Options::view_into`]: crate::Options::view_into
+    pub fn take_views(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_VIEWS;
+        self
+    }
+
     /// Takes handles of these kinds from clients, for [`Options::handles`].
     ///
     /// [`Options::handles`]: crate::Options::handles

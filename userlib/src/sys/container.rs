@@ -57,13 +57,13 @@ impl Container {
     }
 
     /// Where the container is, to be sent: all that is allocated is valid. 0 if nothing is.
-    pub(super) fn to_send(&mut self) -> u64 {
+    pub(super) fn for_sending(&mut self) -> u64 {
         let allocated = self.allocated();
         self.write(allocated, allocated)
     }
 
     /// Where it is, to be filled in. 0 if nothing is allocated.
-    pub(super) fn to_receive(&mut self) -> u64 {
+    pub(super) fn for_receiving(&mut self) -> u64 {
         let allocated = self.allocated();
         self.write(allocated, 0)
     }
@@ -204,12 +204,12 @@ mod tests {
                 }
             }
             let expected = format!("{container:?}");
-            assert_eq!(container.to_send() == 0, subset == 0);
+            assert_eq!(container.for_sending() == 0, subset == 0);
             let (allocated, valid) = halves(container.words[0]);
             assert_eq!(allocated, valid);
             assert!(container.words[words..].iter().all(|word| *word == 0));
             assert_eq!(format!("{:?}", container.filled()), expected);
-            container.to_receive();
+            container.for_receiving();
             let nothing = format!("{:?}", Container::default());
             assert_eq!(format!("{:?}", container.filled()), nothing);
         }

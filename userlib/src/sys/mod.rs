@@ -19,6 +19,7 @@
 mod args;
 mod container;
 mod transfer;
+pub(crate) mod view;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -29,6 +30,7 @@ pub use alpc_uapi::*;
 
 pub use args::{Accept, Connect, CreatePort};
 pub use transfer::Transfer;
+pub use view::{delete_view, query_view};
 
 /// Where the module puts its node.
 pub const DEVICE: &str = "/dev/alpc";

@@ -226,8 +226,8 @@ impl<'a> Transfer<'a> {
 
     /// Makes the one ioctl.
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
-        self.raw.send_attributes = self.send_container.to_send();
-        self.raw.recv_attributes = self.recv_container.to_receive();
+        self.raw.send_attributes = self.send_container.for_sending();
+        self.raw.recv_attributes = self.recv_container.for_receiving();
         // SAFETY: By the type's invariants the buffers are borrowed for longer
         // than this call; the containers are fields of self, and each is as
         // long as its allocated bits say. So are the entries that they point to.
