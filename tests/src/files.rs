@@ -218,16 +218,6 @@ pub fn forbidden() -> Vec<(&'static str, OwnedFd)> {
     all
 }
 
-/// Lets this process have no more descriptors than `most`.
-pub fn limit_descriptors(most: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: most,
-    };
-    // SAFETY: A live limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
-}
-
 /// What reading a pipe end gives: some bytes, nothing at its end.
 pub fn read(fd: &OwnedFd) -> Vec<u8> {
     let mut room = [0_u8; 64];
