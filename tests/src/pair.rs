@@ -24,9 +24,8 @@ impl Pair {
     }
 
     pub fn with(create: Create) -> Self {
-        let takes = create.arg.accept;
         let port = create.context(PORT_CONTEXT).run().expect("create");
-        let (server, client) = attach_taking(&port, SERVER_CONTEXT, takes);
+        let (server, client) = attach(&port, SERVER_CONTEXT);
         Self {
             port,
             server,
@@ -36,7 +35,14 @@ impl Pair {
 
     /// Both sides take what `takes` says, from each other.
     pub fn taking(takes: u32) -> Self {
-        Self::with(Create::anonymous().taking(takes))
+        let create = Create::anonymous().taking(takes);
+        let port = { create }.context(PORT_CONTEXT).run().expect("create");
+        let (server, client) = attach_taking(&port, SERVER_CONTEXT, takes);
+        Self {
+            port,
+            server,
+            client,
+        }
     }
 
     /// Takes handles of these kinds on both sides, 0 for all that need not be asked for.

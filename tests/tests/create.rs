@@ -24,8 +24,12 @@ fn a_query_tells_version_features_and_finite_limits() {
     isolated(|| {
         let query = query();
         assert_eq!((query.abi_version, query.reserved), (ALPC_ABI_VERSION, 0));
-        let known = u64::from(ALPC_FEATURE_PORTS | ALPC_FEATURE_IPC_NAMESPACES);
-        assert_eq!(query.features & !known, 0, "unknown features");
+        let known = ALPC_FEATURE_PORTS
+            | ALPC_FEATURE_IPC_NAMESPACES
+            | ALPC_FEATURE_VIEWS
+            | ALPC_FEATURE_MEMORY
+            | ALPC_FEATURE_HANDLES;
+        assert_eq!(query.features, known.into());
         for limit in [
             query.ports_per_user,
             query.connections_per_user,
@@ -35,6 +39,9 @@ fn a_query_tells_version_features_and_finite_limits() {
             query.queue_bytes,
             query.pending_connections,
             query.connections_per_port,
+            query.view_pages,
+            query.view_pages_per_user,
+            query.sections_per_port,
         ] {
             assert!(limit > 0 && limit < u32::MAX, "{query:?}");
         }
@@ -53,6 +60,10 @@ fn limits_per_user_are_parameters_of_the_module() {
                 .map_or(default, |value| value.parse().expect("a number"))
         };
         let query = query();
+        assert_eq!(
+            query.view_pages_per_user,
+            given("view_pages_per_user", 65536)
+        );
         assert_eq!(query.ports_per_user, given("ports_per_user", 16384));
         assert_eq!(
             query.connections_per_user,

@@ -74,11 +74,15 @@ fn calls_for_sections_and_views_refuse_flags() {
 }
 
 #[test]
-fn a_section_knows_its_own_two_calls_and_checks_their_arguments() {
+fn a_section_knows_its_own_calls_and_checks_their_arguments() {
     isolated(|| {
         let pair = Pair::of_views();
         let (section, view) = pair.view(PAGE, 1);
-        let known = [ALPC_IOCTL_CREATE_VIEW, ALPC_IOCTL_DELETE_VIEW];
+        let known = [
+            ALPC_IOCTL_CREATE_VIEW,
+            ALPC_IOCTL_DELETE_VIEW,
+            ALPC_IOCTL_QUERY_VIEW,
+        ];
         for number in 0..=255 {
             if !known.iter().any(|request| request & 0xff == number) {
                 let request = libc::_IOWR::<[u8; 128]>(ALPC_IOC_MAGIC, number) as u32;
@@ -462,4 +466,31 @@ impl RunBeside for Peer {
         self.sync();
         self.wait();
     }
+}
+
+#[test]
+fn a_query_says_who_has_a_view() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let (section, view) = pair.view(2 * PAGE, 1);
+        let owned = Ok((2 * PAGE, ALPC_VIEW_STATE_OWNED, 0));
+        assert_eq!(section.query_view(view.base), owned);
+        for (flags, secure) in [(SECURE, ALPC_VIEW_SECURE), (0, 0)] {
+            let mut container = ViewContainer::lending(view.base, 5, flags);
+            let sent = one_way().with(&pair.client, &mut container);
+            sent.expect("send");
+            let lent = Ok((2 * PAGE, ALPC_VIEW_STATE_LENT, secure));
+            assert_eq!(pair.client.query_view(view.base), lent);
+            let received = pair.port.receive_view().expect("receive").1.expect("view");
+            let held = Ok((5, ALPC_VIEW_STATE_HELD, secure));
+            assert_eq!(pair.port.query_view(received.base), held);
+            assert_eq!(section.query_view(view.base), lent);
+            for base in [view.base + PAGE, received.base + PAGE, 0, 1, u64::MAX] {
+                assert_eq!(section.query_view(base), Err(libc::ENXIO), "{base:#x}");
+            }
+            pair.port.delete_view(received.base).expect("release");
+            assert_eq!(section.query_view(received.base), Err(libc::ENXIO));
+            assert_eq!(section.query_view(view.base), owned);
+        }
+    });
 }

@@ -182,6 +182,18 @@ impl Port {
             .map_err(|errno| Failure { errno, outcome })
     }
 
+    /// What a view is: its size, state and flags.
+    pub fn query_view(&self, base: u64) -> Result<(u64, u32, u32), i32> {
+        let mut arg = alpc_query_view {
+            base,
+            size: JUNK64,
+            state: JUNK32,
+            flags: JUNK32,
+        };
+        ioctl(self, ALPC_IOCTL_QUERY_VIEW, &mut arg)?;
+        Ok((arg.size, arg.state, arg.flags))
+    }
+
     /// The next message, and the view that came with it.
     pub fn receive_view(&self) -> Result<(Message, Option<View>), Failure> {
         let mut container = ViewContainer::receiving();
