@@ -400,7 +400,7 @@ fn hide(file: &File, slot: &mut Slot) {
 /// The mapping is locked.
 unsafe fn vma_start(vma: *mut bindings::vm_area_struct) -> usize {
     // SAFETY: By this function's contract.
-    unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start as usize }
+    unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start }
 }
 
 /// Maps an arena for `mmap` and for [`Arena::map`]. `EINVAL` for a part of it, or for a private

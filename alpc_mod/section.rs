@@ -191,9 +191,8 @@ impl Section {
             outcome: uapi::ALPC_OUTCOME_OK,
             ..*arg
         };
-        copy_struct_out(size, addr, &answer).map_err(|error| {
+        copy_struct_out(size, addr, &answer).inspect_err(|_| {
             view::delete_own(self, file, start, &pages);
-            error
         })?;
         Ok(0)
     }

@@ -98,10 +98,10 @@ fn a_section_knows_its_own_calls_and_checks_their_arguments() {
                 let result = unsafe { ioctl_at(section.as_fd(), request, address) };
                 assert_eq!(result, Err(libc::EFAULT), "{request:#x} at {address:#x}");
             }
-            let small = request & !(0x3fff << 16) | 8 << 16;
+            let small = request & !(0x3fff << 16) | (8 << 16);
             assert_eq!(ioctl(&section, small, &mut 1_u64), Err(libc::EINVAL));
             // Longer with zeroes at its end it may be, with anything else not.
-            let large = request & !(0x3fff << 16) | 64 << 16;
+            let large = request & !(0x3fff << 16) | (64 << 16);
             let mut arg = [0_u8; 64];
             arg[63] = 1;
             assert_eq!(ioctl(&section, large, &mut arg), Err(libc::E2BIG));
