@@ -43,6 +43,8 @@ pub(crate) fn give(
     t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
 ) -> Result<(), Failure> {
+    // What may fail without the caller's doing comes first: its buffer is untouched then.
+    let taken = incoming.write(scope, delivery)?;
     let seen = match &delivery.body {
         Some(body) => Some(give_body(t, body)?),
         // A notice comes from the other end.
@@ -56,7 +58,6 @@ pub(crate) fn give(
             .map(|sender| sender.seen_by_current())
         }
     };
-    let taken = incoming.write(scope, delivery)?;
     describe(t, delivery, seen);
     transfer_out(size, addr, t)?;
     if let Some(body) = &delivery.body {

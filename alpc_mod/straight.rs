@@ -486,12 +486,13 @@ fn give<'a, A: Carried>(
     let Some(body) = &delivery.body else {
         return Ok(());
     };
-    let seen = give_body(t, body)?;
     let Some(Attributes { incoming, .. }) = attributes.get() else {
+        let seen = give_body(t, body)?;
         describe(t, delivery, Some(seen));
         return Ok(transfer_out(SIZE, addr, t)?);
     };
     let taken = incoming.write(scope(), delivery)?;
+    let seen = give_body(t, body)?;
     describe(t, delivery, Some(seen));
     transfer_out(SIZE, addr, t)?;
     received(incoming, taken, body);

@@ -277,7 +277,7 @@ fn a_handle_must_be_of_the_kind_that_its_sender_says() {
     isolated(|| {
         let pair = Pair::with_handles(0);
         for (name, kind, file) in sendable() {
-            let others = [kind << 1, kind | 1 << 31, !kind, EVERYTHING];
+            let others = [kind << 1, kind | (1 << 31), !kind, EVERYTHING];
             for other in others {
                 let mut handles = HandleContainer::one(&file);
                 handles.entries[0].kind = other;
