@@ -374,8 +374,7 @@ fn until_the_window_is_full(size: u64) -> usize {
     let failure = 'full: loop {
         let connection = pair::attach_taking(&port, 1, ALPC_TAKE_VIEWS);
         for _ in 0..ALPC_VIEWS_LENT_MAX {
-            let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
-            send.lend(&connection.1, view, 0).expect("send");
+            one_way().lend(&connection.1, view, 0).expect("send");
             match port.receive_view() {
                 Ok((_, view)) => held.push(view.expect("a view")),
                 Err(failure) => break 'full failure,
