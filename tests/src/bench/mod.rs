@@ -10,11 +10,13 @@ pub mod alpc;
 mod binder;
 mod bulk;
 mod control;
+mod handles;
 pub mod kinds;
 pub mod memory;
 mod others;
 pub mod phases;
 mod report;
+mod sent;
 pub mod sockets;
 mod sys;
 mod views;
@@ -103,10 +105,6 @@ pub fn all() -> Vec<Row> {
     row("alpc_callback", USUAL, count(kinds::callback(USUAL)));
     row("alpc_connect", 0, count(kinds::connect()));
     row("unix_connect", 0, count(sockets::connect()));
-    for bytes in [4096, 1 << 20] {
-        row("alpc_memory", bytes, count(memory::offered(bytes)));
-        row("process_vm_readv", bytes, count(memory::traced(bytes)));
-    }
     let crowded = count(alpc::call_among_ports(USUAL, 10_000));
     row("alpc_call_10000_ports", USUAL, crowded);
     let crowded = count(alpc::call_among_clients(USUAL, 1_000));
@@ -123,7 +121,19 @@ pub fn all() -> Vec<Row> {
     row("pvm_readv_4k", PAGE, count(bulk::process_vm_readv(PAGE)));
     let read = count_long(bulk::process_vm_readv(MUCH));
     row("pvm_readv_1m", MUCH, read);
+    row("callermem_4k", PAGE, count(memory::offered(PAGE)));
+    let read = count_long(memory::offered(MUCH));
+    row("callermem_1m", MUCH, read);
     row("scm_rights", USUAL, count(bulk::scm_rights(USUAL)));
+    row("handle_claimed", USUAL, count(handles::claimed(USUAL)));
+    row("handle_dropped", USUAL, count(handles::dropped(USUAL)));
+    for bytes in [PAGE, 16 << 10, LONGEST, 256 << 10, MUCH] {
+        if bytes <= LONGEST {
+            row("inline_sent", bytes, count_long(sent::inline(bytes)));
+        }
+        row("view_sent", bytes, count_long(sent::view(bytes)));
+        row("callermem_sent", bytes, count_long(sent::memory(bytes)));
+    }
     rows
 }
 

@@ -44,6 +44,9 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// What [`touched`] memory is full of.
+    pub const WORD: u64 = 0x5a5a_5a5a_5a5a_5a5a;
+
     /// All of a file in memory, which no one else changes meanwhile.
     #[inline]
     pub fn shared(fd: RawFd, bytes: usize, protection: i32) -> Self {
@@ -99,6 +102,6 @@ pub fn touched(bytes: usize) -> Mapped {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let mut memory = Mapped::new(-1, bytes, protection, flags);
-    fill(memory.words_mut(), 0x5a5a_5a5a_5a5a_5a5a);
+    fill(memory.words_mut(), Mapped::WORD);
     memory
 }

@@ -42,7 +42,14 @@ const REQUIRED: &[&str] = &[
     "view_secure_1m_filled",
     "pvm_readv_4k",
     "pvm_readv_1m",
+    "callermem_4k",
+    "callermem_1m",
     "scm_rights",
+    "handle_claimed",
+    "handle_dropped",
+    "inline_sent",
+    "view_sent",
+    "callermem_sent",
 ];
 
 /// Only some kernels have Binder; where its driver goes along, it is wanted.

@@ -18,12 +18,31 @@ const REACH: &[Reach] = &[
     ("view_secure_1m", 1 << 20, "memfd_1m", Some(0.40)),
     ("view_secure_1m_touch1", 1 << 20, "pvm_readv_1m", Some(0.10)),
     ("view_secure_1m_filled", 1 << 20, "pvm_readv_1m", Some(0.25)),
+    ("callermem_4k", 4096, "pvm_readv_4k", Some(0.90)),
+    ("callermem_1m", 1 << 20, "pvm_readv_1m", Some(1.00)),
+    (
+        "handle_claimed - alpc_call",
+        64,
+        "scm_rights - seqpacket",
+        Some(0.50),
+    ),
+    (
+        "handle_dropped - alpc_call",
+        64,
+        "scm_rights - seqpacket",
+        Some(0.10),
+    ),
     ("alpc_call_10000_ports", 64, "alpc_call", Some(1.05)),
     ("alpc_call_1000_clients", 64, "alpc_call", Some(1.05)),
     ("alpc_oneway", 64, "dgram_mmsg", None),
     ("alpc_async", 64, "alpc_call", None),
     ("alpc_callback", 64, "alpc_call", None),
     ("alpc_connect", 0, "unix_connect", None),
+    ("view_sent", 16 << 10, "inline_sent", None),
+    ("view_sent", 64 << 10, "inline_sent", None),
+    ("callermem_sent", 64 << 10, "inline_sent", None),
+    ("callermem_sent", 64 << 10, "view_sent", None),
+    ("callermem_sent", 1 << 20, "view_sent", None),
 ];
 
 fn cost(rows: &[Row], name: &str, bytes: u64) -> Option<f64> {
