@@ -205,6 +205,18 @@ impl<'a> Options<'a> {
     }
 }
 
+impl Options<'_> {
+    /// The same for a message that brings nothing but its payload.
+    pub(crate) fn without_attachments(self) -> Self {
+        Self {
+            lent: None,
+            handles: &[],
+            message_context: None,
+            ..self
+        }
+    }
+}
+
 impl From<Timeout> for Options<'_> {
     fn from(timeout: Timeout) -> Self {
         Self::new().timeout(timeout)
