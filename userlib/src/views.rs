@@ -137,6 +137,27 @@ impl fmt::Debug for View {
 /// A view that is lent, or about to be. Its bytes can't be reached until it is back.
 ///
 /// Dropping it deletes the view for this process, with one ioctl. Who holds it keeps it.
+///
+/// A slice of the view doesn't outlive the lending:
+///
+/// ```compile_fail
+/// fn wrong(view: alpc::View) -> u8 {
+///     let bytes: &[u8] = &view;
+///     let lent = view.lend();
+///     bytes[0]
+/// }
+/// ```
+///
+/// and neither does one of a view that was reclaimed and is lent again:
+///
+/// ```compile_fail
+/// fn wrong(lent: alpc::Lent) {
+///     let mut view = lent.reclaim().unwrap();
+///     let bytes = &mut view[..];
+///     let lent = view.lend();
+///     bytes[0] = 1;
+/// }
+/// ```
 #[must_use = "dropping it deletes the view"]
 pub struct Lent {
     owned: Owned,
@@ -145,8 +166,8 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Lends only so many bytes from its beginning. What else is in the last page can be seen as
-    /// well.
+    /// Lends only so many bytes from its beginning: that is what the receiver is told of. What
+    /// else is in the view it may see as well, so nothing is to be there that it mustn't.
     pub fn only(self, size: usize) -> Self {
         Self {
             size: size.min(self.owned.size()),
