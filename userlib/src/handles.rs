@@ -167,6 +167,15 @@ impl Turn<'_> {
     ///
     /// [`Outcome::BadHandle`](crate::Outcome::BadHandle) if there is none of this
     /// index.
+    ///
+    /// After the answer there is nothing left to claim, and no turn to do it with:
+    ///
+    /// ```compile_fail
+    /// fn wrong(turn: alpc::Turn<'_>) {
+    ///     let _ = turn.reply(b"");
+    ///     let _ = turn.claim(0);
+    /// }
+    /// ```
     pub fn claim(&self, index: usize) -> Result<OwnedFd> {
         let mut fds = self.claim_some(index, 1)?;
         Ok(fds.remove(0))

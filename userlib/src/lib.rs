@@ -12,12 +12,14 @@
 //! * Memory of the caller's: [`Offer`], [`CallerMemory`].
 //! * Descriptors with messages: [`Options::handles`], [`Turn::claim`], [`HandleKinds`].
 //! * Memory that is lent: [`Section`], [`View`], [`SecureView`], [`Options::lend`].
+//! * Bytes of any length: [`bulk`].
 //! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
 //! * The ioctls themselves: [`sys`].
 
 mod accept;
 mod acl;
 mod buffer;
+pub mod bulk;
 mod cancel;
 mod connect;
 mod endpoint;

@@ -20,6 +20,24 @@ use crate::turn::{Exchange, TurnId};
 ///
 /// The server reads and writes them by number, in the order in which they were added,
 /// while the call waits, and never after it has returned.
+///
+/// Until then they are borrowed: nobody else may write what is lent to be read, nor look at what is
+/// lent to be written.
+///
+/// ```compile_fail
+/// fn wrong(client: &alpc::Client, memory: &mut [u8]) {
+///     let offer = alpc::Offer::new().writable(memory);
+///     memory[0] = 1;
+///     let _ = client.call_with_memory(b"", &offer, &mut [0; 8], alpc::Options::new());
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn wrong() -> alpc::Offer<'static> {
+///     let memory = vec![0; 8];
+///     alpc::Offer::new().readable(&memory)
+/// }
+/// ```
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Offer<'m> {
@@ -121,6 +139,16 @@ impl Endpoint {
 /// They can be used until the request is answered, while its sender waits. Then each use
 /// fails with [`Outcome::MemoryClosed`](crate::Outcome::MemoryClosed) or
 /// [`Outcome::NotFound`](crate::Outcome::NotFound).
+///
+/// In safe code there is no such use, as the answer consumes what they are borrowed from:
+///
+/// ```compile_fail
+/// fn wrong(request: alpc::Request<'_, '_>) {
+///     let memory = request.memory();
+///     let _ = request.into_turn().reply(b"");
+///     let _ = memory.len();
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct CallerMemory<'a> {
     port: &'a Port,

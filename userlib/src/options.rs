@@ -182,6 +182,17 @@ impl<'a> Options<'a> {
     /// [`Outcome::NotTaken`](crate::Outcome::NotTaken) says that it has not, and
     /// [`Outcome::BadHandle`](crate::Outcome::BadHandle) that a file can't be sent to
     /// anybody.
+    ///
+    /// ```compile_fail
+    /// use std::os::fd::AsFd;
+    ///
+    /// fn wrong(client: &alpc::Client, file: std::fs::File) {
+    ///     let handles = [file.as_fd()];
+    ///     let options = alpc::Options::new().handles(&handles);
+    ///     drop(file);
+    ///     let _ = client.send_with(b"", options);
+    /// }
+    /// ```
     pub const fn handles(self, handles: &'a [BorrowedFd<'a>]) -> Self {
         Self { handles, ..self }
     }
@@ -200,6 +211,18 @@ impl<'a> Options<'a> {
     pub const fn claim_into(self, claimed: &'a Claimed) -> Self {
         Self {
             claimed: Some(claimed),
+            ..self
+        }
+    }
+}
+
+impl Options<'_> {
+    /// The same for a message that brings nothing but its payload.
+    pub(crate) fn without_attachments(self) -> Self {
+        Self {
+            lent: None,
+            handles: &[],
+            message_context: None,
             ..self
         }
     }

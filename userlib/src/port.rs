@@ -17,7 +17,7 @@ use crate::options::{Options, Timeout};
 use crate::query::PortInfo;
 use crate::sys;
 use crate::turn::{Turn, TurnId};
-use crate::views::HeldView;
+use crate::views::{HeldView, Lent};
 
 /// What every port can do: receive, cancel, disconnect, tell about itself.
 ///
@@ -98,6 +98,27 @@ impl Port {
         options: Options<'_>,
         memory: Option<&Offer<'_>>,
     ) -> Result<Raw> {
+        let begins = start.flags & (sys::ALPC_SEND | sys::ALPC_SENT) == sys::ALPC_SEND;
+        let Some(lent) = options.lent.filter(|_| begins) else {
+            return self.transfer_lending(start, buffer, options, memory, None);
+        };
+        lent.sending()?;
+        self.transfer_lending(start, buffer, options, memory, Some(lent))
+            .inspect_err(|error| {
+                if !error.was_sent() {
+                    lent.unsent();
+                }
+            })
+    }
+
+    fn transfer_lending<B: Buffer + ?Sized>(
+        &self,
+        start: Start<'_>,
+        buffer: &mut B,
+        options: Options<'_>,
+        memory: Option<&Offer<'_>>,
+        lent: Option<&Lent>,
+    ) -> Result<Raw> {
         let (clock, time) = options.timeout.to_raw();
         let mut previous = sys::alpc_transfer {
             flags: start.flags | clock,
@@ -121,7 +142,7 @@ impl Port {
                 if let Some(memory) = memory {
                     transfer.offer(memory);
                 }
-                if let Some(lent) = options.lent {
+                if let Some(lent) = lent {
                     transfer.view(lent.attribute());
                 }
                 if !options.handles.is_empty() {

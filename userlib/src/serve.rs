@@ -10,6 +10,7 @@ use crate::accept::{Accept, ConnectionRequest};
 use crate::endpoint::ServerPort;
 use crate::error::{Error, Result};
 use crate::message::{Message, Notice, NoticeKind, Received, Request};
+use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::turn::Turn;
@@ -112,6 +113,40 @@ impl<'s> ServerLoop<'s> {
     /// request is being answered doesn't end the loop, and neither does a reply
     /// that is too long: that request is discarded.
     pub fn run(&self, service: &mut impl Service) -> Result<()> {
+        self.run_with(service, Options::new())
+    }
+
+    /// The same, with options of what is received: to ask for handles and memory, and where views
+    /// and claimed handles go. The service takes them from there, so each thread has an
+    /// [`Inbox`](crate::Inbox) of its own.
+    ///
+    /// ```no_run
+    /// use alpc::{Answer, Inbox, Options, PortBuilder, Request, ServerLoop, Service};
+    ///
+    /// struct Sum<'a>(&'a Inbox);
+    ///
+    /// impl Service for Sum<'_> {
+    ///     fn request(&mut self, _: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
+    ///         let Some(view) = self.0.take().and_then(|view| view.secure()) else {
+    ///             return Answer::Discard;
+    ///         };
+    ///         let sum: u64 = view.iter().map(|&byte| u64::from(byte)).sum();
+    ///         reply.extend_from_slice(&sum.to_le_bytes());
+    ///         Answer::Reply
+    ///     }
+    /// }
+    ///
+    /// let server = PortBuilder::new("demo/sum").take_views().create()?;
+    /// let inbox = Inbox::new();
+    /// ServerLoop::new(&server).run_with(&mut Sum(&inbox), Options::new().view_into(&inbox))?;
+    /// # Ok::<(), alpc::Error>(())
+    /// ```
+    pub fn run_with<'o>(
+        &self,
+        service: &mut impl Service,
+        options: impl Into<Options<'o>>,
+    ) -> Result<()> {
+        let options = options.into().without_attachments();
         let mut buffer = vec![0; self.server.query()?.max_message_length];
         let mut reply = Vec::new();
         let mut owed: Option<Turn<'_>> = None;
@@ -119,9 +154,9 @@ impl<'s> ServerLoop<'s> {
             let replying = owed.is_some();
             let result = match owed.take() {
                 Some(turn) => turn
-                    .reply_and_receive(&reply, &mut buffer[..])
+                    .reply_and_receive_with(&reply, &mut buffer[..], options)
                     .map_err(Error::from),
-                None => self.server.receive(&mut buffer[..]),
+                None => self.server.receive_with(&mut buffer[..], options),
             };
             let received = match result {
                 Ok(received) => received,

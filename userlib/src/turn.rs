@@ -364,6 +364,8 @@ pub(crate) fn converse<B: Buffer + ?Sized>(
     handler: &mut Option<Handler<'_>>,
 ) -> Result<Raw> {
     let mut raw = port.transfer(start, buffer, options)?;
+    // What went along with the request is no part of the answers.
+    let options = options.without_attachments();
     let mut answer = Vec::new();
     while raw.is_request() {
         let message = Message::new(&raw, buffer.filled(raw.length()));

@@ -3,8 +3,9 @@
 //! Views: memory that is lent with a message, and that its receiver can trust.
 
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -56,18 +57,24 @@ impl Section {
     pub fn size(&self) -> usize {
         self.0.size()
     }
-}
 
-/// Its descriptor may be sent as a handle: who has it can make and lend views of its own.
-impl AsFd for Section {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+    /// Its descriptor, to be passed on as a handle: who has it can make and lend views.
+    ///
+    /// It maps all that is in the section, so there is none while this process has a view in it,
+    /// or a clone of this: then the section comes back. The inner result is that of duplicating it.
+    pub fn into_fd(self) -> Result<io::Result<OwnedFd>, Self> {
+        Arc::try_unwrap(self.0)
+            .map(Mapped::into_fd)
+            .map_err(Section)
     }
 }
 
 /// Memory of this process's that can be lent. Derefs to the bytes, which are zeroes at first.
 ///
 /// Dropping it deletes it, with one ioctl.
+///
+/// A forked child has no mapping of it: there nothing may be done with a view but to drop it,
+/// which does nothing.
 pub struct View(Owned);
 
 impl View {
@@ -130,6 +137,27 @@ impl fmt::Debug for View {
 /// A view that is lent, or about to be. Its bytes can't be reached until it is back.
 ///
 /// Dropping it deletes the view for this process, with one ioctl. Who holds it keeps it.
+///
+/// A slice of the view doesn't outlive the lending:
+///
+/// ```compile_fail
+/// fn wrong(view: alpc::View) -> u8 {
+///     let bytes: &[u8] = &view;
+///     let lent = view.lend();
+///     bytes[0]
+/// }
+/// ```
+///
+/// and neither does one of a view that was reclaimed and is lent again:
+///
+/// ```compile_fail
+/// fn wrong(lent: alpc::Lent) {
+///     let mut view = lent.reclaim().unwrap();
+///     let bytes = &mut view[..];
+///     let lent = view.lend();
+///     bytes[0] = 1;
+/// }
+/// ```
 #[must_use = "dropping it deletes the view"]
 pub struct Lent {
     owned: Owned,
@@ -138,8 +166,8 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Lends only so many bytes from its beginning. What else is in the last page can be seen as
-    /// well.
+    /// Lends only so many bytes from its beginning: that is what the receiver is told of. What
+    /// else is in the view it may see as well, so nothing is to be there that it mustn't.
     pub fn only(self, size: usize) -> Self {
         Self {
             size: size.min(self.owned.size()),
@@ -160,18 +188,36 @@ impl Lent {
     ///
     /// # Errors
     ///
-    /// It comes back as it is while somebody has it, and when it was deleted by
+    /// It comes back as it is while somebody has it, and when it was sent with
     /// [`auto_release`](Lent::auto_release).
     pub fn reclaim(self) -> Result<View, Self> {
+        if self.owned.is_gone() {
+            return Err(self);
+        }
         let mut argument = sys::alpc_query_view {
             base: self.owned.base(),
             ..Default::default()
         };
         let asked = sys::query_view(self.owned.section(), &mut argument);
-        if asked.is_err() || argument.state != sys::ALPC_VIEW_STATE_OWNED || self.auto_release {
+        if asked.is_err() || argument.state != sys::ALPC_VIEW_STATE_OWNED {
             return Err(self);
         }
         Ok(View(self.owned))
+    }
+
+    /// Says that it is about to be sent. Fails if it has been deleted, since another view may have
+    /// its place.
+    pub(crate) fn sending(&self) -> Result<()> {
+        if self.auto_release && self.owned.set_gone(true) {
+            let error = io::Error::from_raw_os_error(libc::ENXIO);
+            return Err(Error::new("lend", &error, sys::ALPC_OUTCOME_NOT_A_VIEW));
+        }
+        Ok(())
+    }
+
+    /// Says that nothing was sent after all.
+    pub(crate) fn unsent(&self) {
+        self.owned.set_gone(false);
     }
 
     pub(crate) fn attribute(&self) -> sys::alpc_attr_view {
@@ -241,8 +287,8 @@ impl HeldView {
 ///    flushed before the message was sent, so what was written is what is seen.
 /// 4. No other process gets them: the view is shown to the one that received it, and to no second
 ///    one at the same time.
-/// 5. A forked child has no mapping of it; a slice used there ends the child by a signal, and
-///    shows nothing.
+/// 5. A forked child has no mapping of it. Who forks by unsafe code sees to it that nothing is done
+///    with the view there but to drop it.
 ///
 /// `uapi/data.rst` says how the kernel does that. What is left is to unmap it by unsafe code, and
 /// failing hardware.

@@ -133,6 +133,8 @@ pub fn all() -> Vec<Row> {
         }
         row("view_sent", bytes, count_long(sent::view(bytes)));
         row("callermem_sent", bytes, count_long(sent::memory(bytes)));
+        let fresh = count_long(sent::memory_fresh(bytes));
+        row("callermem_sent_fresh", bytes, fresh);
     }
     rows
 }

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::alpc::{accept, answer, connect, received, transfer};
-use super::words::{touched, Mapped};
+use super::words::{fresh, touched, Mapped};
 use super::{between, failed, moved, Running, PAGE};
 use crate::raw::*;
 
@@ -87,19 +87,32 @@ pub fn view(bytes: usize) -> Running<impl FnMut()> {
     )
 }
 
-/// Left where they are, and read out by the receiver.
+/// Left where they are, and read out by the receiver into memory that it has.
 pub fn memory(bytes: usize) -> Running<impl FnMut()> {
+    let into = touched(bytes);
+    read_out(bytes, move |read| {
+        read(&into);
+    })
+}
+
+/// The same into new memory each time, as a receiver does that hands it on.
+pub fn memory_fresh(bytes: usize) -> Running<impl FnMut()> {
+    read_out(bytes, move |read| {
+        read(&fresh(bytes));
+    })
+}
+
+/// `with` gives the memory that is read into.
+fn read_out(bytes: usize, mut with: impl FnMut(&mut dyn FnMut(&Mapped))) -> Running<impl FnMut()> {
     let port = Create::anonymous().taking_memory().run().expect("create");
     let through = port.connect_descriptor().expect("connect descriptor");
     between(
         || {
             let server = accept(&port);
-            let into = touched(bytes);
             let incoming = Ranges::room(1);
             let mut arg = serving();
             arg.recv_attributes = incoming.address();
             let mut read = alpc_memory {
-                data: into.start(),
                 length: bytes as u64,
                 flags: ALPC_MEMORY_READ,
                 ..Default::default()
@@ -108,11 +121,15 @@ pub fn memory(bytes: usize) -> Running<impl FnMut()> {
                 let _alive = (&server, &incoming);
                 serve(&port, &mut arg);
                 (read.id, read.callback_id) = (arg.id, arg.callback_id);
-                let (fd, read) = (port.as_fd().as_raw_fd(), std::ptr::from_mut(&mut read));
-                // SAFETY: The argument is what the number says, and the memory is that long.
-                let result = unsafe { libc::syscall(libc::SYS_ioctl, fd, ALPC_IOCTL_MEMORY, read) };
-                moved(result as isize, 0);
-                look(into.words());
+                with(&mut |into| {
+                    read.data = into.start();
+                    let (fd, read) = (port.as_fd().as_raw_fd(), std::ptr::from_mut(&mut read));
+                    let call = libc::SYS_ioctl;
+                    // SAFETY: The argument is what the number says, and the memory is that long.
+                    let result = unsafe { libc::syscall(call, fd, ALPC_IOCTL_MEMORY, read) };
+                    moved(result as isize, 0);
+                    look(into.words());
+                });
             }
         },
         || {

@@ -97,11 +97,17 @@ impl Drop for Mapped {
     }
 }
 
-/// Memory of this process, all of it there.
-pub fn touched(bytes: usize) -> Mapped {
+/// Memory of this process, none of it there yet.
+#[inline]
+pub fn fresh(bytes: usize) -> Mapped {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let mut memory = Mapped::new(-1, bytes, protection, flags);
+    Mapped::new(-1, bytes, protection, flags)
+}
+
+/// The same, all of it there.
+pub fn touched(bytes: usize) -> Mapped {
+    let mut memory = fresh(bytes);
     fill(memory.words_mut(), Mapped::WORD);
     memory
 }

@@ -2,16 +2,19 @@
 
 //! The crate `alpc` against the module: what its types promise.
 
+mod bulk;
 mod handles;
 mod memory;
 mod passing;
 mod serve;
 mod turns;
+mod views;
 
 use std::thread;
 
 use alpc::{
-    Client, Error, NoticeKind, Outcome, PortBuilder, Received, Request, Server, ServerPort,
+    Client, ConnectBuilder, Error, NoticeKind, Outcome, PortBuilder, Received, Request, Server,
+    ServerPort,
 };
 
 /// A server, a client, and the server's end of their connection.
@@ -20,6 +23,25 @@ pub fn pair_of(builder: PortBuilder<'_>) -> (Server, ServerPort, Client) {
     let connector = server.connector().expect("connector");
     thread::scope(|scope| {
         let client = scope.spawn(|| connector.connect().expect("connect"));
+        let mut buffer = [0; 64];
+        let Received::Connection(request) = server.receive(&mut buffer).expect("receive") else {
+            panic!("a connection request was expected");
+        };
+        let accept = alpc::Accept::new().context(7);
+        let port = request.accept_with(accept).expect("accept");
+        (server.clone(), port, client.join().expect("join"))
+    })
+}
+
+/// The same of a client that takes views.
+pub fn pair_with_views(builder: PortBuilder<'_>) -> (Server, ServerPort, Client) {
+    let server = builder.take_views().create().expect("create");
+    let connector = server.connector().expect("connector");
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let connect = ConnectBuilder::through(&connector).take_views();
+            connect.connect().expect("connect")
+        });
         let mut buffer = [0; 64];
         let Received::Connection(request) = server.receive(&mut buffer).expect("receive") else {
             panic!("a connection request was expected");

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::Arc;
 
 use super::{
@@ -60,6 +60,11 @@ impl Mapped {
     pub(crate) fn size(&self) -> usize {
         self.size
     }
+
+    /// Ends the mapping, and leaves the descriptor.
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
 }
 
 impl AsFd for Mapped {
@@ -84,13 +89,15 @@ impl Drop for Mapped {
 /// # Invariants
 ///
 /// `size` bytes at `base` are mapped for reading and writing by nobody else than this object, as
-/// long as it is not lent, and the view is deleted only by its drop.
+/// long as it is not lent. The view is deleted only by its drop, or by the kernel if it is `gone`:
+/// then another view may have that place.
 #[derive(Debug)]
 pub(crate) struct Owned {
     section: Arc<Mapped>,
     base: NonNull<u8>,
     size: usize,
     owner: u32,
+    gone: AtomicBool,
 }
 
 // SAFETY: It is memory like a vector's.
@@ -116,7 +123,17 @@ impl Owned {
             base,
             size: argument.size as usize,
             owner: std::process::id(),
+            gone: AtomicBool::new(false),
         })
+    }
+
+    /// Says whether the kernel may have deleted it, and returns what was said before.
+    pub(crate) fn set_gone(&self, gone: bool) -> bool {
+        self.gone.swap(gone, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -146,13 +163,12 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        if std::process::id() == self.owner {
+        if std::process::id() == self.owner && !self.is_gone() {
             let mut argument = alpc_delete_view {
                 base: self.base(),
                 ..Default::default()
             };
-            // It may have been deleted by having been lent with that flag: then it is gone, and
-            // there is nobody to tell of anything else.
+            // There is nobody to tell.
             // SAFETY: The bytes are borrowed from this object only.
             let _ = unsafe { delete_view(self.section.as_fd(), &mut argument) };
         }

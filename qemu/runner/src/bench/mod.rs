@@ -50,6 +50,7 @@ const REQUIRED: &[&str] = &[
     "inline_sent",
     "view_sent",
     "callermem_sent",
+    "callermem_sent_fresh",
 ];
 
 /// Only some kernels have Binder; where its driver goes along, it is wanted.

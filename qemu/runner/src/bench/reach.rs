@@ -43,6 +43,7 @@ const REACH: &[Reach] = &[
     ("callermem_sent", 64 << 10, "inline_sent", None),
     ("callermem_sent", 64 << 10, "view_sent", None),
     ("callermem_sent", 1 << 20, "view_sent", None),
+    ("callermem_sent_fresh", 1 << 20, "view_sent", None),
 ];
 
 fn cost(rows: &[Row], name: &str, bytes: u64) -> Option<f64> {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! A server and its clients, each a process of its own user: calls answered
-//! with the caller's identity, one client refused, one killed in mid-call.
+//! with the caller's identity, one client refused, one killed in mid-call. Then a
+//! file that one hands to another without a copy.
 //! Ends with status 0 only if each of these things happened.
+
+mod file;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +55,8 @@ fn main() {
     say("demo", "kill -9 for carol, in mid-call");
     victim.kill();
     server.wait();
+
+    file::chapter();
     say("demo", "everything happened as it should");
 }
 

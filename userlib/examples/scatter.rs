@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A call that lends slices of its own memory: the server reads a key from one,
+//! and writes a record to two others, where the caller wants its parts to be.
+
+use std::thread;
+
+use alpc::{Client, Flush, Offer, Options, PortBuilder, Received, Request, Result, Server};
+
+const NAME: &str = "example/scatter";
+
+fn main() -> Result<()> {
+    let server = PortBuilder::new(NAME).take_memory().create()?;
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| serve(&server));
+        let called = look_up();
+        server.disconnect(Flush::Everything)?;
+        serving.join().expect("the server panicked")?;
+        called
+    })
+}
+
+fn look_up() -> Result<()> {
+    let client = Client::connect(NAME)?;
+    let mut head = [0; 8];
+    let mut body = vec![0; 1 << 20];
+    let slices = Offer::new()
+        .readable(b"the key")
+        .writable(&mut head)
+        .writable(&mut body);
+    let mut answer = [0; 16];
+    let reply = client.call_with_memory(b"look up", &slices, &mut answer, Options::new())?;
+    println!("client: {}", String::from_utf8_lossy(reply.data()));
+    // The server can't reach them any more.
+    let length = u64::from_le_bytes(head) as usize;
+    println!("client: {length} bytes of {:?}", char::from(body[0]));
+    assert!(body[..length].iter().all(|&byte| byte == b'k'));
+    Ok(())
+}
+
+fn serve(server: &Server) -> Result<()> {
+    let mut buffer = [0; 4096];
+    let mut clients = Vec::new();
+    loop {
+        let options = Options::new().ask_memory();
+        match server.receive_with(&mut buffer, options) {
+            Ok(Received::Request(request)) => {
+                // Who offers something else, or goes away meanwhile, is no reason to end.
+                let reply = answer(&request).unwrap_or_else(|error| error.to_string());
+                let _ = request.into_turn().reply(reply.as_bytes());
+            }
+            Ok(Received::Connection(request)) => clients.push(request.accept()?),
+            Ok(_) => {}
+            Err(error) if error.is_gone() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn answer(request: &Request<'_, '_>) -> Result<String> {
+    let memory = request.memory();
+    let slices = [0, 1, 2].map(|index| memory.get(index));
+    let [Some(key), Some(head), Some(body)] = slices else {
+        return Ok("three slices".into());
+    };
+    let mut text = [0; 16];
+    let length = text.len().min(key.len() as usize);
+    // Once: the caller could change it until a second time.
+    key.read_at(0, &mut text[..length])?;
+    println!("server: {:?}", String::from_utf8_lossy(&text[..length]));
+
+    let record = vec![b'k'; 300_000.min(body.len() as usize)];
+    body.write_at(0, &record)?;
+    head.write_at(0, &(record.len() as u64).to_le_bytes())?;
+    Ok("found".into())
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Received bytes, wherever they are.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::views::{HeldView, SecureView};
+
+/// How bytes came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// As payload.
+    Inline,
+    /// In a view.
+    View,
+    /// Read out of the caller's memory.
+    Memory,
+}
+
+/// Received bytes. Derefs to them: nobody can change them while this exists.
+///
+/// It may keep a [view](SecureView), and with it the port. Drop it when the bytes have been used:
+/// its sender reuses the view then.
+///
+/// ```compile_fail
+/// fn wrong(bytes: alpc::bulk::Bytes) -> u8 {
+///     let first = &bytes[..1];
+///     drop(bytes);
+///     first[0]
+/// }
+/// ```
+pub struct Bytes {
+    way: Way,
+    place: Place,
+}
+
+enum Place {
+    Own(Vec<u8>),
+    View(SecureView),
+}
+
+impl Bytes {
+    pub(super) fn copied(way: Way, bytes: Vec<u8>) -> Self {
+        Self {
+            way,
+            place: Place::Own(bytes),
+        }
+    }
+
+    /// Those of a view. What its sender may be writing is copied.
+    pub(super) fn of_view(view: HeldView) -> Self {
+        match view {
+            HeldView::Secure(view) => Self {
+                way: Way::View,
+                place: Place::View(view),
+            },
+            HeldView::Shared(view) => {
+                let mut bytes = vec![0; view.size()];
+                // All of it is within it.
+                let _ = view.copy(0, &mut bytes);
+                Self::copied(Way::View, bytes)
+            }
+        }
+    }
+
+    /// How they came.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Them as a vector. Those in a view are copied, and the view is released.
+    pub fn into_vec(self) -> Vec<u8> {
+        match self.place {
+            Place::Own(bytes) => bytes,
+            Place::View(view) => view.to_vec(),
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.place {
+            Place::Own(bytes) => bytes,
+            Place::View(view) => view,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bytes")
+            .field("way", &self.way)
+            .field("length", &self.len())
+            .finish()
+    }
+}

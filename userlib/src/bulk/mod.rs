@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Bytes of any length in one message, by whichever way suits them.
+//!
+//! | bytes | way | who copies | where the receiver reads them |
+//! | --- | --- | --- | --- |
+//! | up to the port's largest message | [`Way::Inline`] | the kernel | in a vector |
+//! | up to [`VIEW_MOST`] | [`Way::View`] | the sender, into a view | where they are |
+//! | more, with a [call](Caller::call) | [`Way::Memory`] | the receiver, out of the caller's memory | in a vector |
+//!
+//! A [`Caller`] calls and sends, a [`Receiver`] receives, an [`Outbox`] replies; each thread has its
+//! own. The bytes come as [`Bytes`], which deref to `[u8]` wherever they are.
+//!
+//! What is sent is an ordinary message without any framing of this module's: its bytes are its
+//! view, if it has one, else the memory that it lends, else its payload. So the other side may as
+//! well use the rest of this crate, or C.
+//!
+//! ```no_run
+//! use alpc::bulk::{Outbox, Received, Receiver};
+//! use alpc::{PortBuilder, ServerPort};
+//!
+//! let server = PortBuilder::new("demo/count").take_views().take_memory().create()?;
+//! let (mut receiver, mut outbox) = (Receiver::new(&server)?, Outbox::new(&server)?);
+//! let mut clients: Vec<ServerPort> = Vec::new();
+//! loop {
+//!     match receiver.receive()? {
+//!         Received::Request(message, turn) => {
+//!             let zeroes = message.bytes.iter().filter(|&&byte| byte == 0).count();
+//!             drop(message);
+//!             outbox.reply(turn, zeroes.to_string().as_bytes())?;
+//!         }
+//!         Received::Other(alpc::Received::Connection(request)) => clients.push(request.accept()?),
+//!         _ => {}
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), alpc::Error>(())
+//! ```
+//!
+//! Its client:
+//!
+//! ```no_run
+//! use alpc::{bulk::Caller, ConnectBuilder};
+//!
+//! let client = ConnectBuilder::new("demo/count").take_views().connect()?;
+//! let zeroes = Caller::new(&client)?.call(&vec![0; 100_000_000])?;
+//! assert_eq!(&zeroes[..], b"100000000");
+//! # Ok::<(), alpc::Error>(())
+//! ```
+//!
+//! # Why these limits
+//!
+//! Counted in instructions of both sides, the bytes being in ordinary memory (`make bench`): up to
+//! 64 KiB, which is as long as a message can be, inline is the cheapest, at less than half of a
+//! view. Caller memory takes about half of what a view does while the receiver has memory to read
+//! it into; with fresh memory for each message, which is what somebody needs who keeps it, it
+//! takes more. It also lets the sender change the bytes while they are read out, and wait. So a
+//! view comes first, as far as there are views that long.
+
+mod bytes;
+mod outbox;
+mod receiver;
+
+pub use bytes::{Bytes, Way};
+pub use outbox::{Caller, Outbox};
+pub use receiver::{Message, Received, Receiver};
+
+use crate::sys;
+
+/// What a view can have at most: 64 MiB.
+pub const VIEW_MOST: usize = sys::ALPC_SECTION_MAX as usize;
+
+/// What a [`Receiver`] reads out of one caller's memory, unless it is
+/// [told otherwise](Receiver::memory_most): 256 MiB.
+pub const MEMORY_MOST: usize = 256 << 20;
