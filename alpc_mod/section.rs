@@ -183,7 +183,7 @@ impl Section {
         let charge = PageCharge::new(&self.charger, count).map_err(|_| Outcome::Limit)?;
         let pages = Arc::new(Pages::new(count, charge)?, GFP_KERNEL_ACCOUNT)?;
         let base = self.arena.map(file)?;
-        let start = self.arena.add(pages.clone(), Open::All, None)?;
+        let start = self.arena.add(pages.clone(), count, Open::All, None)?;
         let answer = uapi::alpc_create_view {
             size: bytes_of(count),
             base: (base as u64).saturating_add(bytes_of(start)),

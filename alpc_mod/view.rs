@@ -51,6 +51,7 @@ use crate::{
     },
     pages::{
         bytes_of,
+        pages_of,
         Pages, //
     },
     section::Section,
@@ -415,7 +416,9 @@ impl WindowRef {
         let arena = &object.arena;
         let open = Open::Only(Space::current());
         let base = arena.map(window.file())?;
-        let start = match arena.add(loan.pages.clone(), open, Some(loan.clone())) {
+        // What was not lent is none of the receiver's business.
+        let len = pages_of(loan.size).ok_or(EINVAL)?;
+        let start = match arena.add(loan.pages.clone(), len, open, Some(loan.clone())) {
             Ok(start) => start,
             Err(error) if error == ENOSPC => return Err(Outcome::NoWindow.into()),
             // `EAGAIN` if another thread has just unmapped it.
