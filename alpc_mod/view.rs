@@ -235,7 +235,8 @@ fn release(place: &Place) -> Result<(), Failure> {
     let loan = object
         .arena
         .with_slot(window.file(), place.page, |slot| {
-            match slot.open == Open::Only(Space::current()) {
+            // Before it is held its message may still go to another receiver.
+            match slot.held && slot.open == Open::Only(Space::current()) {
                 true => Ok((slot.loan.take(), Then::Remove)),
                 false => Err(Outcome::NotAView),
             }
@@ -304,7 +305,7 @@ pub(crate) fn query(size: usize, addr: u64) -> Result<isize> {
             object
                 .arena
                 .with_slot(window.file(), place.page, |slot| match &slot.loan {
-                    Some(loan) if slot.open == Open::Only(Space::current()) => {
+                    Some(loan) if slot.held && slot.open == Open::Only(Space::current()) => {
                         let state = uapi::ALPC_VIEW_STATE_HELD;
                         Ok(((loan.size, state, loan.secure), Then::Keep))
                     }

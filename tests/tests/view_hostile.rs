@@ -2,6 +2,10 @@
 
 //! What a sender or a receiver of views may try at the cost of others.
 
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use alpc_tests::memory::Pages;
 use alpc_tests::raw::*;
 use alpc_tests::views::*;
 use alpc_tests::*;
@@ -30,5 +34,64 @@ fn whole_pages_that_were_not_lent_are_not_seen() {
             assert_eq!(peek(held.base + 2 * PAGE), Err(libc::SIGBUS));
             assert_eq!(peek(held.base + 3 * PAGE), Err(libc::SIGBUS));
         }
+    });
+}
+
+#[test]
+fn a_view_is_released_by_nobody_before_it_is_received() {
+    isolated_long(2, || {
+        survive_refusals();
+        let pair = Pair::of_views();
+        let (_section, view) = pair.view(PAGE, 7);
+        let lend = || {
+            one_way()
+                .lend(&pair.client, view, SECURE)
+                .map(drop)
+                .expect("send");
+        };
+        lend();
+        let base = pair.port.receive_view().expect("receive").1.expect("view");
+        let base = base.base;
+        pair.port.delete_view(base).expect("release");
+        lend();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    let _ = pair.port.delete_view(base);
+                }
+            });
+            let mut container = ViewContainer::receiving();
+            let mut transfer = Transfer::new().receive();
+            transfer.recv = vec![0; 64];
+            transfer.arg.recv_attributes = container.address();
+            transfer.point();
+            // SAFETY: The bytes of a plain structure.
+            let bytes = unsafe {
+                std::slice::from_raw_parts(
+                    (&raw const transfer.arg).cast::<u8>(),
+                    std::mem::size_of_val(&transfer.arg),
+                )
+            };
+            // What it learns can't be written: the message stays.
+            let memory = Pages::read_only(bytes);
+            let mut lost = 0;
+            for _ in 0..scale::rounds(5000) {
+                // SAFETY: The kernel checks the address.
+                let result = unsafe {
+                    ioctl_at(
+                        pair.port.as_fd(),
+                        ALPC_IOCTL_SEND_WAIT_RECEIVE,
+                        memory.address(),
+                    )
+                };
+                assert_eq!(result, Err(libc::EFAULT));
+                lost += u32::from(poke(view.base, 1).is_ok());
+            }
+            stop.store(true, Relaxed);
+            assert_eq!(lost, 0, "its sender has it back, and it is under way");
+        });
+        let held = pair.port.receive_view().expect("receive").1.expect("view");
+        held.assert_holds(7);
     });
 }
