@@ -87,9 +87,9 @@ pub(crate) struct Connection {
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
     /// Views that the client has from the server.
-    lent_to_client: Counter,
+    lent_to_client: Arc<Counter>,
     /// Views that the server has from the client.
-    lent_to_server: Counter,
+    lent_to_server: Arc<Counter>,
     /// Who connected.
     pub(crate) client: Identity,
     /// Who accepted.
@@ -100,6 +100,8 @@ impl Connection {
     /// A connection that the current task asks for.
     pub(crate) fn new(port: Arc<Port>, costs: Costs, takes: Takes) -> Result<Arc<Self>> {
         Arc::pin_init(
+        let lent_to_client = Counter::shared()?;
+        let lent_to_server = Counter::shared()?;
             pin_init!(Self {
                 costs,
                 remains: SetOnce::new(),
@@ -110,8 +112,8 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
-                lent_to_client: Counter::new(),
-                lent_to_server: Counter::new(),
+                lent_to_client,
+                lent_to_server,
                 client: Identity::capture_current(),
                 server: SetOnce::new(),
             }),
@@ -160,7 +162,7 @@ impl Connection {
     }
 
     /// The views that a side has from the other.
-    pub(crate) fn lent(&self, to: Side) -> &Counter {
+    pub(crate) fn lent(&self, to: Side) -> &Arc<Counter> {
         match to {
             Side::Client => &self.lent_to_client,
             Side::Server => &self.lent_to_server,
@@ -209,7 +211,7 @@ pub(crate) struct CommPort {
     /// Where a client sees what the server lends. A server does at its connection port.
     pub(crate) window: WindowRef,
     /// Sections made on the descriptor.
-    pub(crate) sections: Counter,
+    pub(crate) sections: Arc<Counter>,
 }
 
 impl CommPort {
@@ -222,9 +224,10 @@ impl CommPort {
                 index: AtomicU32::new(NONE),
                 request: SetOnce::new(),
                 window: WindowRef::new(),
-                sections: Counter::new(),
+                sections,
             },
             GFP_KERNEL_ACCOUNT,
+        let sections = Counter::shared()?;
         )?)
     }
 

@@ -127,6 +127,11 @@ impl Counter {
     /// Counts one less.
     pub(crate) fn give_back(&self) {
         quota::Account::give_back(self, 1);
+    /// None, for others to keep as long as they are counted, which keeps nothing else.
+    pub(crate) fn shared() -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::new(), GFP_KERNEL_ACCOUNT)?)
+    }
+
     }
 
     /// Replaces the value by what `change` makes of it, or leaves it and says so.

@@ -54,6 +54,7 @@ use crate::{
         pages_of,
         Pages, //
     },
+    quota::Counter,
     section::Section,
     uapi, //
 };
@@ -90,8 +91,8 @@ pub(crate) struct Loan {
     size: u64,
     secure: bool,
     auto_release: bool,
-    connection: Arc<Connection>,
-    to: Side,
+    /// Where it is counted. The connection itself may be gone before.
+    lent: Arc<Counter>,
     ended: Atomic<bool>,
 }
 
@@ -130,7 +131,7 @@ impl Loan {
                 }
                 Ok(((), Then::Keep))
             });
-        self.connection.lent(self.to).give_back();
+        self.lent.give_back();
     }
 }
 
@@ -152,7 +153,7 @@ pub(crate) fn is_valid(ask: &uapi::alpc_attr_view) -> bool {
 /// Lends the view that a sender's attribute names, and releases the one that it gives up.
 pub(crate) fn send(
     ask: &uapi::alpc_attr_view,
-    connection: &Arc<Connection>,
+    connection: &Connection,
     to: Side,
 ) -> Result<Option<Arc<Loan>>, Failure> {
     let loan = match ask.base {
@@ -168,7 +169,7 @@ pub(crate) fn send(
 
 fn lend(
     ask: &uapi::alpc_attr_view,
-    connection: &Arc<Connection>,
+    connection: &Connection,
     to: Side,
 ) -> Result<Arc<Loan>, Failure> {
     let place = Place::at(ask.base).ok_or(Outcome::NotAView)?;
@@ -197,8 +198,7 @@ fn lend(
                 size: ask.size,
                 secure,
                 auto_release: ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0,
-                connection: connection.clone(),
-                to,
+                lent: connection.lent(to).clone(),
                 ended: Atomic::new(false),
             });
             slot.lent = slot.lent.saturating_add(1);

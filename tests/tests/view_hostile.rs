@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use alpc_tests::memory::Pages;
+use alpc_tests::plenty::*;
 use alpc_tests::raw::*;
 use alpc_tests::views::*;
 use alpc_tests::*;
@@ -93,5 +94,36 @@ fn a_view_is_released_by_nobody_before_it_is_received() {
         });
         let held = pair.port.receive_view().expect("receive").1.expect("view");
         held.assert_holds(7);
+    });
+}
+
+#[test]
+fn what_a_client_keeps_of_its_sections_is_not_counted_for_the_server() {
+    isolated_long(4, || {
+        let most = query().connections_per_user;
+        if most > query().connections_per_port / 4 {
+            note!("{most} connections are too many for this test");
+            return;
+        }
+        let alice = Peer::spawn(ALICE, |link| {
+            let port = Create::named("views/alice").open().run().expect("create");
+            link.sync();
+            loop {
+                let message = port.receive().expect("receive");
+                if message.kind == ALPC_TYPE_CONNECTION_REQUEST {
+                    drop(Accept::new(message.id).run(&port).expect("accept"));
+                }
+            }
+        });
+        alice.sync();
+        as_user(MALLORY, move |_| {
+            let mut kept = Vec::new();
+            for _ in 0..most + 2 {
+                let client = Connect::to("views/alice").run().expect("connect").port;
+                kept.push(client.section(PAGE).expect("section"));
+            }
+        })
+        .wait();
+        alice.kill();
     });
 }
