@@ -49,6 +49,10 @@ use kernel::{
     },
 };
 
+/// Mappings of an arena that may be written to, at most. Whoever receives a message may have to
+/// take its view's pages away from every one of them.
+const WRITERS: usize = 64;
+
 /// An address space, to be compared with others. It says nothing once its process may be gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Space(usize);
@@ -409,7 +413,7 @@ unsafe fn vma_start(vma: *mut bindings::vm_area_struct) -> usize {
 }
 
 /// Maps an arena for `mmap` and for [`Arena::map`]. `EINVAL` for a part of it, or for a private
-/// mapping; `EACCES` for access that it does not have.
+/// mapping; `EACCES` for access that it does not have; `ENOMEM` if there are [`WRITERS`].
 ///
 /// # Safety
 ///
@@ -419,6 +423,9 @@ pub(crate) unsafe fn mmap(arena: &Arena, vma: *mut bindings::vm_area_struct) -> 
     // SAFETY: By this function's contract.
     let (space, addr) = unsafe { (Space((*vma).vm_mm.addr()), vma_start(vma)) };
     let mut state = arena.state.lock();
+    if arena.writable && state.mappings.len() >= WRITERS {
+        return Err(ENOMEM);
+    }
     state.mappings.reserve(1, GFP_KERNEL_ACCOUNT)?;
     // SAFETY: By this function's contract. The operations are static.
     let error = unsafe {

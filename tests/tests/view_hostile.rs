@@ -12,6 +12,7 @@ use alpc_tests::views::*;
 use alpc_tests::*;
 
 const SECURE: u32 = ALPC_VIEW_SECURE;
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
 fn one_way() -> Transfer {
     Transfer::new().send(b"look").flags(ALPC_RELEASE)
@@ -125,5 +126,23 @@ fn what_a_client_keeps_of_its_sections_is_not_counted_for_the_server() {
         })
         .wait();
         alice.kill();
+    });
+}
+
+#[test]
+fn a_section_is_mapped_by_no_more_than_stated() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let (section, _view) = pair.view(PAGE, 1);
+        let map = || map_section(&section, PAGE, READ_WRITE);
+        let made: Vec<_> = (0..1000).map_while(|_| map().ok()).collect();
+        assert_eq!(made.len(), 63, "the view's own mapping is one");
+        assert_eq!(map(), Err(libc::ENOMEM));
+        View {
+            base: made[0],
+            size: PAGE,
+        }
+        .unmap();
+        map().expect("one less");
     });
 }
