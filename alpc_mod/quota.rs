@@ -432,7 +432,10 @@ impl PageCharge {
         if !quota::Account::try_take(all, count, view_pages()) {
             return Err(EDQUOT);
         }
-        if !quota::take_all(charger.counters(Kind::Page), count, Kind::Page.limit()) {
+        // Who has most has no more than is left for others.
+        let left = view_pages().saturating_sub(all.get());
+        let limit = Kind::Page.limit().min(left);
+        if !quota::take_all(charger.counters(Kind::Page), count, limit) {
             quota::Account::give_back(all, count);
             return Err(EDQUOT);
         }
