@@ -32,6 +32,7 @@ use crate::{
         Charge,
         Charger,
         Counter,
+        HandleCharge,
         Kind, //
     },
     takes::Takes,
@@ -99,9 +100,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that the current task asks for.
     pub(crate) fn new(port: Arc<Port>, costs: Costs, takes: Takes) -> Result<Arc<Self>> {
-        Arc::pin_init(
         let lent_to_client = Counter::shared()?;
         let lent_to_server = Counter::shared()?;
+        Arc::pin_init(
             pin_init!(Self {
                 costs,
                 remains: SetOnce::new(),
@@ -145,6 +146,15 @@ impl Connection {
             Side::Server => Kind::Told,
         };
         (&self.costs.charger, kind)
+    }
+
+    /// What the handles in a side's messages are charged to, for the same reason.
+    pub(crate) fn charge_handles(&self, side: Side, count: u32) -> Result<HandleCharge> {
+        let kind = match side {
+            Side::Client => Kind::Handle,
+            Side::Server => Kind::HandleTold,
+        };
+        HandleCharge::new(&self.costs.charger, kind, count)
     }
 
     /// The server accepts.
@@ -217,6 +227,7 @@ pub(crate) struct CommPort {
 impl CommPort {
     /// An end of a connection that the engine does not know yet.
     pub(crate) fn new(connection: Arc<Connection>, side: Side) -> Result<Arc<Self>> {
+        let sections = Counter::shared()?;
         Ok(Arc::new(
             Self {
                 connection,
@@ -227,7 +238,6 @@ impl CommPort {
                 sections,
             },
             GFP_KERNEL_ACCOUNT,
-        let sections = Counter::shared()?;
         )?)
     }
 

@@ -274,6 +274,10 @@ module! {
             default: 65536,
             description: "Conversations one user may have open",
         },
+        handles_per_user: u32 {
+            default: 16384,
+            description: "Handles one user may have in messages",
+        },
         view_pages_per_user: u32 {
             default: 65536,
             description: "Pages of memory that one user's views may have",
