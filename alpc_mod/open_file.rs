@@ -74,7 +74,7 @@ impl OpenFile {
     /// threads of the kernel.
     fn close(self) {
         // SAFETY: By the invariants, the reference is ours to give up, once.
-        unsafe { bindings::__fput_sync(self.0.as_ptr()) };
+        unsafe { ffi::alpc_shim_close_last(self.0.as_ptr()) };
         core::mem::forget(self);
     }
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Handles: how many one user may have in messages.
+//! Handles: how many one user may have in messages, and whom those of a user may hold up.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use alpc_tests::files::*;
 use alpc_tests::plenty::*;
@@ -86,5 +89,78 @@ fn a_user_has_no_more_handles_in_messages_than_stated() {
         .wait();
         alice.sync();
         alice.wait();
+    });
+}
+
+/// Brings up the loopback device of this guest.
+fn loopback_up() {
+    // SAFETY: The structure is live, and names the device.
+    unsafe {
+        let socket = socket(libc::AF_INET, libc::SOCK_DGRAM).expect("socket");
+        let mut device: libc::ifreq = std::mem::zeroed();
+        device.ifr_name[0] = b'l' as _;
+        device.ifr_name[1] = b'o' as _;
+        device.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
+        let request = libc::SIOCSIFFLAGS as libc::Ioctl;
+        assert_eq!(libc::ioctl(socket.as_raw_fd(), request, &mut device), 0);
+    }
+}
+
+/// A connection with bytes on their way that its end would wait for, and the other end.
+fn lingering() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut stream = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (other, _) = listener.accept().expect("accept");
+    stream.set_nonblocking(true).expect("nonblock");
+    while stream.write(&[1; 65536]).is_ok() {}
+    stream.set_nonblocking(false).expect("block");
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 1000,
+    };
+    // SAFETY: A live structure of that size.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            std::mem::size_of_val(&linger) as u32,
+        )
+    };
+    assert_eq!(set, 0);
+    (stream, other)
+}
+
+#[test]
+fn a_socket_that_lingers_keeps_no_thread_of_the_kernel() {
+    isolated(|| {
+        loopback_up();
+        let port = Create::named("handles/linger").open();
+        let port = port.takes(ALPC_TAKE_HANDLES, 0).run().expect("create");
+        let client = Peer::spawn(ROOT, |link| {
+            let client = Connect::to("handles/linger").run().expect("connect").port;
+            let (stream, other) = lingering();
+            let (reader, writer) = pipe();
+            let fds = [stream.as_raw_fd(), writer.as_raw_fd()];
+            let sent = client.one_way_with(&mut HandleContainer::sending(&fds));
+            sent.expect("send");
+            drop((stream, writer));
+            link.sync();
+            // The server lets go of both: the one is not held up by the other.
+            let start = Instant::now();
+            assert_eq!(read(&reader), b"");
+            assert!(start.elapsed() < Duration::from_secs(10));
+            // And all that was written comes.
+            let mut all = Vec::new();
+            let mut other = other;
+            std::io::Read::read_to_end(&mut other, &mut all).expect("read");
+            assert!(all.len() >= 65536 && all.iter().all(|&byte| byte == 1));
+        });
+        let request = port.receive().expect("receive");
+        let _server = Accept::new(request.id).run(&port).expect("accept");
+        client.sync();
+        port.receive().expect("receive");
+        client.wait();
     });
 }
