@@ -49,6 +49,10 @@ use kernel::{
     },
 };
 
+/// Mappings of an arena that may be written to, at most. Whoever receives a message may have to
+/// take its view's pages away from every one of them.
+const WRITERS: usize = 64;
+
 /// An address space, to be compared with others. It says nothing once its process may be gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Space(usize);
@@ -75,6 +79,8 @@ pub(crate) enum Open {
 /// A range of pages in an arena.
 pub(crate) struct Slot {
     start: u32,
+    /// How many of the pages can be seen, from the first on.
+    len: u32,
     pub(crate) pages: Arc<Pages>,
     pub(crate) open: Open,
     /// How often it is lent, in the arena of its owner.
@@ -93,7 +99,7 @@ impl Slot {
     fn range(&self) -> Range {
         Range {
             start: self.start,
-            len: self.pages.len(),
+            len: self.len,
         }
     }
 }
@@ -172,16 +178,19 @@ impl Arena {
         bytes_of(self.pages)
     }
 
-    /// Makes a slot where there is room. `ENOSPC` if there is none, `ENOMEM` without memory, and
-    /// `EAGAIN` if it is to be open to an address space only that has not mapped the arena.
+    /// Makes a slot of the first `len` pages where there is room. `ENOSPC` if there is none,
+    /// `ENOMEM` without memory, and `EAGAIN` if it is to be open to an address space only that has
+    /// not mapped the arena.
     pub(crate) fn add(
         &self,
         pages: Arc<Pages>,
+        len: u32,
         open: Open,
         loan: Option<Arc<Loan>>,
     ) -> Result<u32> {
         let slot = Slot {
             start: 0,
+            len: len.min(pages.len()),
             pages,
             open,
             lent: 0,
@@ -208,7 +217,7 @@ impl Arena {
             return Err((ENOSPC, slot));
         }
         let used = state.slots.iter().map(Slot::range);
-        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.pages.len()) else {
+        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.len) else {
             return Err((ENOSPC, slot));
         };
         let reserved = charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags));
@@ -337,13 +346,13 @@ impl Arena {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
         let at = page.wrapping_sub(slot.start);
-        let count = ranges::ahead(at, slot.pages.len(), slot.present);
+        let count = ranges::ahead(at, slot.len, slot.present);
         let end = at.saturating_add(count);
         (slot.low, slot.high) = match slot.present {
             0 => (at, end),
             _ => (slot.low.min(at), slot.high.max(end)),
         };
-        slot.present = slot.present.saturating_add(count).min(slot.pages.len());
+        slot.present = slot.present.saturating_add(count).min(slot.len);
         let addr = base.wrapping_add((page as usize) << PAGE_SHIFT);
         // SAFETY: The mapping is ours and this is its fault handler. The pages are the slot's, which
         // has been found open, and is hidden before it gives them up: see `with_slot`.
@@ -404,7 +413,7 @@ unsafe fn vma_start(vma: *mut bindings::vm_area_struct) -> usize {
 }
 
 /// Maps an arena for `mmap` and for [`Arena::map`]. `EINVAL` for a part of it, or for a private
-/// mapping; `EACCES` for access that it does not have.
+/// mapping; `EACCES` for access that it does not have; `ENOMEM` if there are [`WRITERS`].
 ///
 /// # Safety
 ///
@@ -414,6 +423,9 @@ pub(crate) unsafe fn mmap(arena: &Arena, vma: *mut bindings::vm_area_struct) -> 
     // SAFETY: By this function's contract.
     let (space, addr) = unsafe { (Space((*vma).vm_mm.addr()), vma_start(vma)) };
     let mut state = arena.state.lock();
+    if arena.writable && state.mappings.len() >= WRITERS {
+        return Err(ENOMEM);
+    }
     state.mappings.reserve(1, GFP_KERNEL_ACCOUNT)?;
     // SAFETY: By this function's contract. The operations are static.
     let error = unsafe {

@@ -235,7 +235,10 @@ impl Outgoing {
         }
         cargo.load();
         if let Some((at, handle)) = &self.handle {
-            cargo.handles.capture(*at, handle, takes)?;
+            let charge = connection
+                .charge_handles(to.other(), handle.count)
+                .map_err(|_| Outcome::Limit)?;
+            cargo.handles.capture(*at, handle, takes, charge)?;
         }
         if let Some(memory) = &self.memory {
             cargo.memory = Some(Memory::capture(memory)?);

@@ -32,6 +32,7 @@ use crate::{
         Charge,
         Charger,
         Counter,
+        HandleCharge,
         Kind, //
     },
     takes::Takes,
@@ -87,9 +88,9 @@ pub(crate) struct Connection {
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
     /// Views that the client has from the server.
-    lent_to_client: Counter,
+    lent_to_client: Arc<Counter>,
     /// Views that the server has from the client.
-    lent_to_server: Counter,
+    lent_to_server: Arc<Counter>,
     /// Who connected.
     pub(crate) client: Identity,
     /// Who accepted.
@@ -99,6 +100,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that the current task asks for.
     pub(crate) fn new(port: Arc<Port>, costs: Costs, takes: Takes) -> Result<Arc<Self>> {
+        let lent_to_client = Counter::shared()?;
+        let lent_to_server = Counter::shared()?;
         Arc::pin_init(
             pin_init!(Self {
                 costs,
@@ -110,8 +113,8 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
-                lent_to_client: Counter::new(),
-                lent_to_server: Counter::new(),
+                lent_to_client,
+                lent_to_server,
                 client: Identity::capture_current(),
                 server: SetOnce::new(),
             }),
@@ -145,6 +148,15 @@ impl Connection {
         (&self.costs.charger, kind)
     }
 
+    /// What the handles in a side's messages are charged to, for the same reason.
+    pub(crate) fn charge_handles(&self, side: Side, count: u32) -> Result<HandleCharge> {
+        let kind = match side {
+            Side::Client => Kind::Handle,
+            Side::Server => Kind::HandleTold,
+        };
+        HandleCharge::new(&self.costs.charger, kind, count)
+    }
+
     /// The server accepts.
     pub(crate) fn accepted(&self, server: Identity, takes: Takes) {
         self.server.populate(server);
@@ -160,7 +172,7 @@ impl Connection {
     }
 
     /// The views that a side has from the other.
-    pub(crate) fn lent(&self, to: Side) -> &Counter {
+    pub(crate) fn lent(&self, to: Side) -> &Arc<Counter> {
         match to {
             Side::Client => &self.lent_to_client,
             Side::Server => &self.lent_to_server,
@@ -209,12 +221,13 @@ pub(crate) struct CommPort {
     /// Where a client sees what the server lends. A server does at its connection port.
     pub(crate) window: WindowRef,
     /// Sections made on the descriptor.
-    pub(crate) sections: Counter,
+    pub(crate) sections: Arc<Counter>,
 }
 
 impl CommPort {
     /// An end of a connection that the engine does not know yet.
     pub(crate) fn new(connection: Arc<Connection>, side: Side) -> Result<Arc<Self>> {
+        let sections = Counter::shared()?;
         Ok(Arc::new(
             Self {
                 connection,
@@ -222,7 +235,7 @@ impl CommPort {
                 index: AtomicU32::new(NONE),
                 request: SetOnce::new(),
                 window: WindowRef::new(),
-                sections: Counter::new(),
+                sections,
             },
             GFP_KERNEL_ACCOUNT,
         )?)

@@ -100,6 +100,9 @@ extern "C" {
     /// Gives a reference to a file up, unless it is the last one.
     pub(crate) fn alpc_shim_put_unless_last(file: *mut bindings::file) -> bool;
 
+    /// Gives the last reference to a file up, and waits for the end of the file.
+    pub(crate) fn alpc_shim_close_last(file: *mut bindings::file);
+
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 

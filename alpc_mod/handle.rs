@@ -22,6 +22,7 @@ use crate::{
         Failure,
         Outcome, //
     },
+    quota::HandleCharge,
     takes::Takes,
     uapi, //
 };
@@ -92,9 +93,11 @@ impl Handles {
         attribute: u64,
         ask: &uapi::alpc_attr_handle,
         takes: Takes,
+        charge: HandleCharge,
     ) -> Result<(), Failure> {
         let count = ask.count as usize;
         let mut bundle = self.room(count)?;
+        bundle.as_mut().charge(charge);
         for first in (0..count).step_by(STEP) {
             let entries = read(ask.handles, first, count)?;
             for (at, entry) in (first..count).zip(entries) {

@@ -166,7 +166,7 @@
 //!   the last reference to a [worker](open_file::Closer), which the module waits for.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
-//!   keeps the section's file and the connection; a message that carries it keeps the
+//!   keeps the section's file, but not the connection; a message that carries it keeps the
 //!   `Loan`, and so does the slot of who holds the view. A port and a client's
 //!   communication port keep the file of their `Window`. A slot of
 //!   a window is never without a mapping, so what it keeps goes with the process at the
@@ -273,6 +273,10 @@ module! {
         conversations_per_user: u32 {
             default: 65536,
             description: "Conversations one user may have open",
+        },
+        handles_per_user: u32 {
+            default: 16384,
+            description: "Handles one user may have in messages",
         },
         view_pages_per_user: u32 {
             default: 65536,

@@ -14,6 +14,7 @@ use crate::{
     },
     ffi,
     file::Kind,
+    quota::HandleCharge,
     section::Section,
     uapi, //
 };
@@ -73,7 +74,7 @@ impl OpenFile {
     /// threads of the kernel.
     fn close(self) {
         // SAFETY: By the invariants, the reference is ours to give up, once.
-        unsafe { bindings::__fput_sync(self.0.as_ptr()) };
+        unsafe { ffi::alpc_shim_close_last(self.0.as_ptr()) };
         core::mem::forget(self);
     }
 }
@@ -148,6 +149,8 @@ pub(crate) struct Bundle {
     files: KVec<Sendable>,
     /// Who sent them, and may be held up by closing them.
     sender: Process,
+    /// What they cost, until the last of them is closed.
+    charge: Option<HandleCharge>,
 }
 
 impl_has_work! {
@@ -164,6 +167,7 @@ impl Bundle {
             work <- new_work!("Bundle::work"),
             files,
             sender: current_process(),
+            charge: None,
         }? Error))
     }
 
@@ -180,6 +184,11 @@ impl Bundle {
     /// To be called by the sender before it puts anything in.
     pub(crate) fn begin(self: Pin<&mut Self>) {
         *self.project().sender = current_process();
+    }
+
+    /// Says what they cost.
+    pub(crate) fn charge(self: Pin<&mut Self>, charge: HandleCharge) {
+        *self.project().charge = Some(charge);
     }
 
     /// Puts one in. `ENOMEM` if there is no room.
@@ -199,7 +208,11 @@ impl Bundle {
                 one.file.is_some()
             });
         }
-        this.files.is_empty()
+        let all = this.files.is_empty();
+        if all {
+            *this.charge = None;
+        }
+        all
     }
 
     /// Has what is left closed by the worker.

@@ -124,7 +124,7 @@ pub(crate) struct Port {
     #[pin]
     pub(crate) window_maker: Mutex<()>,
     /// Sections made on the port's descriptor.
-    pub(crate) sections: Counter,
+    pub(crate) sections: Arc<Counter>,
     pub(crate) owner: Identity,
     /// What the conversations that the server begins are charged to.
     pub(crate) charger: Arc<Charger>,
@@ -155,6 +155,7 @@ impl Port {
             config.max_connections,
         );
         engine.set_port_context(config.context);
+        let sections = Counter::shared()?;
         Arc::pin_init(
             pin_init!(Self {
                 engine <- new_spinlock!(engine, "Port::engine"),
@@ -169,7 +170,7 @@ impl Port {
                 takes: config.takes,
                 window: WindowRef::new(),
                 window_maker <- new_mutex!((), "Port::window_maker"),
-                sections: Counter::new(),
+                sections,
                 owner: Identity::capture_current(),
                 charger: config.charger,
                 charge: config.charge,

@@ -70,6 +70,13 @@ pub(crate) fn view_pages() -> u32 {
     }
 }
 
+/// Handles that one user may have under way or held in messages. A file that only a message has is
+/// in no table of descriptors and in no limit of those, but it is in that of all files of the
+/// machine. The default is sixteen times what a process may have open by default.
+pub(crate) fn handles_per_user() -> u32 {
+    module_parameters::handles_per_user.value()
+}
+
 /// What is counted.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
@@ -88,6 +95,10 @@ pub(crate) enum Kind {
     Told,
     /// Pages of views, charged to who made the section.
     Page,
+    /// Handles in messages, charged to the client that sends them.
+    Handle,
+    /// Those that a server sends, charged to the client that leaves them unread.
+    HandleTold,
 }
 
 impl Kind {
@@ -100,6 +111,7 @@ impl Kind {
             Self::Pending => u32::MAX,
             Self::Conversation | Self::Told => conversations_per_user(),
             Self::Page => view_pages_per_user(),
+            Self::Handle | Self::HandleTold => handles_per_user(),
         }
     }
 }
@@ -113,6 +125,11 @@ impl Counter {
     /// None.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(0))
+    }
+
+    /// None, for others to keep as long as they are counted, which keeps nothing else.
+    pub(crate) fn shared() -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::new(), GFP_KERNEL_ACCOUNT)?)
     }
 
     fn get(&self) -> u32 {
@@ -173,6 +190,8 @@ struct Account {
     conversations: Counter,
     told: Counter,
     pages: Counter,
+    handles: Counter,
+    handles_told: Counter,
 }
 
 impl Account {
@@ -186,6 +205,8 @@ impl Account {
             conversations: Counter::new(),
             told: Counter::new(),
             pages: Counter::new(),
+            handles: Counter::new(),
+            handles_told: Counter::new(),
         }
     }
 
@@ -199,6 +220,8 @@ impl Account {
             Kind::Conversation => &self.conversations,
             Kind::Told => &self.told,
             Kind::Page => &self.pages,
+            Kind::Handle => &self.handles,
+            Kind::HandleTold => &self.handles_told,
         }
     }
 }
@@ -427,7 +450,10 @@ impl PageCharge {
         if !quota::Account::try_take(all, count, view_pages()) {
             return Err(EDQUOT);
         }
-        if !quota::take_all(charger.counters(Kind::Page), count, Kind::Page.limit()) {
+        // Who has most has no more than is left for others.
+        let left = view_pages().saturating_sub(all.get());
+        let limit = Kind::Page.limit().min(left);
+        if !quota::take_all(charger.counters(Kind::Page), count, limit) {
             quota::Account::give_back(all, count);
             return Err(EDQUOT);
         }
@@ -442,5 +468,32 @@ impl Drop for PageCharge {
     fn drop(&mut self) {
         quota::give_back_all(self.charger.counters(Kind::Page), self.count);
         quota::Account::give_back(&self.charger.accounts.pages, self.count);
+    }
+}
+
+/// So many handles of one message, charged as long as this exists.
+pub(crate) struct HandleCharge {
+    charger: Arc<Charger>,
+    kind: Kind,
+    count: u32,
+}
+
+impl HandleCharge {
+    /// Charges `count` to every account of the charger, or `EDQUOT` and to none.
+    pub(crate) fn new(charger: &Arc<Charger>, kind: Kind, count: u32) -> Result<Self> {
+        match quota::take_all(charger.counters(kind), count, kind.limit()) {
+            true => Ok(Self {
+                charger: charger.clone(),
+                kind,
+                count,
+            }),
+            false => Err(EDQUOT),
+        }
+    }
+}
+
+impl Drop for HandleCharge {
+    fn drop(&mut self) {
+        quota::give_back_all(self.charger.counters(self.kind), self.count);
     }
 }

@@ -67,7 +67,7 @@ pub(crate) enum Maker {
 }
 
 impl Maker {
-    fn sections(&self) -> &Counter {
+    fn sections(&self) -> &Arc<Counter> {
         match self {
             Self::Port(port) => &port.sections,
             Self::End(end) => &end.sections,
@@ -75,13 +75,14 @@ impl Maker {
     }
 }
 
-/// A [`Maker`] that counts one section, as long as this exists.
-struct Counted(Maker);
+/// One section in the count of its maker, as long as this exists. It keeps the count and not the
+/// maker: what is left of a connection must not be there for as long as a user likes.
+struct Counted(Arc<Counter>);
 
 impl Counted {
-    fn new(maker: Maker) -> Result<Self, Outcome> {
+    fn new(maker: &Maker) -> Result<Self, Outcome> {
         match maker.sections().take(SECTIONS_PER_PORT) {
-            true => Ok(Self(maker)),
+            true => Ok(Self(maker.sections().clone())),
             false => Err(Outcome::Limit),
         }
     }
@@ -89,7 +90,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.sections().give_back();
+        self.0.give_back();
     }
 }
 
@@ -131,7 +132,7 @@ fn try_create(
         Maker::End(end) => end.port().charger.accounts(),
     };
     let charger = Charger::for_current(accounts)?;
-    let counted = Counted::new(maker)?;
+    let counted = Counted::new(&maker)?;
     let section = Arc::pin_init(
         pin_init!(Section {
             arena <- Arena::new(pages, uapi::ALPC_SECTION_VIEWS_MAX as usize, true),
@@ -183,7 +184,7 @@ impl Section {
         let charge = PageCharge::new(&self.charger, count).map_err(|_| Outcome::Limit)?;
         let pages = Arc::new(Pages::new(count, charge)?, GFP_KERNEL_ACCOUNT)?;
         let base = self.arena.map(file)?;
-        let start = self.arena.add(pages.clone(), Open::All, None)?;
+        let start = self.arena.add(pages.clone(), count, Open::All, None)?;
         let answer = uapi::alpc_create_view {
             size: bytes_of(count),
             base: (base as u64).saturating_add(bytes_of(start)),

@@ -51,8 +51,10 @@ use crate::{
     },
     pages::{
         bytes_of,
+        pages_of,
         Pages, //
     },
+    quota::Counter,
     section::Section,
     uapi, //
 };
@@ -89,8 +91,8 @@ pub(crate) struct Loan {
     size: u64,
     secure: bool,
     auto_release: bool,
-    connection: Arc<Connection>,
-    to: Side,
+    /// Where it is counted. The connection itself may be gone before.
+    lent: Arc<Counter>,
     ended: Atomic<bool>,
 }
 
@@ -129,7 +131,7 @@ impl Loan {
                 }
                 Ok(((), Then::Keep))
             });
-        self.connection.lent(self.to).give_back();
+        self.lent.give_back();
     }
 }
 
@@ -151,7 +153,7 @@ pub(crate) fn is_valid(ask: &uapi::alpc_attr_view) -> bool {
 /// Lends the view that a sender's attribute names, and releases the one that it gives up.
 pub(crate) fn send(
     ask: &uapi::alpc_attr_view,
-    connection: &Arc<Connection>,
+    connection: &Connection,
     to: Side,
 ) -> Result<Option<Arc<Loan>>, Failure> {
     let loan = match ask.base {
@@ -167,7 +169,7 @@ pub(crate) fn send(
 
 fn lend(
     ask: &uapi::alpc_attr_view,
-    connection: &Arc<Connection>,
+    connection: &Connection,
     to: Side,
 ) -> Result<Arc<Loan>, Failure> {
     let place = Place::at(ask.base).ok_or(Outcome::NotAView)?;
@@ -196,8 +198,7 @@ fn lend(
                 size: ask.size,
                 secure,
                 auto_release: ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0,
-                connection: connection.clone(),
-                to,
+                lent: connection.lent(to).clone(),
                 ended: Atomic::new(false),
             });
             slot.lent = slot.lent.saturating_add(1);
@@ -234,7 +235,8 @@ fn release(place: &Place) -> Result<(), Failure> {
     let loan = object
         .arena
         .with_slot(window.file(), place.page, |slot| {
-            match slot.open == Open::Only(Space::current()) {
+            // Before it is held its message may still go to another receiver.
+            match slot.held && slot.open == Open::Only(Space::current()) {
                 true => Ok((slot.loan.take(), Then::Remove)),
                 false => Err(Outcome::NotAView),
             }
@@ -303,7 +305,7 @@ pub(crate) fn query(size: usize, addr: u64) -> Result<isize> {
             object
                 .arena
                 .with_slot(window.file(), place.page, |slot| match &slot.loan {
-                    Some(loan) if slot.open == Open::Only(Space::current()) => {
+                    Some(loan) if slot.held && slot.open == Open::Only(Space::current()) => {
                         let state = uapi::ALPC_VIEW_STATE_HELD;
                         Ok(((loan.size, state, loan.secure), Then::Keep))
                     }
@@ -415,7 +417,9 @@ impl WindowRef {
         let arena = &object.arena;
         let open = Open::Only(Space::current());
         let base = arena.map(window.file())?;
-        let start = match arena.add(loan.pages.clone(), open, Some(loan.clone())) {
+        // What was not lent is none of the receiver's business.
+        let len = pages_of(loan.size).ok_or(EINVAL)?;
+        let start = match arena.add(loan.pages.clone(), len, open, Some(loan.clone())) {
             Ok(start) => start,
             Err(error) if error == ENOSPC => return Err(Outcome::NoWindow.into()),
             // `EAGAIN` if another thread has just unmapped it.

@@ -20,6 +20,7 @@
  */
 #include <linux/err.h>
 #include <linux/eventfd.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kdev_t.h>
 #include <linux/magic.h>
@@ -176,6 +177,24 @@ u32 alpc_shim_file_kind(struct file *file)
 	if (file->f_path.mnt->mnt_flags & MNT_INTERNAL)
 		return internal_kind(file, inode);
 	return named_kind(inode);
+}
+
+/*
+ * Closes the last reference to a file, for threads of the kernel. A socket is not to
+ * linger: nobody is there to be told whether its last bytes have arrived, and the time
+ * is whatever a user has set. They are sent all the same; a time of 0 still drops them.
+ */
+void alpc_shim_close_last(struct file *file)
+{
+	struct socket *sock = sock_from_file(file);
+
+	if (sock && sock->sk) {
+		lock_sock(sock->sk);
+		if (sock->sk->sk_lingertime)
+			sock_reset_flag(sock->sk, SOCK_LINGER);
+		release_sock(sock->sk);
+	}
+	__fput_sync(file);
 }
 
 /*
