@@ -287,10 +287,8 @@ impl Memory {
             opened: gate.opened,
             pins: Pins::new(),
         };
-        // In use from here on only, not while waiting for a place. If the caller is killed meanwhile,
-        // this is what is left of it: to take it apart, and close its files, may take as long as
-        // it has seen to, and is not the holder's to do.
-        let mm = MmWithUser::into_mmput_async(self.space(&gate)?);
+        // In use from here on only, not while waiting for a place.
+        let mm = self.space(&gate)?;
         if let Some(visitor) = gate.visitors.get_mut(place) {
             let task: &Task = current!();
             *visitor = Some(Visitor {
@@ -301,6 +299,7 @@ impl Memory {
         drop(gate);
         let pins = keep.then_some(&mut kept.pins);
         let populated = peer::populate(&mm, step.theirs, step.length, step.write, pins);
+        // If the caller has been killed within this step, this may be what is left of it.
         drop(mm);
         let mut gate = self.gate.lock();
         let visitor = gate.visitors.get_mut(place).and_then(Option::take);
