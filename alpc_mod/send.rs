@@ -290,6 +290,7 @@ fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure 
 
 /// Makes a message the spare one again.
 pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
+    message.cargo.recall();
     // Nobody else has had it.
     let Some(message) = unload(message) else {
         return;
