@@ -250,7 +250,8 @@ fn release(place: &Place) -> Result<(), Failure> {
     let loan = object
         .arena
         .with_slot(window.file(), place.page, |slot| {
-            match slot.open == Open::Only(Space::current()) {
+            // One that is not held may be another receiver's in the end, with the same loan.
+            match slot.held && slot.open == Open::Only(Space::current()) {
                 true => Ok((slot.loan.take(), Then::Remove)),
                 false => Err(Outcome::NotAView),
             }
