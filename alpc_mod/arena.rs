@@ -358,12 +358,12 @@ impl Arena {
         slot.present = slot.present.saturating_add(count).min(slot.pages.len());
         let addr = base.wrapping_add((page as usize) << PAGE_SHIFT);
         // SAFETY: The mapping is ours and this is its fault handler. The pages are the slot's, which
-        // has been found open, and is hidden before it gives them up: see `with_slot`.
+        // has been found open, and is hidden before it gives them up.
         unsafe { slot.pages.insert(vma, addr, at, count) }
     }
 
     /// A mapping has ended: what is open to nobody else is given up.
-    fn unmapped(&self, space: Space, addr: usize) {
+    fn unmapped(&self, file: &File, space: Space, addr: usize) {
         let mut state = self.state.lock();
         let ended = |mapping: &Mapping| mapping.space == space && mapping.addr == addr;
         let Some(index) = state.mappings.iter().position(ended) else {
@@ -375,7 +375,11 @@ impl Arena {
             let Some(index) = state.slots.iter().position(lost) else {
                 break;
             };
-            // The page tables that had it are gone.
+            // The page tables that had it are gone, but for those of a mapping that the kernel did
+            // not tell of: it leaves one behind if it is out of memory after a refused move.
+            if let Some(slot) = state.slots.get_mut(index) {
+                hide(file, slot);
+            }
             let slot = state.slots.remove(index);
             drop(state);
             if let Ok(Slot {
@@ -476,10 +480,17 @@ unsafe fn arena_of<'a>(vma: *mut bindings::vm_area_struct) -> &'a Arena {
 ///
 /// For mappings with [`OPERATIONS`] only, as the kernel calls it.
 unsafe extern "C" fn mapping_close(vma: *mut bindings::vm_area_struct) {
-    // SAFETY: By this function's contract; the file is given up after this.
-    let (arena, space, addr) =
-        unsafe { (arena_of(vma), Space((*vma).vm_mm.addr()), vma_start(vma)) };
-    arena.unmapped(space, addr);
+    // SAFETY: By this function's contract; the file is given up after this. None of an arena is
+    // ever used with a shared position.
+    let (arena, file, space, addr) = unsafe {
+        (
+            arena_of(vma),
+            File::from_raw_file((*vma).vm_file),
+            Space((*vma).vm_mm.addr()),
+            vma_start(vma),
+        )
+    };
+    arena.unmapped(file, space, addr);
 }
 
 /// # Safety
