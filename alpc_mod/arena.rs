@@ -119,6 +119,8 @@ pub(crate) enum Then {
 struct Mapping {
     space: Space,
     addr: usize,
+    /// It is about to be unmapped, and is not to be used any more.
+    leaving: bool,
 }
 
 struct State {
@@ -135,11 +137,14 @@ impl State {
         ranges::find(self.slots.len(), range, page)
     }
 
-    fn address(&self, space: Space) -> Option<usize> {
-        self.mappings
-            .iter()
-            .find(|mapping| mapping.space == space)
-            .map(|mapping| mapping.addr)
+    /// One in an address space that is to be used.
+    fn mapping(&mut self, space: Space) -> Option<&mut Mapping> {
+        let is_there = |mapping: &&mut Mapping| mapping.space == space && !mapping.leaving;
+        self.mappings.iter_mut().find(is_there)
+    }
+
+    fn address(&mut self, space: Space) -> Option<usize> {
+        self.mapping(space).map(|mapping| mapping.addr)
     }
 }
 
@@ -305,24 +310,31 @@ impl Arena {
     ///
     /// That is between the check and the call nobody's business but the process's: only it can
     /// have unmapped the arena and mapped something else in its place, where it was told not to.
+    /// No other thread comes here for the same mapping, and none gives that a slot any more.
     pub(crate) fn unmap_if_done(&self) {
         let space = Space::current();
-        let state = self.state.lock();
-        if !state.closed {
+        let mut state = self.state.lock();
+        let open = |slot: &Slot| slot.open == Open::Only(space);
+        if !state.closed || state.slots.iter().any(open) {
             return;
         }
-        let open = |slot: &Slot| slot.open == Open::Only(space);
-        let addr = match state.slots.iter().any(open) {
-            true => None,
-            false => state.address(space),
-        };
-        drop(state);
-        let (Some(addr), Ok(size)) = (addr, usize::try_from(self.size())) else {
+        let Some(mapping) = state.mapping(space) else {
             return;
         };
-        // SAFETY: It is an address of the user's, and no lock is held. If it fails, as it does in
-        // a process that is being killed, the mapping ends with the process.
-        let _ = unsafe { bindings::vm_munmap(addr, size) };
+        mapping.leaving = true;
+        let addr = mapping.addr;
+        drop(state);
+        let unmapped = usize::try_from(self.size()).is_ok_and(|size| {
+            // SAFETY: It is an address of the user's, and no lock is held.
+            unsafe { bindings::vm_munmap(addr, size) == 0 }
+        });
+        if !unmapped {
+            // As in a process that is being killed. The mapping stays, and ends with the process.
+            let is_it = |mapping: &&mut Mapping| mapping.space == space && mapping.addr == addr;
+            if let Some(mapping) = self.state.lock().mappings.iter_mut().find(is_it) {
+                mapping.leaving = false;
+            }
+        }
     }
 
     /// A process touches a page that is not present.
@@ -355,12 +367,12 @@ impl Arena {
         slot.present = slot.present.saturating_add(count).min(slot.len);
         let addr = base.wrapping_add((page as usize) << PAGE_SHIFT);
         // SAFETY: The mapping is ours and this is its fault handler. The pages are the slot's, which
-        // has been found open, and is hidden before it gives them up: see `with_slot`.
+        // has been found open, and is hidden before it gives them up.
         unsafe { slot.pages.insert(vma, addr, at, count) }
     }
 
     /// A mapping has ended: what is open to nobody else is given up.
-    fn unmapped(&self, space: Space, addr: usize) {
+    fn unmapped(&self, file: &File, space: Space, addr: usize) {
         let mut state = self.state.lock();
         let ended = |mapping: &Mapping| mapping.space == space && mapping.addr == addr;
         let Some(index) = state.mappings.iter().position(ended) else {
@@ -372,7 +384,11 @@ impl Arena {
             let Some(index) = state.slots.iter().position(lost) else {
                 break;
             };
-            // The page tables that had it are gone.
+            // The page tables that had it are gone, but for those of a mapping that the kernel did
+            // not tell of: it leaves one behind if it is out of memory after a refused move.
+            if let Some(slot) = state.slots.get_mut(index) {
+                hide(file, slot);
+            }
             let slot = state.slots.remove(index);
             drop(state);
             if let Ok(Slot {
@@ -438,7 +454,11 @@ pub(crate) unsafe fn mmap(arena: &Arena, vma: *mut bindings::vm_area_struct) -> 
         )
     };
     kernel::error::to_result(error)?;
-    let mapping = Mapping { space, addr };
+    let mapping = Mapping {
+        space,
+        addr,
+        leaving: false,
+    };
     state.mappings.push(mapping, GFP_KERNEL_ACCOUNT)?;
     Ok(())
 }
@@ -472,10 +492,17 @@ unsafe fn arena_of<'a>(vma: *mut bindings::vm_area_struct) -> &'a Arena {
 ///
 /// For mappings with [`OPERATIONS`] only, as the kernel calls it.
 unsafe extern "C" fn mapping_close(vma: *mut bindings::vm_area_struct) {
-    // SAFETY: By this function's contract; the file is given up after this.
-    let (arena, space, addr) =
-        unsafe { (arena_of(vma), Space((*vma).vm_mm.addr()), vma_start(vma)) };
-    arena.unmapped(space, addr);
+    // SAFETY: By this function's contract; the file is given up after this. None of an arena is
+    // ever used with a shared position.
+    let (arena, file, space, addr) = unsafe {
+        (
+            arena_of(vma),
+            File::from_raw_file((*vma).vm_file),
+            Space((*vma).vm_mm.addr()),
+            vma_start(vma),
+        )
+    };
+    arena.unmapped(file, space, addr);
 }
 
 /// # Safety

@@ -46,6 +46,13 @@ impl Cargo {
         self.loaded = true;
     }
 
+    /// The message has not been sent.
+    pub(crate) fn recall(&self) {
+        if let Some(loan) = &self.view {
+            loan.recall();
+        }
+    }
+
     /// Lets go of everything.
     pub(crate) fn clear(&mut self) {
         self.loaded = false;

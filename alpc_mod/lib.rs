@@ -71,12 +71,14 @@
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
-//! But for these two, no two locks are ever held together: each row is taken with none
+//! But for these, no two locks are ever held together: each row is taken with none
 //! of the others held, and the order says only what would be allowed.
 //!
 //! * `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below them, in
 //!   that order. No two arenas are locked together. Under `Arena::state` nothing is copied
 //!   from or to user space and nothing is dropped: a page fault takes it.
+//! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last loan of a
+//!   connection, and so of its accounts. Nothing under that mutex touches user space.
 //! * Under `Memory::gate`, the `mmap_lock` of the caller's memory for reading, if it is
 //!   free, page table locks below it, and the wait queue lock of `Memory::changed`. Nothing
 //!   is waited for there that a user can delay: pages are used if they are there, with page

@@ -41,7 +41,7 @@ use core::{
         size_of, //
     },
     sync::atomic::{
-        AtomicBool,
+        AtomicU64,
         Ordering, //
     },
 };
@@ -95,8 +95,8 @@ pub(crate) struct Memory {
     /// Tells that there is a place for a visitor, or that the gate is shut.
     #[pin]
     changed: CondVar,
-    /// Somebody wants to shut the gate: no section begins before it.
-    shutting: AtomicBool,
+    /// The `Gate::opened` that somebody wants to end, or 0: no section begins before it.
+    shutting: AtomicU64,
     /// Whose memory it is.
     mm: ARef<Mm>,
     ranges: KVec<Range>,
@@ -170,7 +170,7 @@ impl Memory {
         let memory = room.pin_init_with(try_pin_init!(Self {
             gate <- new_mutex!(Gate::shut(), "Memory::gate"),
             changed <- new_condvar!("Memory::changed"),
-            shutting: AtomicBool::new(false),
+            shutting: AtomicU64::new(0),
             mm,
             ranges,
         }? Error))?;
@@ -233,7 +233,8 @@ impl Memory {
     /// The gate, if it is open to the holder at `turn`.
     fn enter(&self, turn: u32) -> Result<Locked<'_>, Failure> {
         let gate = self.gate.lock();
-        match gate.open && gate.turn == turn && !self.shutting.load(Ordering::Relaxed) {
+        let shutting = self.shutting.load(Ordering::Relaxed) == gate.opened;
+        match gate.open && gate.turn == turn && !shutting {
             true => Ok(gate),
             false => Err(Outcome::MemoryClosed.into()),
         }
@@ -413,7 +414,7 @@ impl Gate {
 impl Drop for Opening {
     fn drop(&mut self) {
         let memory = &self.memory;
-        memory.shutting.store(true, Ordering::Relaxed);
+        memory.shutting.store(self.opened, Ordering::Relaxed);
         let mut gate = memory.gate.lock();
         if gate.opened == self.opened {
             gate.open = false;
@@ -422,7 +423,7 @@ impl Drop for Opening {
                 peer::interrupt(&visitor.task);
             }
         }
-        memory.shutting.store(false, Ordering::Relaxed);
+        memory.shutting.store(0, Ordering::Relaxed);
         drop(gate);
         memory.changed.notify_all();
     }

@@ -191,13 +191,17 @@ fn load(
     let found;
     let connection = match scope.end {
         Some(end) => &end.connection,
-        None => match scope.port.lock().peer_of(id) {
-            Ok(peer) => {
-                found = peer;
-                &found
+        None => {
+            // The lock is released before the message may be dropped.
+            let peer = scope.port.lock().peer_of(id);
+            match peer {
+                Ok(peer) => {
+                    found = peer;
+                    &found
+                }
+                Err(refusal) => return Err(unsent(scope, message, refusal.into())),
             }
-            Err(refusal) => return Err(unsent(scope, message, refusal.into())),
-        },
+        }
     };
     let to = scope.side().other();
     // Nobody else has it yet.
@@ -286,6 +290,7 @@ fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure 
 
 /// Makes a message the spare one again.
 pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
+    message.cargo.recall();
     // Nobody else has had it.
     let Some(message) = unload(message) else {
         return;

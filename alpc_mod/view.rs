@@ -111,6 +111,15 @@ impl Loan {
 
     /// Gives the view back to its owner, if that still has it. It may be called by many and often.
     pub(crate) fn end(&self) {
+        self.end_and(self.auto_release);
+    }
+
+    /// The same for a message that has not been sent: its owner has the view as before.
+    pub(crate) fn recall(&self) {
+        self.end_and(false);
+    }
+
+    fn end_and(&self, delete: bool) {
         if self.ended.xchg(true, Relaxed) {
             return;
         }
@@ -122,7 +131,7 @@ impl Loan {
                 if !Arc::ptr_eq(&slot.pages, &self.pages) {
                     return Err(());
                 }
-                if self.auto_release {
+                if delete {
                     return Ok(((), Then::Remove));
                 }
                 slot.lent = slot.lent.saturating_sub(1);
@@ -160,11 +169,14 @@ pub(crate) fn send(
         0 => None,
         _ => Some(lend(ask, connection, to)?),
     };
-    match ask.release {
-        0 => {}
-        base => release(&Place::at(base).ok_or(Outcome::NotAView)?)?,
+    let released = match ask.release {
+        0 => Ok(()),
+        base => release_at(base),
+    };
+    if let (Err(_), Some(loan)) = (&released, &loan) {
+        loan.recall();
     }
-    Ok(loan)
+    released.map(|()| loan)
 }
 
 fn lend(
@@ -228,6 +240,10 @@ pub(crate) fn delete_own(section: &Section, file: &File, start: u32, pages: &Arc
         });
 }
 
+fn release_at(base: u64) -> Result<(), Failure> {
+    release(&Place::at(base).ok_or(Outcome::NotAView)?)
+}
+
 /// Gives up a received view at this place.
 fn release(place: &Place) -> Result<(), Failure> {
     let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
@@ -235,7 +251,7 @@ fn release(place: &Place) -> Result<(), Failure> {
     let loan = object
         .arena
         .with_slot(window.file(), place.page, |slot| {
-            // Before it is held its message may still go to another receiver.
+            // One that is not held may be another receiver's in the end, with the same loan.
             match slot.held && slot.open == Open::Only(Space::current()) {
                 true => Ok((slot.loan.take(), Then::Remove)),
                 false => Err(Outcome::NotAView),

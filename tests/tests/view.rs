@@ -407,6 +407,42 @@ fn a_view_released_by_being_sent_goes_without_being_received_too() {
 }
 
 #[test]
+fn a_view_to_be_released_by_being_sent_stays_when_nothing_is_sent() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        for flags in [AUTO, AUTO | SECURE] {
+            let (_own, view) = pair.view(PAGE, 1);
+            let mut container = ViewContainer::lending(view.base, PAGE, flags);
+            container.view.release = view.base;
+            let refused = one_way().with(&pair.client, &mut container);
+            assert_eq!(refused.unwrap_err(), fail::NOT_A_VIEW);
+            view.assert_back(1);
+
+            Transfer::new().send(b"").run(&pair.client).expect("send");
+            let message = pair.port.receive().expect("receive");
+            let (_other, others) = filled(&pair.port, PAGE, 2);
+            for wrong in [0, 1 << 40] {
+                let mut answer = one_way().into(&message);
+                answer.arg.send_id ^= wrong;
+                answer.arg.send_callback_id ^= 7;
+                let mut container = ViewContainer::lending(others.base, PAGE, flags);
+                answer.with(&pair.port, &mut container).unwrap_err();
+                others.assert_back(2);
+            }
+            pair.port.reply(&message, b"").expect("reply");
+            pair.client.receive().expect("receive");
+        }
+        let (_section, view) = pair.view(PAGE, 3);
+        pair.port.disconnect().expect("disconnect");
+        for flags in [AUTO, AUTO | SECURE] {
+            let mut container = ViewContainer::lending(view.base, PAGE, flags);
+            one_way().with(&pair.client, &mut container).unwrap_err();
+            view.assert_back(3);
+        }
+    });
+}
+
+#[test]
 fn processes_that_share_a_port_see_what_they_have_received_each() {
     isolated(|| {
         let port = server("view/fork");

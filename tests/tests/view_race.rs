@@ -230,3 +230,60 @@ fn whoever_holds_a_secure_view_reads_what_was_sent_whatever_becomes_of_the_other
         assert!(lent > 0 && held > 0);
     });
 }
+
+/// Releases views of a window whose port is closed in several threads at once, while another thread
+/// maps what would fit where the window was. Says how often it lost that.
+fn lost_mappings(pair: Pair) -> u64 {
+    const THREADS: usize = 4;
+    const SIZE: usize = 1 << 30;
+    let (_section, view) = pair.view(PAGE, 1);
+    let held: Vec<View> = (0..THREADS)
+        .map(|_| {
+            let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
+            send.lend(&pair.client, view, 0).expect("send");
+            pair.port.receive_view().expect("receive").1.expect("view")
+        })
+        .collect();
+    let Pair { port, client, .. } = pair;
+    drop(port);
+    let barrier = std::sync::Barrier::new(THREADS + 1);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for held in held {
+            let (barrier, done, client) = (&barrier, &done, &client);
+            scope.spawn(move || {
+                barrier.wait();
+                client.delete_view(held.base).expect("release");
+                done.fetch_add(1, Relaxed);
+            });
+        }
+        barrier.wait();
+        let mut lost = 0;
+        let mut last = false;
+        while !last {
+            last = done.load(Relaxed) == THREADS;
+            // SAFETY: New memory, which nobody uses.
+            unsafe {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+                let at = libc::mmap(std::ptr::null_mut(), SIZE, libc::PROT_READ, flags, -1, 0);
+                assert_ne!(at, libc::MAP_FAILED);
+                for _ in 0..20 {
+                    libc::sched_yield();
+                    lost += u64::from(libc::msync(at, SIZE, libc::MS_ASYNC) != 0);
+                }
+                libc::munmap(at, SIZE);
+            }
+        }
+        lost
+    })
+}
+
+#[test]
+fn a_window_is_unmapped_once_however_many_release_its_last_views() {
+    isolated_long(3, || {
+        let lost: u64 = (0..rounds(600))
+            .map(|_| lost_mappings(Pair::of_views()))
+            .sum();
+        assert_eq!(lost, 0, "mappings of others are gone");
+    });
+}
