@@ -75,6 +75,8 @@ pub(crate) enum Open {
 /// A range of pages in an arena.
 pub(crate) struct Slot {
     start: u32,
+    /// Those of the pages that are shown, from the first on.
+    len: u32,
     pub(crate) pages: Arc<Pages>,
     pub(crate) open: Open,
     /// How often it is lent, in the arena of its owner.
@@ -93,7 +95,7 @@ impl Slot {
     fn range(&self) -> Range {
         Range {
             start: self.start,
-            len: self.pages.len(),
+            len: self.len,
         }
     }
 }
@@ -182,6 +184,7 @@ impl Arena {
     ) -> Result<u32> {
         let slot = Slot {
             start: 0,
+            len: loan.as_ref().map_or(pages.len(), |loan| loan.shown()),
             pages,
             open,
             lent: 0,
@@ -208,7 +211,7 @@ impl Arena {
             return Err((ENOSPC, slot));
         }
         let used = state.slots.iter().map(Slot::range);
-        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.pages.len()) else {
+        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.len) else {
             return Err((ENOSPC, slot));
         };
         let reserved = charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags));
@@ -337,13 +340,13 @@ impl Arena {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
         let at = page.wrapping_sub(slot.start);
-        let count = ranges::ahead(at, slot.pages.len(), slot.present);
+        let count = ranges::ahead(at, slot.len, slot.present);
         let end = at.saturating_add(count);
         (slot.low, slot.high) = match slot.present {
             0 => (at, end),
             _ => (slot.low.min(at), slot.high.max(end)),
         };
-        slot.present = slot.present.saturating_add(count).min(slot.pages.len());
+        slot.present = slot.present.saturating_add(count).min(slot.len);
         let addr = base.wrapping_add((page as usize) << PAGE_SHIFT);
         // SAFETY: The mapping is ours and this is its fault handler. The pages are the slot's, which
         // has been found open, and is hidden before it gives them up: see `with_slot`.

@@ -51,6 +51,7 @@ use crate::{
     },
     pages::{
         bytes_of,
+        pages_of,
         Pages, //
     },
     section::Section,
@@ -95,6 +96,12 @@ pub(crate) struct Loan {
 }
 
 impl Loan {
+    /// How many of its pages the borrower sees: those of the bytes that are lent.
+    pub(crate) fn shown(&self) -> u32 {
+        let all = self.pages.len();
+        pages_of(self.size).map_or(all, |pages| pages.min(all))
+    }
+
     /// The message has left its sender.
     fn leave(&self) {
         if self.auto_release {
