@@ -245,27 +245,29 @@ impl Memory {
         self.mm.mmget_not_zero().ok_or(Outcome::MemoryClosed.into())
     }
 
-    /// Moves what is there, or what is `kept`, if the gate has not been shut since.
-    fn section(&self, step: &Step, kept: Option<Kept>) -> Result<Moved, Failure> {
-        // Dropped last, as it may have to wait: what is not used, and what is left.
-        let mut kept = kept.unwrap_or_default();
+    /// Moves what is there, or what is `kept`, if the gate has not been shut since. Nothing is kept
+    /// any more then.
+    fn section(&self, step: &Step, kept: &mut Option<Kept>) -> Result<Moved, Failure> {
+        // What is not used, and what is left, is dropped last, as it may have to wait.
         let mut pins = Pins::new();
         let gate = self.enter(step.turn)?;
         let mm = self.space(&gate)?;
-        if kept.opened == gate.opened {
-            core::mem::swap(&mut kept.pins, &mut pins);
-        }
+        let current = kept
+            .as_mut()
+            .filter(|kept| kept.opened == gate.opened)
+            .map_or(&mut pins, |kept| &mut kept.pins);
         let moved = peer::section(
             &mm,
             step.theirs,
             step.own,
             step.length,
             step.write,
-            &mut pins,
+            current,
         );
         // Not the last of its references, as the gate is open.
         drop(mm);
         drop(gate);
+        *kept = None;
         Ok(moved)
     }
 
@@ -355,7 +357,7 @@ impl Memory {
                 length: arg.length.saturating_sub(*moved).min(room),
                 write: arg.flags == WRITE,
             };
-            match self.section(&step, kept.take())? {
+            match self.section(&step, &mut kept)? {
                 Moved::Bytes(bytes) => {
                     *moved = moved.saturating_add(bytes).min(arg.length);
                     misses = 0;
@@ -379,16 +381,6 @@ struct Kept {
     /// `Gate::opened` of that time.
     opened: u64,
     pins: Pins,
-}
-
-impl Default for Kept {
-    /// None.
-    fn default() -> Self {
-        Self {
-            opened: 0,
-            pins: Pins::new(),
-        }
-    }
 }
 
 /// What a section is to do.

@@ -166,8 +166,8 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Lends only so many bytes from its beginning: that is what the receiver is told of. What
-    /// else is in the view it may see as well, so nothing is to be there that it mustn't.
+    /// Lends only so many bytes from its beginning. What else is in the last page can be seen as
+    /// well.
     pub fn only(self, size: usize) -> Self {
         Self {
             size: size.min(self.owned.size()),

@@ -8,7 +8,7 @@ use alpc::{
     Answer, Client, ConnectBuilder, Flush, HeldView, Inbox, NoticeKind, Options, Outcome,
     PortBuilder, Received, Request, SecureView, Server, ServerLoop, Service,
 };
-use alpc_tests::raw::ViewContainer;
+use alpc_tests::raw::{View, ViewContainer};
 use alpc_tests::{isolated, Peer, Transfer, BOB};
 
 use super::{expect_notice, outcome, pair, pair_with_views};
@@ -174,6 +174,37 @@ fn what_its_sender_may_write_is_only_copied() {
         assert!(held.copy(2, &mut copy).is_none());
         assert!(held.copy(usize::MAX, &mut copy).is_none());
         assert!(HeldView::Shared(held).secure().is_none());
+    });
+}
+
+#[test]
+fn pages_that_are_not_lent_are_not_shown() {
+    isolated(|| {
+        let (server, _port, client) = pair_with_views(PortBuilder::anonymous());
+        let section = client.section(8 * PAGE).expect("section");
+        let mut view = section.view(8 * PAGE).expect("view");
+        for size in [1, PAGE, PAGE + 1, 7 * PAGE, 8 * PAGE] {
+            view.fill(5);
+            let lent = view.lend().only(size);
+            let sent = client.send_with(b"", Options::new().lend(&lent));
+            sent.expect("send");
+            let held = secure(&server);
+            let shown = View {
+                base: held.as_ptr() as u64,
+                size: 8 * PAGE as u64,
+            };
+            let count = size.div_ceil(PAGE);
+            for page in 0..8 {
+                assert_eq!(
+                    shown.readable(page * PAGE),
+                    page < count,
+                    "{page} of {size}"
+                );
+            }
+            drop(held);
+            view = lent.reclaim().expect("it was released");
+            assert_eq!(*view, [5; 8 * PAGE]);
+        }
     });
 }
 
