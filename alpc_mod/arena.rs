@@ -10,18 +10,10 @@
 //!
 //! Whether a slot is open, making its pages present and taking them away are all under one lock,
 //! [`Arena::state`]: who finds the slot closed can't be overtaken by a fault that found it open.
-//!
-//! Every mapping is of the whole arena, shared, raw page numbers only (`VM_PFNMAP`): nothing can pin
-//! what is there, read it from outside, or have it write-protected and copied. It is not inherited
-//! by `fork`, not in core dumps, and can't be grown, split or moved.
 
 use crate::{
     buffer::charged,
     ffi,
-    file::{
-        FileRef,
-        Kind, //
-    },
     logic::ranges::{
         self,
         Range, //
@@ -34,16 +26,12 @@ use crate::{
 };
 use kernel::{
     bindings,
-    ffi::{
-        c_int,
-        c_ulong, //
-    },
+    ffi::c_int,
     fs::file::File,
     new_mutex,
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
-        aref::ARef,
         Arc,
         Mutex, //
     },
@@ -58,6 +46,16 @@ const WRITERS: usize = 64;
 pub(crate) struct Space(usize);
 
 impl Space {
+    /// That of a mapping.
+    ///
+    /// # Safety
+    ///
+    /// The mapping can't end meanwhile.
+    pub(crate) unsafe fn of(vma: *mut bindings::vm_area_struct) -> Self {
+        // SAFETY: By this function's contract.
+        Self(unsafe { (*vma).vm_mm }.addr())
+    }
+
     /// That of the current task.
     pub(crate) fn current() -> Self {
         // SAFETY: There is always a current task, and what its address space is changes by itself
@@ -341,10 +339,14 @@ impl Arena {
     ///
     /// # Safety
     ///
-    /// For the fault handler only: `vma` maps this arena, and is locked.
-    unsafe fn fault(&self, vma: *mut bindings::vm_area_struct, page: u32) -> bindings::vm_fault_t {
-        // SAFETY: By this function's contract. A mapping is of the whole arena, from its first page.
-        let (space, base) = unsafe { (Space((*vma).vm_mm.addr()), vma_start(vma)) };
+    /// For the fault handler only: `vma` maps this arena at `base` in `space`, and is locked.
+    pub(crate) unsafe fn fault(
+        &self,
+        vma: *mut bindings::vm_area_struct,
+        space: Space,
+        base: usize,
+        page: u32,
+    ) -> bindings::vm_fault_t {
         let mut state = self.state.lock();
         let slot = state
             .find(page)
@@ -371,8 +373,31 @@ impl Arena {
         unsafe { slot.pages.insert(vma, addr, at, count) }
     }
 
+    /// Keeps a mapping in mind that is being made and that `set_up` sets up for the arena, unless
+    /// that fails. `ENOMEM` if there are [`WRITERS`].
+    pub(crate) fn mapped(
+        &self,
+        space: Space,
+        addr: usize,
+        set_up: impl FnOnce(u32, bool) -> Result,
+    ) -> Result {
+        let mut state = self.state.lock();
+        if self.writable && state.mappings.len() >= WRITERS {
+            return Err(ENOMEM);
+        }
+        state.mappings.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        set_up(self.pages, self.writable)?;
+        let mapping = Mapping {
+            space,
+            addr,
+            leaving: false,
+        };
+        state.mappings.push(mapping, GFP_KERNEL_ACCOUNT)?;
+        Ok(())
+    }
+
     /// A mapping has ended: what is open to nobody else is given up.
-    fn unmapped(&self, file: &File, space: Space, addr: usize) {
+    pub(crate) fn unmapped(&self, file: &File, space: Space, addr: usize) {
         let mut state = self.state.lock();
         let ended = |mapping: &Mapping| mapping.space == space && mapping.addr == addr;
         let Some(index) = state.mappings.iter().position(ended) else {
@@ -418,159 +443,4 @@ fn hide(file: &File, slot: &mut Slot) {
         }
     }
     (slot.present, slot.low, slot.high) = (0, 0, 0);
-}
-
-/// # Safety
-///
-/// The mapping is locked.
-unsafe fn vma_start(vma: *mut bindings::vm_area_struct) -> usize {
-    // SAFETY: By this function's contract.
-    unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start }
-}
-
-/// Maps an arena for `mmap` and for [`Arena::map`]. `EINVAL` for a part of it, or for a private
-/// mapping; `EACCES` for access that it does not have; `ENOMEM` if there are [`WRITERS`].
-///
-/// # Safety
-///
-/// For `mmap` operations only: `vma` is being made, is for a file that keeps `arena`, and
-/// nobody else sees it yet.
-pub(crate) unsafe fn mmap(arena: &Arena, vma: *mut bindings::vm_area_struct) -> Result {
-    // SAFETY: By this function's contract.
-    let (space, addr) = unsafe { (Space((*vma).vm_mm.addr()), vma_start(vma)) };
-    let mut state = arena.state.lock();
-    if arena.writable && state.mappings.len() >= WRITERS {
-        return Err(ENOMEM);
-    }
-    state.mappings.reserve(1, GFP_KERNEL_ACCOUNT)?;
-    // SAFETY: By this function's contract. The operations are static.
-    let error = unsafe {
-        ffi::alpc_shim_set_up_mapping(
-            vma,
-            &OPERATIONS.0,
-            core::ptr::from_ref(arena).cast_mut().cast(),
-            arena.pages as c_ulong,
-            arena.writable,
-        )
-    };
-    kernel::error::to_result(error)?;
-    let mapping = Mapping {
-        space,
-        addr,
-        leaving: false,
-    };
-    state.mappings.push(mapping, GFP_KERNEL_ACCOUNT)?;
-    Ok(())
-}
-
-/// What a mapping of an arena does.
-struct Operations(bindings::vm_operations_struct);
-
-// SAFETY: They are never written, and hold pointers to functions only.
-unsafe impl Sync for Operations {}
-
-/// Their address tells an arena's mappings from others.
-static OPERATIONS: Operations = Operations(bindings::vm_operations_struct {
-    close: Some(mapping_close),
-    may_split: Some(mapping_may_split),
-    mremap: Some(mapping_mremap),
-    fault: Some(mapping_fault),
-    ..pin_init::zeroed()
-});
-
-/// The arena of a mapping.
-///
-/// # Safety
-///
-/// `vma` has [`OPERATIONS`], and is not freed for the lifetime chosen.
-unsafe fn arena_of<'a>(vma: *mut bindings::vm_area_struct) -> &'a Arena {
-    // SAFETY: `mmap` has put it there. The mapping holds the file, which keeps the arena.
-    unsafe { &*(*vma).vm_private_data.cast::<Arena>() }
-}
-
-/// # Safety
-///
-/// For mappings with [`OPERATIONS`] only, as the kernel calls it.
-unsafe extern "C" fn mapping_close(vma: *mut bindings::vm_area_struct) {
-    // SAFETY: By this function's contract; the file is given up after this. None of an arena is
-    // ever used with a shared position.
-    let (arena, file, space, addr) = unsafe {
-        (
-            arena_of(vma),
-            File::from_raw_file((*vma).vm_file),
-            Space((*vma).vm_mm.addr()),
-            vma_start(vma),
-        )
-    };
-    arena.unmapped(file, space, addr);
-}
-
-/// # Safety
-///
-/// As for [`mapping_close`].
-unsafe extern "C" fn mapping_may_split(_: *mut bindings::vm_area_struct, _: c_ulong) -> c_int {
-    EINVAL.to_errno()
-}
-
-/// # Safety
-///
-/// As for [`mapping_close`].
-unsafe extern "C" fn mapping_mremap(_: *mut bindings::vm_area_struct) -> c_int {
-    // Nobody would know where it has gone.
-    EINVAL.to_errno()
-}
-
-/// # Safety
-///
-/// As for [`mapping_close`].
-unsafe extern "C" fn mapping_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-    // SAFETY: The kernel has locked the mapping for the time of the fault.
-    let (vma, page) = unsafe {
-        let what = &(*vmf).__bindgen_anon_1;
-        (what.vma, what.pgoff)
-    };
-    let Ok(page) = u32::try_from(page) else {
-        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-    };
-    // SAFETY: It maps this arena.
-    unsafe { arena_of(vma).fault(vma, page) }
-}
-
-/// A place in an arena that the current process has mapped.
-pub(crate) struct Place {
-    file: ARef<File>,
-    /// The page of the arena.
-    pub(crate) page: u32,
-}
-
-impl Place {
-    /// What is at the beginning of the page at `addr` in the current process, if that is an arena's.
-    pub(crate) fn at(addr: u64) -> Option<Self> {
-        let addr = usize::try_from(addr).ok()?;
-        if addr & ((1usize << PAGE_SHIFT) - 1) != 0 {
-            return None;
-        }
-        let task = current!();
-        let mm = task.mm()?;
-        let lock = mm.mmap_read_lock();
-        let vma = lock.vma_lookup(addr)?.as_ptr();
-        // SAFETY: The mapping can't change while the lock is held.
-        let (operations, start, file) = unsafe { ((*vma).vm_ops, vma_start(vma), (*vma).vm_file) };
-        if !core::ptr::eq(operations, &OPERATIONS.0) {
-            return None;
-        }
-        let page = u32::try_from(addr.checked_sub(start)? >> PAGE_SHIFT).ok()?;
-        // SAFETY: A mapping with these operations has a file and holds it. No file of an arena is
-        // ever used with a shared position.
-        let file = unsafe { File::from_raw_file(file) };
-        Some(Self {
-            file: file.into(),
-            page,
-        })
-    }
-
-    /// The file, if it is of this kind.
-    pub(crate) fn file<T: Kind>(&self) -> Option<FileRef<T>> {
-        FileRef::new(self.file.clone())
-    }
 }

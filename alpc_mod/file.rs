@@ -8,11 +8,9 @@
 //! told by the address of its file operations: each kind has them in a `static` of its own.
 
 use crate::{
-    arena::{
-        self,
-        Arena, //
-    },
-    ffi, //
+    arena::Arena,
+    ffi,
+    mapping, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -208,7 +206,7 @@ unsafe extern "C" fn object_mmap<T: ObjectFile>(
         return ENODEV.to_errno();
     };
     // SAFETY: By this function's contract. The object keeps the arena, and the file the object.
-    match unsafe { arena::mmap(arena, vma) } {
+    match unsafe { mapping::mmap(arena, vma) } {
         Ok(()) => 0,
         Err(error) => error.to_errno(),
     }

@@ -223,6 +223,7 @@ mod handle;
 mod ioctl;
 #[allow(unreachable_pub, dead_code, reason = "shared with a host crate")]
 mod logic;
+mod mapping;
 mod memory;
 mod message;
 mod names;

@@ -87,7 +87,7 @@ impl Pages {
     ///
     /// # Safety
     ///
-    /// `vma` is a mapping set up by [`arena`](crate::arena) in whose fault handler this is called.
+    /// `vma` is a mapping set up by [`mapping`](crate::mapping) in whose fault handler this is called.
     /// The caller sees to it that the pages are not present there any more when they are freed.
     pub(crate) unsafe fn insert(
         &self,

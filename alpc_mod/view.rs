@@ -25,7 +25,6 @@ use crate::{
     arena::{
         Arena,
         Open,
-        Place,
         Slot,
         Space,
         Then, //
@@ -45,6 +44,7 @@ use crate::{
     },
     ioctl,
     logic::engine::Side,
+    mapping::Place,
     outcome::{
         Failure,
         Outcome, //
