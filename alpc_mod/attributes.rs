@@ -11,7 +11,8 @@ use crate::{
         copy_range_out,
         copy_struct_in,
         copy_struct_out,
-        Plain, //
+        Plain,
+        Words, //
     },
     call::Scope,
     cargo::Cargo,
@@ -63,16 +64,35 @@ const KNOWN: u32 = {
     a | b | c | d
 };
 
-/// A container in user memory, of which the head has been read.
-#[derive(Clone, Copy)]
+/// Words of all these together.
+const WORDS: usize = {
+    let [(_, a), (_, b), (_, c), (_, d)] = ORDER;
+    (a + b + c + d) / size_of::<u64>()
+};
+
+/// A container in user memory, and what has been read of it: each byte once.
 struct Container {
     addr: u64,
     head: uapi::alpc_attributes,
+    words: Words<WORDS>,
 }
 
 impl Container {
+    #[inline(always)]
+    const fn none() -> Self {
+        Self {
+            addr: 0,
+            head: uapi::alpc_attributes {
+                allocated: 0,
+                valid: 0,
+            },
+            words: Words::new(),
+        }
+    }
+
+    /// Reads the head, and all that is behind it if `is_read` says so. In place: it is large.
     #[inline]
-    fn read(addr: u64) -> Result<Self> {
+    fn read(&mut self, addr: u64, is_read: impl FnOnce(uapi::alpc_attributes) -> bool) -> Result {
         let head: uapi::alpc_attributes = copy_struct_in(HEAD, addr, HEAD)?;
         if head.allocated & !(KNOWN | RESERVED) != 0 {
             return Err(EINVAL);
@@ -81,31 +101,45 @@ impl Container {
         if head.allocated & RESERVED != 0 {
             return Err(EOPNOTSUPP);
         }
-        Ok(Self { addr, head })
+        (self.addr, self.head) = (addr, head);
+        if is_read(head) {
+            let size = self.offset(0).wrapping_sub(HEAD);
+            let at = addr.checked_add(HEAD as u64).ok_or(EFAULT)?;
+            self.words.read(at, size)?;
+        }
+        Ok(())
     }
 
-    /// Where the structure of an attribute stands, if it is one of `which`.
+    /// Where the structure of an attribute begins, if there is one; for 0 where the last one ends.
     #[inline]
-    fn place(&self, attribute: u32, which: u32) -> Result<Option<u64>> {
-        if which & attribute == 0 {
-            return Ok(None);
-        }
-        let mut offset = HEAD as u64;
+    fn offset(&self, attribute: u32) -> usize {
+        let mut offset = HEAD;
         for (other, size) in ORDER {
             if other > attribute && self.head.allocated & other != 0 {
-                offset = offset.wrapping_add(size as u64);
+                offset = offset.wrapping_add(size);
             }
         }
+        offset
+    }
+
+    /// The address of the structure of an attribute, if it is allocated.
+    #[inline]
+    fn place(&self, attribute: u32) -> Result<Option<u64>> {
+        if self.head.allocated & attribute == 0 {
+            return Ok(None);
+        }
+        let offset = self.offset(attribute) as u64;
         self.addr.checked_add(offset).map(Some).ok_or(EFAULT)
     }
 
-    /// The structure of an attribute, if it is one of `which`.
+    /// The structure of an attribute as it was read, if that is one of `which`.
     #[inline]
-    fn get<T: Plain>(&self, attribute: u32, which: u32) -> Result<Option<T>> {
-        match self.place(attribute, which)? {
-            Some(addr) => copy_struct_in(size_of::<T>(), addr, size_of::<T>()).map(Some),
-            None => Ok(None),
+    fn get<T: Plain>(&self, attribute: u32, which: u32) -> Option<T> {
+        if which & attribute == 0 {
+            return None;
         }
+        let at = self.offset(attribute).wrapping_sub(HEAD) / size_of::<u64>();
+        self.words.get(at)
     }
 }
 
@@ -116,18 +150,23 @@ pub(crate) struct Attributes {
 }
 
 /// Those of most calls.
-pub(crate) static NONE: Attributes = Attributes {
-    outgoing: Outgoing::none(),
-    incoming: Incoming::none(),
-};
+pub(crate) static NONE: Attributes = Attributes::new();
 
 impl Attributes {
+    /// None, to be read.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
+            outgoing: Outgoing::none(),
+            incoming: Incoming::none(),
+        }
+    }
+
     /// Reads both containers.
-    pub(crate) fn read(t: &uapi::alpc_transfer) -> Result<Self> {
-        Ok(Self {
-            outgoing: Outgoing::read(t.send_attributes)?,
-            incoming: Incoming::read(t.recv_attributes)?,
-        })
+    #[inline]
+    pub(crate) fn read(&mut self, t: &uapi::alpc_transfer) -> Result {
+        self.outgoing.read(t.send_attributes)?;
+        self.incoming.read(t.recv_attributes)
     }
 
     /// Whether a call has none.
@@ -137,85 +176,90 @@ impl Attributes {
     }
 }
 
-/// What a sender attaches to a message.
-pub(crate) struct Outgoing {
-    /// The sender's own value for the conversation.
-    pub(crate) message_context: Option<u64>,
-    view: Option<uapi::alpc_attr_view>,
-    /// With the address at which it was read.
-    handle: Option<(u64, uapi::alpc_attr_handle)>,
-    memory: Option<uapi::alpc_attr_memory>,
-}
+/// What a sender attaches to a message: what is valid of its container.
+pub(crate) struct Outgoing(Container);
 
 impl Outgoing {
+    #[inline(always)]
     const fn none() -> Self {
-        Self {
-            message_context: None,
-            view: None,
-            handle: None,
-            memory: None,
-        }
+        Self(Container::none())
     }
 
     /// Reads the container at `addr`, if that is not 0.
-    fn read(addr: u64) -> Result<Self> {
+    #[inline]
+    fn read(&mut self, addr: u64) -> Result {
         if addr == 0 {
-            return Ok(Self::none());
+            return Ok(());
         }
-        let container = Container::read(addr)?;
-        let valid = container.head.valid;
-        if valid & !container.head.allocated != 0 {
-            return Err(EINVAL);
-        }
-        let context: Option<uapi::alpc_attr_context> =
-            container.get(uapi::ALPC_ATTR_CONTEXT, valid)?;
-        let view: Option<uapi::alpc_attr_view> = container.get(uapi::ALPC_ATTR_VIEW, valid)?;
-        let memory: Option<uapi::alpc_attr_memory> =
-            container.get(uapi::ALPC_ATTR_MEMORY, valid)?;
-        let handle = match container.place(uapi::ALPC_ATTR_HANDLE, valid)? {
-            Some(at) => {
-                const SIZE: usize = size_of::<uapi::alpc_attr_handle>();
-                let handle: uapi::alpc_attr_handle = copy_struct_in(SIZE, at, SIZE)?;
-                Some((at, handle))
-            }
-            None => None,
-        };
-        if context.is_some_and(|context| context.reserved != 0)
-            || view.is_some_and(|view| !view::is_valid(&view))
-            || memory.is_some_and(|memory| memory.reserved != 0)
-            || handle.is_some_and(|(_, handle)| !handle::is_valid(&handle))
+        self.0.read(addr, |head| head.valid != 0)?;
+        let head = self.0.head;
+        if head.valid & !head.allocated != 0
+            || self.context().is_some_and(|context| context.reserved != 0)
+            || self.view().is_some_and(|view| !view::is_valid(&view))
+            || self.memory().is_some_and(|memory| memory.reserved != 0)
+            || self
+                .handle()
+                .is_some_and(|handle| !handle::is_valid(&handle))
         {
             return Err(EINVAL);
         }
-        Ok(Self {
-            message_context: context.map(|context| context.message_context),
-            view,
-            handle,
-            memory,
-        })
+        Ok(())
+    }
+
+    #[inline]
+    fn valid<T: Plain>(&self, attribute: u32) -> Option<T> {
+        self.0.get(attribute, self.0.head.valid)
+    }
+
+    fn context(&self) -> Option<uapi::alpc_attr_context> {
+        self.valid(uapi::ALPC_ATTR_CONTEXT)
+    }
+
+    fn view(&self) -> Option<uapi::alpc_attr_view> {
+        self.valid(uapi::ALPC_ATTR_VIEW)
+    }
+
+    fn handle(&self) -> Option<uapi::alpc_attr_handle> {
+        self.valid(uapi::ALPC_ATTR_HANDLE)
+    }
+
+    fn memory(&self) -> Option<uapi::alpc_attr_memory> {
+        self.valid(uapi::ALPC_ATTR_MEMORY)
+    }
+
+    /// The sender's own value for the conversation.
+    pub(crate) fn message_context(&self) -> Option<u64> {
+        self.context().map(|context| context.message_context)
     }
 
     /// Whether there is more than a context value.
     #[inline]
     pub(crate) fn has_cargo(&self) -> bool {
-        self.view.is_some() || self.handle.is_some() || self.memory.is_some()
+        self.0.head.valid & !uapi::ALPC_ATTR_CONTEXT != 0
     }
 
-    /// Whether there is caller memory, which only a new synchronous request may carry.
+    /// Whether there is what only the general way can do: a context value is the engine's, and
+    /// caller memory, which only a new synchronous request may carry, is the wait's.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.0.head.valid & (uapi::ALPC_ATTR_CONTEXT | uapi::ALPC_ATTR_MEMORY) != 0
+    }
+
+    /// Whether there is caller memory.
     pub(crate) fn has_memory(&self) -> bool {
-        self.memory.is_some()
+        self.0.head.valid & uapi::ALPC_ATTR_MEMORY != 0
     }
 
     /// What the other side must take.
     fn needs(&self) -> u32 {
         let mut needs = 0;
-        if self.view.is_some_and(|view| view.base != 0) {
+        if self.view().is_some_and(|view| view.base != 0) {
             needs |= uapi::ALPC_TAKE_VIEWS;
         }
-        if self.handle.is_some() {
+        if self.0.head.valid & uapi::ALPC_ATTR_HANDLE != 0 {
             needs |= uapi::ALPC_TAKE_HANDLES;
         }
-        if self.memory.is_some() {
+        if self.has_memory() {
             needs |= uapi::ALPC_TAKE_MEMORY;
         }
         needs
@@ -234,28 +278,25 @@ impl Outgoing {
             return Err(Outcome::NotTaken.into());
         }
         cargo.load();
-        if let Some((at, handle)) = &self.handle {
+        if let Some(handle) = &self.handle() {
+            let at = self.0.place(uapi::ALPC_ATTR_HANDLE)?.ok_or(EFAULT)?;
             let charge = connection
                 .charge_handles(to.other(), handle.count)
                 .map_err(|_| Outcome::Limit)?;
-            cargo.handles.capture(*at, handle, takes, charge)?;
+            cargo.handles.capture(at, handle, takes, charge)?;
         }
-        if let Some(memory) = &self.memory {
+        if let Some(memory) = &self.memory() {
             cargo.memory = Some(Memory::capture(memory)?);
         }
-        if let Some(view) = &self.view {
+        if let Some(view) = &self.view() {
             cargo.view = view::send(view, connection, to)?;
         }
         Ok(())
     }
 }
 
-/// What a receiver has room for.
-pub(crate) struct Incoming {
-    container: Container,
-    handle: uapi::alpc_attr_handle,
-    memory: uapi::alpc_attr_memory,
-}
+/// What a receiver has room for: what is allocated of its container.
+pub(crate) struct Incoming(Container);
 
 /// A message's cargo that the receiver has, as soon as it has the message.
 pub(crate) struct Taken {
@@ -263,51 +304,35 @@ pub(crate) struct Taken {
 }
 
 impl Incoming {
+    #[inline(always)]
     const fn none() -> Self {
-        Self {
-            container: Container {
-                addr: 0,
-                head: uapi::alpc_attributes {
-                    allocated: 0,
-                    valid: 0,
-                },
-            },
-            handle: uapi::alpc_attr_handle {
-                handles: 0,
-                count: 0,
-                flags: 0,
-                index: 0,
-                error: 0,
-            },
-            memory: uapi::alpc_attr_memory {
-                ranges: 0,
-                count: 0,
-                reserved: 0,
-            },
-        }
+        Self(Container::none())
     }
 
     /// Reads the container at `addr`, if that is not 0.
-    fn read(addr: u64) -> Result<Self> {
+    #[inline]
+    fn read(&mut self, addr: u64) -> Result {
+        const ASKS: u32 = uapi::ALPC_ATTR_HANDLE | uapi::ALPC_ATTR_MEMORY;
         if addr == 0 {
-            return Ok(Self::none());
+            return Ok(());
         }
-        let container = Container::read(addr)?;
-        let allocated = container.head.allocated;
-        let handle: uapi::alpc_attr_handle = container
-            .get(uapi::ALPC_ATTR_HANDLE, allocated)?
-            .unwrap_or_default();
-        let memory: uapi::alpc_attr_memory = container
-            .get(uapi::ALPC_ATTR_MEMORY, allocated)?
-            .unwrap_or_default();
-        if !handle::is_valid_room(&handle) || memory.reserved != 0 {
+        self.0.read(addr, |head| head.allocated & ASKS != 0)?;
+        if !handle::is_valid_room(&self.handle()) || self.memory().reserved != 0 {
             return Err(EINVAL);
         }
-        Ok(Self {
-            container,
-            handle,
-            memory,
-        })
+        Ok(())
+    }
+
+    fn handle(&self) -> uapi::alpc_attr_handle {
+        let allocated = self.0.head.allocated;
+        let handle = self.0.get(uapi::ALPC_ATTR_HANDLE, allocated);
+        handle.unwrap_or_default()
+    }
+
+    fn memory(&self) -> uapi::alpc_attr_memory {
+        let allocated = self.0.head.allocated;
+        let memory = self.0.get(uapi::ALPC_ATTR_MEMORY, allocated);
+        memory.unwrap_or_default()
     }
 
     /// Fills the container in, and brings what it tells of into the caller's reach. All of that
@@ -318,7 +343,7 @@ impl Incoming {
         scope: Scope<'_>,
         delivery: &Delivery<Kernel>,
     ) -> Result<Taken, Failure> {
-        match self.container.addr {
+        match self.0.addr {
             0 => Ok(Taken { placed: None }),
             _ => self.write_container(scope, delivery),
         }
@@ -330,11 +355,10 @@ impl Incoming {
         scope: Scope<'_>,
         delivery: &Delivery<Kernel>,
     ) -> Result<Taken, Failure> {
-        let container = &self.container;
-        let allocated = container.head.allocated;
+        let container = &self.0;
         let mut head = uapi::alpc_attributes::default();
         let mut taken = Taken { placed: None };
-        if let Some(at) = container.place(uapi::ALPC_ATTR_CONTEXT, allocated)? {
+        if let Some(at) = container.place(uapi::ALPC_ATTR_CONTEXT)? {
             let context = uapi::alpc_attr_context {
                 port_context: delivery.port_context,
                 message_context: delivery.message_context,
@@ -348,19 +372,19 @@ impl Incoming {
         }
         let cargo = delivery.body.as_ref().map(|body| &body.cargo);
         if let Some(cargo) = cargo.filter(|cargo| !cargo.is_empty()) {
-            if let Some(at) = container.place(uapi::ALPC_ATTR_MEMORY, allocated)? {
+            if let Some(at) = container.place(uapi::ALPC_ATTR_MEMORY)? {
                 if let Some(memory) = &cargo.memory {
-                    memory.show(at, &self.memory)?;
+                    memory.show(at, &self.memory())?;
                     head.valid |= uapi::ALPC_ATTR_MEMORY;
                 }
             }
-            if let Some(at) = container.place(uapi::ALPC_ATTR_HANDLE, allocated)? {
+            if let Some(at) = container.place(uapi::ALPC_ATTR_HANDLE)? {
                 if cargo.handles.len() != 0 {
-                    cargo.handles.show(at, &self.handle)?;
+                    cargo.handles.show(at, &self.handle())?;
                     head.valid |= uapi::ALPC_ATTR_HANDLE;
                 }
             }
-            if let Some(at) = container.place(uapi::ALPC_ATTR_VIEW, allocated)? {
+            if let Some(at) = container.place(uapi::ALPC_ATTR_VIEW)? {
                 if let Some(loan) = &cargo.view {
                     let (placed, view) = scope.place(loan)?;
                     taken.placed = Some(placed);
@@ -377,12 +401,10 @@ impl Incoming {
     /// Claims what the caller wants claimed at once. It has the message.
     #[inline]
     pub(crate) fn claim(&self, cargo: &Cargo) {
-        if self.handle.flags & uapi::ALPC_HANDLES_CLAIM != 0 && !cargo.is_empty() {
-            if let Ok(Some(at)) = self
-                .container
-                .place(uapi::ALPC_ATTR_HANDLE, self.container.head.allocated)
-            {
-                cargo.handles.claim_at_receive(at, &self.handle);
+        let handle = self.handle();
+        if handle.flags & uapi::ALPC_HANDLES_CLAIM != 0 && !cargo.is_empty() {
+            if let Ok(Some(at)) = self.0.place(uapi::ALPC_ATTR_HANDLE) {
+                cargo.handles.claim_at_receive(at, &handle);
             }
         }
     }

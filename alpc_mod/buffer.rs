@@ -257,6 +257,58 @@ pub(crate) fn copy_struct_in<T: Plain>(size: usize, addr: u64, min_size: usize) 
     Ok(unsafe { value.assume_init() })
 }
 
+/// Room for structures that are read together, `N` words of it.
+///
+/// # Invariants
+///
+/// The first `len` bytes are initialised, and `len` is at most the size of the words.
+pub(crate) struct Words<const N: usize> {
+    len: usize,
+    words: MaybeUninit<[u64; N]>,
+}
+
+impl<const N: usize> Words<N> {
+    /// Nothing read.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: Of nothing, all is initialised.
+        Self {
+            len: 0,
+            words: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Reads `len` bytes from user space.
+    #[inline]
+    pub(crate) fn read(&mut self, addr: u64, len: usize) -> Result {
+        self.len = 0;
+        if len > size_of_val(&self.words) {
+            return Err(EINVAL);
+        }
+        let (to, from) = (self.words.as_mut_ptr(), user_ptr(addr)?);
+        // SAFETY: By the check there is room for `len` bytes.
+        if unsafe { bindings::_copy_from_user(to.cast(), from, len) } != 0 {
+            return Err(EFAULT);
+        }
+        // INVARIANT: All of them were written.
+        self.len = len;
+        Ok(())
+    }
+
+    /// The structure that begins at word `at`, if all of it was read.
+    #[inline]
+    pub(crate) fn get<T: Plain>(&self, at: usize) -> Option<T> {
+        let start = at.checked_mul(size_of::<u64>())?;
+        let end = start.checked_add(size_of::<T>())?;
+        if end > self.len || align_of::<T>() > align_of::<u64>() {
+            return None;
+        }
+        // SAFETY: By the check and the invariants its bytes are initialised, and aligned for it. All
+        // patterns of bits are values of a `Plain` type.
+        Some(unsafe { self.words.as_ptr().cast::<u64>().add(at).cast::<T>().read() })
+    }
+}
+
 /// Writes the bytes of `range` of an argument structure back, as far as the caller knows them.
 ///
 /// `size` is the size that the caller gave: nothing is written behind it.

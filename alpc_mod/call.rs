@@ -192,7 +192,8 @@ fn transfer_with_attributes(
     addr: u64,
     t: &mut uapi::alpc_transfer,
 ) -> Result {
-    let attributes = Attributes::read(t)?;
+    let mut attributes = Attributes::new();
+    attributes.read(t)?;
     transfer_as(scope, size, addr, t, &attributes, None)
 }
 

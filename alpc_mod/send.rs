@@ -92,7 +92,7 @@ pub(crate) fn send<'a>(
     };
     match result {
         Ok((mut engine, sent)) => {
-            if let Some(context) = plan.outgoing.message_context {
+            if let Some(context) = plan.outgoing.message_context() {
                 engine.set_message_context(sent, scope.side(), context);
             }
             Ok((engine, sent))

@@ -94,8 +94,11 @@ fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
 
 /// The attributes of a call that may have some, or of one that has none.
 trait Carried: Sized {
-    /// Those of a call.
-    fn read(t: &uapi::alpc_transfer) -> Result<Self>;
+    /// None, to be read.
+    fn none() -> Self;
+
+    /// Reads those of a call.
+    fn read(&mut self, t: &uapi::alpc_transfer) -> Result;
 
     /// What is known to be nothing.
     fn get(&self) -> Option<&Attributes>;
@@ -109,9 +112,8 @@ trait Carried: Sized {
     /// Whether they are not for here: a context value is the engine's, caller memory the wait's.
     #[inline(always)]
     fn are_special(&self) -> bool {
-        self.get().is_some_and(|Attributes { outgoing, .. }| {
-            outgoing.message_context.is_some() || outgoing.has_memory()
-        })
+        self.get()
+            .is_some_and(|Attributes { outgoing, .. }| outgoing.is_special())
     }
 }
 
@@ -120,8 +122,13 @@ struct Bare;
 
 impl Carried for Bare {
     #[inline(always)]
-    fn read(_: &uapi::alpc_transfer) -> Result<Self> {
-        Ok(Self)
+    fn none() -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn read(&mut self, _: &uapi::alpc_transfer) -> Result {
+        Ok(())
     }
 
     #[inline(always)]
@@ -131,9 +138,14 @@ impl Carried for Bare {
 }
 
 impl Carried for Attributes {
-    #[inline]
-    fn read(t: &uapi::alpc_transfer) -> Result<Self> {
-        Attributes::read(t)
+    #[inline(always)]
+    fn none() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn read(&mut self, t: &uapi::alpc_transfer) -> Result {
+        Attributes::read(self, t)
     }
 
     #[inline(always)]
@@ -186,7 +198,8 @@ fn call_with_attributes(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) 
 #[inline(always)]
 fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
     let port = end.port();
-    let attributes = A::read(t)?;
+    let mut attributes = A::none();
+    attributes.read(t)?;
     if attributes.are_special() {
         return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), None);
     }
@@ -347,7 +360,8 @@ fn reply_with_attributes(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) ->
 
 #[inline(always)]
 fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> Result {
-    let attributes = A::read(t)?;
+    let mut attributes = A::none();
+    attributes.read(t)?;
     if attributes.are_special() {
         return transfer_as(server(port), SIZE, addr, t, attributes.get_any(), None);
     }
