@@ -57,8 +57,8 @@ impl<'p> Outbox<'p> {
         })
     }
 
-    /// Replies and ends the conversation. One ioctl, and one for each view that has come back
-    /// since; never waits.
+    /// Replies and ends the conversation. One ioctl, and one for each view that is lent when
+    /// it needs another; never waits.
     ///
     /// # Errors
     ///
@@ -205,8 +205,8 @@ impl<'p> Caller<'p> {
         })
     }
 
-    /// Sends a request and waits for its reply. One ioctl, and one for each view that has come back
-    /// since.
+    /// Sends a request and waits for its reply. One ioctl, and one for each view that is lent when
+    /// it needs another.
     ///
     /// # Errors
     ///
@@ -259,7 +259,7 @@ impl<'p> Caller<'p> {
         Ok(bytes_of(&inbox, reply.data()))
     }
 
-    /// Sends a one-way message. One ioctl, and one for each view that has come back since.
+    /// Sends a one-way message. One ioctl, and one for each view that is lent when it needs another.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl<'p> Caller<'p> {
     }
 
     /// Sends a request without waiting: a [`Receiver`](super::Receiver) on this port receives the
-    /// reply. One ioctl, and one for each view that has come back since.
+    /// reply. One ioctl, and one for each view that is lent when it needs another.
     ///
     /// # Errors
     ///

@@ -76,7 +76,7 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// Receives the next message, and waits for it. One ioctl, and one more for caller memory.
+    /// Receives the next message, and waits for it. One ioctl, and one more for each slice of caller memory.
     ///
     /// # Errors
     ///
