@@ -277,7 +277,6 @@ impl Outgoing {
         if !takes.has(self.needs()) {
             return Err(Outcome::NotTaken.into());
         }
-        cargo.load();
         if let Some(handle) = &self.handle() {
             let at = self.0.place(uapi::ALPC_ATTR_HANDLE)?.ok_or(EFAULT)?;
             let charge = connection
@@ -370,8 +369,8 @@ impl Incoming {
             copy_struct_out(size_of::<uapi::alpc_attr_context>(), at, &context)?;
             head.valid |= uapi::ALPC_ATTR_CONTEXT;
         }
-        let cargo = delivery.body.as_ref().map(|body| &body.cargo);
-        if let Some(cargo) = cargo.filter(|cargo| !cargo.is_empty()) {
+        let body = delivery.body.as_ref().filter(|body| !body.is_bare());
+        if let Some(cargo) = body.map(|body| &body.cargo) {
             if let Some(at) = container.place(uapi::ALPC_ATTR_MEMORY)? {
                 if let Some(memory) = &cargo.memory {
                     memory.show(at, &self.memory())?;
@@ -402,7 +401,7 @@ impl Incoming {
     #[inline]
     pub(crate) fn claim(&self, cargo: &Cargo) {
         let handle = self.handle();
-        if handle.flags & uapi::ALPC_HANDLES_CLAIM != 0 && !cargo.is_empty() {
+        if handle.flags & uapi::ALPC_HANDLES_CLAIM != 0 && cargo.handles.len() != 0 {
             if let Ok(Some(at)) = self.0.place(uapi::ALPC_ATTR_HANDLE) {
                 cargo.handles.claim_at_receive(at, &handle);
             }
@@ -416,7 +415,6 @@ impl Taken {
     pub(crate) fn keep(self, cargo: &Cargo) {
         match self.placed {
             Some(placed) => placed.keep(),
-            None if cargo.is_empty() => {}
             None => {
                 if let Some(loan) = &cargo.view {
                     loan.end();

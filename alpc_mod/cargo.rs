@@ -17,8 +17,6 @@ use kernel::sync::Arc;
 
 /// What a message carries.
 pub(crate) struct Cargo {
-    /// Whether there is anything: all that most messages' path looks at.
-    loaded: bool,
     pub(crate) view: Option<Arc<Loan>>,
     pub(crate) handles: Handles,
     pub(crate) memory: Option<Arc<Memory>>,
@@ -28,22 +26,10 @@ impl Cargo {
     /// Nothing.
     pub(crate) const fn new() -> Self {
         Self {
-            loaded: false,
             view: None,
             handles: Handles::new(),
             memory: None,
         }
-    }
-
-    /// Whether there is nothing.
-    #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.loaded
-    }
-
-    /// To be called before anything is put in.
-    pub(crate) fn load(&mut self) {
-        self.loaded = true;
     }
 
     /// The message has not been sent.
@@ -55,7 +41,6 @@ impl Cargo {
 
     /// Lets go of everything.
     pub(crate) fn clear(&mut self) {
-        self.loaded = false;
         self.view = None;
         self.handles.clear();
         self.memory = None;

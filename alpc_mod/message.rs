@@ -25,6 +25,7 @@ use core::{
     sync::atomic::{
         AtomicPtr,
         AtomicU32,
+        AtomicUsize,
         Ordering, //
     },
 };
@@ -52,6 +53,19 @@ pub(crate) struct Message {
     pub(crate) charge: Option<Charge>,
     /// The idle slot that goes with it while it is a spare.
     kept: AtomicU32,
+    /// Whether it carries anything: all that most messages' path looks at of it.
+    loaded: bool,
+}
+
+// The allocator's next size is half as large again.
+const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 128);
+
+impl Message {
+    /// Whether it carries nothing.
+    #[inline(always)]
+    pub(crate) fn is_bare(&self) -> bool {
+        !self.loaded
+    }
 }
 
 impl Body for Arc<Message> {
@@ -74,6 +88,7 @@ impl Draft {
             sender: Identity::capture_current(),
             charge: None,
             kept: AtomicU32::new(NONE),
+            loaded: false,
         });
         Ok(Self(Pin::from(message)))
     }
@@ -101,10 +116,17 @@ impl Draft {
         Arc::into_unique_or_drop(message).map(Self)
     }
 
-    /// What it carries.
-    pub(crate) fn cargo(&mut self) -> &mut Cargo {
+    /// What it carries, to be put in.
+    pub(crate) fn load(&mut self) -> &mut Cargo {
         // The pin is of no concern to it.
+        self.0.loaded = true;
         &mut self.0.cargo
+    }
+
+    /// Lets go of what it carries.
+    fn unload(&mut self) {
+        self.0.loaded = false;
+        self.0.cargo.clear();
     }
 
     /// Ready to be sent.
@@ -117,7 +139,7 @@ impl Draft {
 /// somebody else still reads it: that one drops it.
 #[inline(always)]
 pub(crate) fn unload(message: Arc<Message>) -> Option<Arc<Message>> {
-    match message.cargo.is_empty() {
+    match message.is_bare() {
         true => Some(message),
         false => unload_cargo(message),
     }
@@ -126,7 +148,7 @@ pub(crate) fn unload(message: Arc<Message>) -> Option<Arc<Message>> {
 #[inline(never)]
 fn unload_cargo(message: Arc<Message>) -> Option<Arc<Message>> {
     let mut draft = Draft::reopen(message)?;
-    draft.cargo().clear();
+    draft.unload();
     Some(draft.finish())
 }
 

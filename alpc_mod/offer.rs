@@ -83,8 +83,7 @@ impl Offer {
     ) -> Result<(Locked<'a>, Option<Arc<Message>>), Failure> {
         // Nobody else has it yet.
         let mut draft = Draft::reopen(body).ok_or(ENOMEM)?;
-        draft.cargo().load();
-        draft.cargo().memory = Some(memory.clone());
+        draft.load().memory = Some(memory.clone());
         let body = draft.finish();
         if plan.receive == Receive::Answer {
             self.opening = memory.open(turn.wrapping_add(1), false);

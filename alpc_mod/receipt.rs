@@ -69,7 +69,7 @@ pub(crate) fn give(
 /// The caller has the message: what goes with it is its, too.
 #[inline(always)]
 pub(crate) fn received(incoming: &Incoming, taken: Taken, body: &Message) {
-    if !body.cargo.is_empty() {
+    if !body.is_bare() {
         taken.keep(&body.cargo);
         incoming.claim(&body.cargo);
     }

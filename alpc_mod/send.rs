@@ -206,7 +206,7 @@ fn load(
     let to = scope.side().other();
     // Nobody else has it yet.
     let mut draft = Draft::reopen(message).ok_or(ENOMEM)?;
-    let loaded = outgoing.load(draft.cargo(), connection, to);
+    let loaded = outgoing.load(draft.load(), connection, to);
     let message = draft.finish();
     match loaded {
         Ok(()) => Ok(message),

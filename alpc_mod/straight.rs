@@ -315,7 +315,7 @@ fn give_reply<A: Carried>(
         return false;
     };
     // What they carry is seen to in the general way, but by those who are prepared for it.
-    if attributes.get().is_none() && !(body.cargo.is_empty() && own.cargo.is_empty()) {
+    if attributes.get().is_none() && !(body.is_bare() && own.is_bare()) {
         return false;
     }
     if give(|| client(end), attributes, addr, t, delivery).is_err() {
@@ -476,7 +476,7 @@ fn give_request<A: Carried>(
     else {
         return false;
     };
-    if attributes.get().is_none() && !body.cargo.is_empty() {
+    if attributes.get().is_none() && !body.is_bare() {
         return false;
     }
     if give(|| server(port), attributes, addr, t, delivery).is_err() {
