@@ -108,7 +108,7 @@ impl Scope<'_> {
             Some(end) if end.side == Side::Client => &end.window,
             _ => &self.port.window,
         };
-        window.place(&self.port.window_maker, loan)
+        window.place(&self.port.maker, loan)
     }
 
     fn source(&self) -> Source {

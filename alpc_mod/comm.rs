@@ -33,7 +33,8 @@ use crate::{
         Charger,
         Counter,
         HandleCharge,
-        Kind, //
+        Kind,
+        LazyCounter, //
     },
     takes::Takes,
     uapi,
@@ -88,9 +89,9 @@ pub(crate) struct Connection {
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
     /// Views that the client has from the server.
-    lent_to_client: Arc<Counter>,
+    lent_to_client: LazyCounter,
     /// Views that the server has from the client.
-    lent_to_server: Arc<Counter>,
+    lent_to_server: LazyCounter,
     /// Who connected.
     pub(crate) client: Identity,
     /// Who accepted.
@@ -100,8 +101,6 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that the current task asks for.
     pub(crate) fn new(port: Arc<Port>, costs: Costs, takes: Takes) -> Result<Arc<Self>> {
-        let lent_to_client = Counter::shared()?;
-        let lent_to_server = Counter::shared()?;
         Arc::pin_init(
             pin_init!(Self {
                 costs,
@@ -113,8 +112,8 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
-                lent_to_client,
-                lent_to_server,
+                lent_to_client: LazyCounter::new(),
+                lent_to_server: LazyCounter::new(),
                 client: Identity::capture_current(),
                 server: SetOnce::new(),
             }),
@@ -172,11 +171,12 @@ impl Connection {
     }
 
     /// The views that a side has from the other.
-    pub(crate) fn lent(&self, to: Side) -> &Arc<Counter> {
-        match to {
+    pub(crate) fn lent(&self, to: Side) -> Result<Arc<Counter>> {
+        let lent = match to {
             Side::Client => &self.lent_to_client,
             Side::Server => &self.lent_to_server,
-        }
+        };
+        lent.get(&self.port.maker)
     }
 
     /// How many places among pending requests and among connections of the port
@@ -221,13 +221,12 @@ pub(crate) struct CommPort {
     /// Where a client sees what the server lends. A server does at its connection port.
     pub(crate) window: WindowRef,
     /// Sections made on the descriptor.
-    pub(crate) sections: Arc<Counter>,
+    pub(crate) sections: LazyCounter,
 }
 
 impl CommPort {
     /// An end of a connection that the engine does not know yet.
     pub(crate) fn new(connection: Arc<Connection>, side: Side) -> Result<Arc<Self>> {
-        let sections = Counter::shared()?;
         Ok(Arc::new(
             Self {
                 connection,
@@ -235,7 +234,7 @@ impl CommPort {
                 index: AtomicU32::new(NONE),
                 request: SetOnce::new(),
                 window: WindowRef::new(),
-                sections,
+                sections: LazyCounter::new(),
             },
             GFP_KERNEL_ACCOUNT,
         )?)

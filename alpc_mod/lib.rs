@@ -63,7 +63,7 @@
 //! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
 //! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
-//! | 1 | `Port::window_maker` | mutex: held while a window is made known |
+//! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
 //! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |

@@ -44,7 +44,7 @@ use crate::{
     quota::{
         Charge,
         Charger,
-        Counter, //
+        LazyCounter, //
     },
     table::{
         Chunks,
@@ -120,11 +120,11 @@ pub(crate) struct Port {
     pub(crate) takes: Takes,
     /// Where the server sees what its clients lend.
     pub(crate) window: WindowRef,
-    /// Held while that is made, or a connection's.
+    /// Held while that or a counter is made, or those of a connection.
     #[pin]
-    pub(crate) window_maker: Mutex<()>,
+    pub(crate) maker: Mutex<()>,
     /// Sections made on the port's descriptor.
-    pub(crate) sections: Arc<Counter>,
+    pub(crate) sections: LazyCounter,
     pub(crate) owner: Identity,
     /// What the conversations that the server begins are charged to.
     pub(crate) charger: Arc<Charger>,
@@ -155,7 +155,6 @@ impl Port {
             config.max_connections,
         );
         engine.set_port_context(config.context);
-        let sections = Counter::shared()?;
         Arc::pin_init(
             pin_init!(Self {
                 engine <- new_spinlock!(engine, "Port::engine"),
@@ -169,8 +168,8 @@ impl Port {
                 share: config.share,
                 takes: config.takes,
                 window: WindowRef::new(),
-                window_maker <- new_mutex!((), "Port::window_maker"),
-                sections,
+                maker <- new_mutex!((), "Port::maker"),
+                sections: LazyCounter::new(),
                 owner: Identity::capture_current(),
                 charger: config.charger,
                 charge: config.charge,

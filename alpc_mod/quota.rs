@@ -33,7 +33,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
 };
 
@@ -127,11 +128,6 @@ impl Counter {
         Self(Atomic::new(0))
     }
 
-    /// None, for others to keep as long as they are counted, which keeps nothing else.
-    pub(crate) fn shared() -> Result<Arc<Self>> {
-        Ok(Arc::new(Self::new(), GFP_KERNEL_ACCOUNT)?)
-    }
-
     fn get(&self) -> u32 {
         self.0.load(Relaxed)
     }
@@ -169,6 +165,35 @@ impl quota::Account for Counter {
     #[inline]
     fn give_back(&self, count: u32) {
         self.update(|used| quota::give_back(used, count));
+    }
+}
+
+/// A counter for others to keep as long as they are counted, which keeps nothing else. It is made
+/// when it is needed.
+pub(crate) struct LazyCounter(SetOnce<Arc<Counter>>);
+
+impl LazyCounter {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self(SetOnce::new())
+    }
+
+    /// The counter. Whoever makes it holds `maker`.
+    pub(crate) fn get(&self, maker: &Mutex<()>) -> Result<Arc<Counter>> {
+        if let Some(counter) = self.0.as_ref() {
+            return Ok(counter.clone());
+        }
+        let new = Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?;
+        let guard = maker.lock();
+        let counter = match self.0.as_ref() {
+            Some(counter) => counter.clone(),
+            None => {
+                self.0.populate(new.clone());
+                new.clone()
+            }
+        };
+        drop(guard);
+        Ok(counter)
     }
 }
 

@@ -67,10 +67,10 @@ pub(crate) enum Maker {
 }
 
 impl Maker {
-    fn sections(&self) -> &Arc<Counter> {
+    fn sections(&self) -> Result<Arc<Counter>> {
         match self {
-            Self::Port(port) => &port.sections,
-            Self::End(end) => &end.sections,
+            Self::Port(port) => port.sections.get(&port.maker),
+            Self::End(end) => end.sections.get(&end.port().maker),
         }
     }
 }
@@ -80,10 +80,11 @@ impl Maker {
 struct Counted(Arc<Counter>);
 
 impl Counted {
-    fn new(maker: &Maker) -> Result<Self, Outcome> {
-        match maker.sections().take(SECTIONS_PER_PORT) {
-            true => Ok(Self(maker.sections().clone())),
-            false => Err(Outcome::Limit),
+    fn new(maker: &Maker) -> Result<Self, Failure> {
+        let sections = maker.sections()?;
+        match sections.take(SECTIONS_PER_PORT) {
+            true => Ok(Self(sections)),
+            false => Err(Outcome::Limit.into()),
         }
     }
 }

@@ -187,7 +187,8 @@ fn lend(
     let place = Place::at(ask.base).ok_or(Outcome::NotAView)?;
     let section = place.file::<Section>().ok_or(Outcome::NotAView)?;
     let secure = ask.flags & uapi::ALPC_VIEW_SECURE != 0;
-    if !connection.lent(to).take(uapi::ALPC_VIEWS_LENT_MAX) {
+    let counter = connection.lent(to)?;
+    if !counter.take(uapi::ALPC_VIEWS_LENT_MAX) {
         return Err(Outcome::Limit.into());
     }
     let lent = section
@@ -210,7 +211,7 @@ fn lend(
                 size: ask.size,
                 secure,
                 auto_release: ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0,
-                lent: connection.lent(to).clone(),
+                lent: counter.clone(),
                 ended: Atomic::new(false),
             });
             slot.lent = slot.lent.saturating_add(1);
@@ -225,7 +226,7 @@ fn lend(
         })
         .unwrap_or(Err(Outcome::NotAView.into()));
     if lent.is_err() {
-        connection.lent(to).give_back();
+        counter.give_back();
     }
     lent
 }
