@@ -256,14 +256,7 @@ impl Memory {
             .as_mut()
             .filter(|kept| kept.opened == gate.opened)
             .map_or(&mut pins, |kept| &mut kept.pins);
-        let moved = peer::section(
-            &mm,
-            step.theirs,
-            step.own,
-            step.length,
-            step.write,
-            current,
-        );
+        let moved = peer::section(&mm, step.theirs, step.own, step.length, step.write, current);
         // Not the last of its references, as the gate is open.
         drop(mm);
         drop(gate);

@@ -403,12 +403,17 @@ fn closing_the_descriptor_does_not_end_a_wait_begun_on_it() {
         let fd = std::os::fd::OwnedFd::from(pair.client);
         let raw = std::os::fd::IntoRawFd::into_raw_fd(fd);
         thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
             let waiter = scope.spawn(move || {
+                tell.send(signals::tid()).expect("send");
                 // SAFETY: Open when the call begins; the call holds the file.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(raw) };
                 Transfer::new().receive().run(&fd)
             });
+            let tid = told.recv().expect("receive");
+            wait::eventually(|| inspect::thread_sleeps(tid));
             wait::settle();
+            wait::eventually(|| inspect::thread_sleeps(tid));
             // SAFETY: Nobody uses the number any more.
             assert_eq!(unsafe { libc::close(raw) }, 0);
             pair.server.one_way(b"late").expect("send");

@@ -192,7 +192,7 @@ mod tests {
             let mut container = full();
             let mut words = 1;
             for (bit, size) in [(0, 4), (1, 5), (2, 3), (3, 2)] {
-                if subset & 1 << bit != 0 {
+                if subset & (1 << bit) != 0 {
                     words += size;
                     continue;
                 }
