@@ -117,8 +117,9 @@ fn check(view: View, byte: u8) {
     }
 }
 
-/// Receives, holds some and gives them back in all ways, until the port is disconnected.
-fn serve(port: &Port, seed: u64, unmaps: bool, seen: Shared) {
+/// Receives, holds some and gives them back in all ways, until the port is disconnected. Who is
+/// `alone` in its process also unmaps what it has received.
+fn serve(port: &Port, seed: u64, alone: bool, seen: Shared) {
     let mut rng = Rng::new(seed);
     let mut held: Vec<(View, u8, Message)> = Vec::new();
     let mut ends = Vec::new();
@@ -135,7 +136,7 @@ fn serve(port: &Port, seed: u64, unmaps: bool, seen: Shared) {
             Err(Failure {
                 errno: libc::EAGAIN,
                 ..
-            }) if unmaps => continue,
+            }) if alone => continue,
             Err(failure) => panic!("{failure:?}"),
         };
         if message.kind == ALPC_TYPE_CONNECTION_REQUEST {
@@ -157,9 +158,13 @@ fn serve(port: &Port, seed: u64, unmaps: bool, seen: Shared) {
             } else {
                 let mut release = ViewContainer::releasing(base);
                 let answer = Transfer::new().send(b"").into(&message).flags(ALPC_RELEASE);
-                if !message.open() || answer.with(port, &mut release).is_err() {
-                    // It was given up with a message that came to nothing, or not.
+                // It may be given up with a message that comes to nothing, or not. Who is not alone
+                // in its process must not try again: another view may be there.
+                if !alone || !message.open() || answer.with(port, &mut release).is_err() {
                     let _ = port.delete_view(base);
+                }
+                if !alone && message.open() {
+                    let _ = port.reply(&message, b"");
                 }
             }
         } else if message.open() {
@@ -176,7 +181,7 @@ fn serve(port: &Port, seed: u64, unmaps: bool, seen: Shared) {
             }
             port.delete_view(view.base).expect("release");
         }
-        if unmaps && rng.one_in(50) {
+        if alone && rng.one_in(50) {
             for (_, _, message) in held.drain(..).filter(|(_, _, message)| message.open()) {
                 let _ = port.reply(&message, b"");
             }
