@@ -34,14 +34,13 @@
 //! with the connection and the turn. A [`Message`](message::Message) is payload and
 //! sender; it does not change while the engine or a reader has it.
 //!
-//! Beside its payload a message may have a *cargo*: handles are in [`handle`].
-//!
 //! A thread that waits stands in a [`WaitSet`](wait_set::WaitSet) with a node on its own
 //! stack. Whoever has something for it moves that into the node under the lock, and
 //! wakes it later: a message passes from hand to hand without a queue, and the woken
 //! thread need not take the lock.
 //!
-//! What a message carries beside its payload is its [`Cargo`](cargo::Cargo). A
+//! What a message carries beside its payload is its [`Cargo`](cargo::Cargo): handles are
+//! in [`handle`]. A
 //! *view* is memory of the kernel's, which its owner has mapped by the file of a
 //! [`Section`](section::Section), and who receives it by that of a
 //! [`Window`](view::Window). Both are an [`Arena`](arena::Arena): addresses of which
@@ -77,8 +76,9 @@
 //! * `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below them, in
 //!   that order. No two arenas are locked together. Under `Arena::state` nothing is copied
 //!   from or to user space and nothing is dropped: a page fault takes it.
-//! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last loan of a
-//!   connection, and so of its accounts. Nothing under that mutex touches user space.
+//! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
+//!   view's pages, and so of the accounts that they are charged to. Nothing under that mutex
+//!   touches user space.
 //! * Under `Memory::gate`, the `mmap_lock` of the caller's memory for reading, if it is
 //!   free, page table locks below it, and the wait queue lock of `Memory::changed`. Nothing
 //!   is waited for there that a user can delay: pages are used if they are there, with page
@@ -102,7 +102,7 @@
 //! | `Engine`, all of it: slots, connections, queues, wait sets | `Port::engine` |
 //! | `wait_set::Node` and its hand, but `done` | `Port::engine` until `done` is set, its thread after |
 //! | `wait_set::Node::done` | set once, release; read by its thread, acquire |
-//! | `Message`, its cargo too, but `kept` | written by its only owner, constant once sent |
+//! | `Message`, but `kept` and its cargo | written by its only owner, constant once sent |
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |
 //! | `Spare` | its one pointer is exchanged whole |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
