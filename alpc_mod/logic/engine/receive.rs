@@ -179,6 +179,9 @@ impl<H: Host> Engine<H> {
             return;
         }
         let Some(slot) = self.slots.get_mut(index) else {
+            // Cancelled meanwhile, and the port gone with its tables.
+            *fx.bodies.get_mut(to.other()) = body;
+            *fx.bodies.get_mut(to) = own;
             return;
         };
         if idle {

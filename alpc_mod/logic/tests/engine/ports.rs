@@ -299,6 +299,20 @@ fn a_port_that_is_gone_gives_each_table_back_when_nothing_is_in_it() {
 }
 
 #[test]
+fn what_comes_back_to_a_port_without_tables_is_dropped_when_the_lock_is_released() {
+    let mut w = World::new();
+    let conn = w.open();
+    w.request(conn, Client);
+    let held = w.next(PORT).message();
+    w.shut(true);
+    w.drain();
+    assert_eq!(w.engine.table_len(Table::Slots), 0);
+    w.undeliver(held);
+    assert!(w.live.borrow().is_empty());
+    w.end();
+}
+
+#[test]
 fn a_closed_port_ends_all_and_takes_nobody() {
     for (flush, left) in [(true, ""), (false, "Datagram")] {
         let mut w = World::new();
