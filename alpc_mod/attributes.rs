@@ -29,10 +29,8 @@ use crate::{
     },
     port::Kernel,
     uapi,
-    view::{
-        self,
-        Placed, //
-    }, //
+    view,
+    window::Placed, //
 };
 use core::mem::size_of;
 use kernel::{

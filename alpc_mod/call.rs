@@ -57,15 +57,13 @@ use crate::{
     },
     straight,
     uapi,
-    view::{
-        Loan,
-        Placed, //
-    },
+    view::Loan,
     wait::{
         wait,
         Gone,
         Waited, //
-    }, //
+    },
+    window::Placed, //
 };
 use core::mem::{
     forget,

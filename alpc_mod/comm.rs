@@ -38,7 +38,7 @@ use crate::{
     },
     takes::Takes,
     uapi,
-    view::WindowRef, //
+    window::LazyWindow, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -176,7 +176,7 @@ impl Connection {
             Side::Client => &self.lent_to_client,
             Side::Server => &self.lent_to_server,
         };
-        lent.get(&self.port.maker)
+        lent.counter(&self.port.maker)
     }
 
     /// How many places among pending requests and among connections of the port
@@ -219,7 +219,7 @@ pub(crate) struct CommPort {
     /// The id of the connection request, for a wait for the answer that goes on.
     request: SetOnce<u64>,
     /// Where a client sees what the server lends. A server does at its connection port.
-    pub(crate) window: WindowRef,
+    pub(crate) window: LazyWindow,
     /// Sections made on the descriptor.
     pub(crate) sections: LazyCounter,
 }
@@ -233,7 +233,7 @@ impl CommPort {
                 side,
                 index: AtomicU32::new(NONE),
                 request: SetOnce::new(),
-                window: WindowRef::new(),
+                window: LazyWindow::new(),
                 sections: LazyCounter::new(),
             },
             GFP_KERNEL_ACCOUNT,

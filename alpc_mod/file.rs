@@ -113,7 +113,7 @@ kinds! {
     crate::port::ConnectPort,
     crate::comm::CommPort,
     crate::section::Section,
-    crate::view::Window,
+    crate::window::Window,
 }
 
 impl FileOperations {

@@ -43,7 +43,7 @@
 //! in [`handle`]. A
 //! *view* is memory of the kernel's, which its owner has mapped by the file of a
 //! [`Section`](section::Section), and who receives it by that of a
-//! [`Window`](view::Window). Both are an [`Arena`](arena::Arena): addresses of which
+//! [`Window`](window::Window). Both are an [`Arena`](arena::Arena): addresses of which
 //! the module decides, page by page, who may touch what is there.
 //!
 //! ```text
@@ -221,6 +221,7 @@ mod ffi;
 mod file;
 mod handle;
 mod ioctl;
+mod lazy;
 #[allow(unreachable_pub, dead_code, reason = "shared with a host crate")]
 mod logic;
 mod mapping;
@@ -255,6 +256,7 @@ mod uapi;
 mod view;
 mod wait;
 mod wait_set;
+mod window;
 
 use kernel::prelude::*;
 

@@ -52,12 +52,12 @@ use crate::{
     },
     takes::Takes,
     uapi,
-    view::WindowRef,
     wait_set::{
         Handed,
         WaitSet,
         Waker, //
     }, //
+    window::LazyWindow,
 };
 use kernel::{
     bindings,
@@ -119,7 +119,7 @@ pub(crate) struct Port {
     /// What the server takes from a client, if it says nothing else on accepting it.
     pub(crate) takes: Takes,
     /// Where the server sees what its clients lend.
-    pub(crate) window: WindowRef,
+    pub(crate) window: LazyWindow,
     /// Held while that or a counter is made, or those of a connection.
     #[pin]
     pub(crate) maker: Mutex<()>,
@@ -167,7 +167,7 @@ impl Port {
                 context: config.context,
                 share: config.share,
                 takes: config.takes,
-                window: WindowRef::new(),
+                window: LazyWindow::new(),
                 maker <- new_mutex!((), "Port::maker"),
                 sections: LazyCounter::new(),
                 owner: Identity::capture_current(),

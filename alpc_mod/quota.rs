@@ -15,6 +15,7 @@ use crate::{
         Accountable,
         Identity, //
     },
+    lazy::Lazy,
     logic::quota,
     module_parameters,
     pages, //
@@ -32,9 +33,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex,
-        SetOnce, //
+        Arc, Mutex,
     },
 };
 
@@ -168,32 +167,13 @@ impl quota::Account for Counter {
     }
 }
 
-/// A counter for others to keep as long as they are counted, which keeps nothing else. It is made
-/// when it is needed.
-pub(crate) struct LazyCounter(SetOnce<Arc<Counter>>);
+/// A counter for others to keep as long as they are counted, which keeps nothing else.
+pub(crate) type LazyCounter = Lazy<Arc<Counter>>;
 
 impl LazyCounter {
-    /// None yet.
-    pub(crate) const fn new() -> Self {
-        Self(SetOnce::new())
-    }
-
     /// The counter. Whoever makes it holds `maker`.
-    pub(crate) fn get(&self, maker: &Mutex<()>) -> Result<Arc<Counter>> {
-        if let Some(counter) = self.0.as_ref() {
-            return Ok(counter.clone());
-        }
-        let new = Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?;
-        let guard = maker.lock();
-        let counter = match self.0.as_ref() {
-            Some(counter) => counter.clone(),
-            None => {
-                self.0.populate(new.clone());
-                new.clone()
-            }
-        };
-        drop(guard);
-        Ok(counter)
+    pub(crate) fn counter(&self, maker: &Mutex<()>) -> Result<Arc<Counter>> {
+        self.get_or_make(maker, || Ok(Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?))
     }
 }
 

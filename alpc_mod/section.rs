@@ -69,8 +69,8 @@ pub(crate) enum Maker {
 impl Maker {
     fn sections(&self) -> Result<Arc<Counter>> {
         match self {
-            Self::Port(port) => port.sections.get(&port.maker),
-            Self::End(end) => end.sections.get(&end.port().maker),
+            Self::Port(port) => port.sections.counter(&port.maker),
+            Self::End(end) => end.sections.counter(&end.port().maker),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Views: ranges of memory that one side lends to the other with a message.
 //!
 //! A view is a slot in the arena of its owner's [`Section`]. To lend it makes a [`Loan`], which
-//! travels with the message. Who receives the message gets a slot in the arena of its [`Window`]
-//! with the same pages, and reads them there until it releases it: that ends the loan.
+//! travels with the message. Who receives the message gets a slot in the arena of its
+//! [`Window`](window::Window) with the same pages, and reads them there until it releases it: that ends the loan.
 //!
 //! ```text
 //!             send                  receive                 release
@@ -23,10 +23,7 @@
 
 use crate::{
     arena::{
-        Arena,
         Open,
-        Slot,
-        Space,
         Then, //
     },
     buffer::{
@@ -36,12 +33,7 @@ use crate::{
         copy_struct_out, //
     },
     comm::Connection,
-    file::{
-        hidden_file,
-        FileRef,
-        ObjectFile,
-        PollTable, //
-    },
+    file::FileRef,
     ioctl,
     logic::engine::Side,
     mapping::Place,
@@ -51,45 +43,36 @@ use crate::{
     },
     pages::{
         bytes_of,
-        pages_of,
         Pages, //
     },
     quota::Counter,
     section::Section,
-    uapi, //
+    uapi,
+    window, //
 };
 use core::mem::{
     offset_of,
     size_of, //
 };
 use kernel::{
-    bindings,
     fs::file::File,
     prelude::*,
-    seq_file::SeqFile,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        ArcBorrow,
-        Mutex,
-        SetOnce, //
-    },
+        Arc, //
+    }, //
 };
-
-/// Received views that one window has room for: as many bytes, and as many views.
-const WINDOW_PAGES: u32 = 1 << 18;
-const WINDOW_VIEWS: usize = 1024;
 
 /// A view that is lent.
 pub(crate) struct Loan {
     section: FileRef<Section>,
     start: u32,
-    pages: Arc<Pages>,
-    size: u64,
-    secure: bool,
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) size: u64,
+    pub(crate) secure: bool,
     auto_release: bool,
     /// Where it is counted. The connection itself may be gone before.
     lent: Arc<Counter>,
@@ -98,7 +81,7 @@ pub(crate) struct Loan {
 
 impl Loan {
     /// The message has left its sender.
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         if self.auto_release {
             delete_own(
                 &self.section.object(),
@@ -242,29 +225,7 @@ pub(crate) fn delete_own(section: &Section, file: &File, start: u32, pages: &Arc
 }
 
 fn release_at(base: u64) -> Result<(), Failure> {
-    release(&Place::at(base).ok_or(Outcome::NotAView)?)
-}
-
-/// Gives up a received view at this place.
-fn release(place: &Place) -> Result<(), Failure> {
-    let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
-    let object = window.object();
-    let loan = object
-        .arena
-        .with_slot(window.file(), place.page, |slot| {
-            // One that is not held may be another receiver's in the end, with the same loan.
-            match slot.held && slot.open == Open::Only(Space::current()) {
-                true => Ok((slot.loan.take(), Then::Remove)),
-                false => Err(Outcome::NotAView),
-            }
-        })
-        .unwrap_or(Err(Outcome::NotAView))?;
-    // It is hidden from the holder now.
-    if let Some(loan) = loan {
-        loan.end();
-    }
-    object.arena.unmap_if_done();
-    Ok(())
+    window::release(&Place::at(base).ok_or(Outcome::NotAView)?)
 }
 
 /// `ALPC_IOC_DELETE_VIEW`.
@@ -288,7 +249,7 @@ pub(crate) fn delete(size: usize, addr: u64) -> Result<isize> {
 fn try_delete(base: u64) -> Result<(), Failure> {
     let place = Place::at(base).ok_or(Outcome::NotAView)?;
     let Some(section) = place.file::<Section>() else {
-        return release(&place);
+        return window::release(&place);
     };
     section
         .object()
@@ -315,22 +276,13 @@ pub(crate) fn query(size: usize, addr: u64) -> Result<isize> {
                 };
                 let bytes = bytes_of(slot.pages.len());
                 Ok(((bytes, state, slot.open == Open::Nobody), Then::Keep))
-            }),
+            })
+            .unwrap_or(Err(ENXIO))?,
         None => {
-            let window = place.file::<Window>().ok_or(ENXIO)?;
-            let object = window.object();
-            object
-                .arena
-                .with_slot(window.file(), place.page, |slot| match &slot.loan {
-                    Some(loan) if slot.held && slot.open == Open::Only(Space::current()) => {
-                        let state = uapi::ALPC_VIEW_STATE_HELD;
-                        Ok(((loan.size, state, loan.secure), Then::Keep))
-                    }
-                    _ => Err(ENXIO),
-                })
+            let (bytes, secure) = window::held(&place)?;
+            (bytes, uapi::ALPC_VIEW_STATE_HELD, secure)
         }
-    }
-    .unwrap_or(Err(ENXIO))?;
+    };
     arg.size = bytes;
     arg.state = state;
     arg.flags = match secure {
@@ -339,163 +291,4 @@ pub(crate) fn query(size: usize, addr: u64) -> Result<isize> {
     };
     copy_struct_out(size, addr, &arg)?;
     Ok(0)
-}
-
-/// Where a process sees the views that it has received on one port. No descriptor has it.
-#[pin_data]
-pub(crate) struct Window {
-    #[pin]
-    arena: Arena,
-}
-
-impl ObjectFile for Window {
-    const NAME: &'static CStr = c"[alpc-window]";
-    const MAPPED: bool = true;
-
-    fn ioctl(
-        _this: ArcBorrow<'_, Self>,
-        _file: &File,
-        _nonblock: bool,
-        _cmd: u32,
-        _arg: usize,
-    ) -> Result<isize> {
-        Err(ENOTTY)
-    }
-
-    fn arena(&self) -> Option<&Arena> {
-        Some(&self.arena)
-    }
-
-    fn poll<'file>(&'file self, _table: PollTable<'file>) -> u32 {
-        bindings::POLLERR
-    }
-
-    fn show_fdinfo(_this: ArcBorrow<'_, Self>, _m: &SeqFile) {}
-
-    fn release(_this: Arc<Self>) {}
-}
-
-/// The window of a port, made when it is needed.
-pub(crate) struct WindowRef(SetOnce<FileRef<Window>>);
-
-/// A view that its receiver can see. It vanishes again unless it is kept.
-pub(crate) struct Placed {
-    window: FileRef<Window>,
-    start: u32,
-    loan: Arc<Loan>,
-    kept: bool,
-}
-
-impl WindowRef {
-    /// None yet.
-    pub(crate) const fn new() -> Self {
-        Self(SetOnce::new())
-    }
-
-    /// Nothing will be received any more. What has been stays.
-    pub(crate) fn close(&self) {
-        if let Some(window) = self.0.as_ref() {
-            window.object().arena.close();
-        }
-    }
-
-    /// The window. Whoever makes it holds `maker`.
-    fn file(&self, maker: &Mutex<()>) -> Result<FileRef<Window>> {
-        if let Some(file) = self.0.as_ref() {
-            return Ok(file.clone());
-        }
-        let window = Arc::pin_init(
-            pin_init!(Window {
-                arena <- Arena::new(WINDOW_PAGES, WINDOW_VIEWS, false),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        let new = hidden_file(window)?;
-        let guard = maker.lock();
-        let file = match self.0.as_ref() {
-            Some(file) => file.clone(),
-            None => {
-                self.0.populate(new.clone());
-                new.clone()
-            }
-        };
-        drop(guard);
-        Ok(file)
-    }
-
-    /// Shows a view to the current process, and says where.
-    pub(crate) fn place(
-        &self,
-        maker: &Mutex<()>,
-        loan: &Arc<Loan>,
-    ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
-        let window = self.file(maker)?;
-        let object = window.object();
-        let arena = &object.arena;
-        let open = Open::Only(Space::current());
-        let base = arena.map(window.file())?;
-        // What was not lent is none of the receiver's business.
-        let len = pages_of(loan.size).ok_or(EINVAL)?;
-        let start = match arena.add(loan.pages.clone(), len, open, Some(loan.clone())) {
-            Ok(start) => start,
-            Err(error) if error == ENOSPC => return Err(Outcome::NoWindow.into()),
-            // `EAGAIN` if another thread has just unmapped it.
-            Err(error) => return Err(error.into()),
-        };
-        let view = uapi::alpc_attr_view {
-            base: (base as u64).saturating_add(bytes_of(start)),
-            size: loan.size,
-            release: 0,
-            flags: match loan.secure {
-                true => uapi::ALPC_VIEW_SECURE,
-                false => 0,
-            },
-            reserved: 0,
-        };
-        let placed = Placed {
-            window,
-            start,
-            loan: loan.clone(),
-            kept: false,
-        };
-        Ok((placed, view))
-    }
-}
-
-impl Placed {
-    /// The receiver has it.
-    pub(crate) fn keep(mut self) {
-        self.kept = true;
-        self.loan.leave();
-        let there = self.with_slot(|slot| {
-            slot.held = true;
-            Then::Keep
-        });
-        if !there {
-            // Another thread of the receiver has unmapped it meanwhile.
-            self.loan.end();
-        }
-    }
-
-    /// Looks at its slot, if that is there still.
-    fn with_slot(&self, look: impl FnOnce(&mut Slot) -> Then) -> bool {
-        let is_this = |slot: &Slot| {
-            let loan = slot.loan.as_ref();
-            loan.is_some_and(|loan| Arc::ptr_eq(loan, &self.loan))
-        };
-        let arena = &self.window.object().arena;
-        let looked = arena.with_slot(self.window.file(), self.start, |slot| match is_this(slot) {
-            true => Ok(((), look(slot))),
-            false => Err(()),
-        });
-        matches!(looked, Some(Ok(())))
-    }
-}
-
-impl Drop for Placed {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.with_slot(|_| Then::Remove);
-        }
-    }
 }
