@@ -32,7 +32,6 @@ use crate::{
         Charge,
         Charger,
         Counter,
-        HandleCharge,
         Kind,
         LazyCounter, //
     },
@@ -148,12 +147,12 @@ impl Connection {
     }
 
     /// What the handles in a side's messages are charged to, for the same reason.
-    pub(crate) fn charge_handles(&self, side: Side, count: u32) -> Result<HandleCharge> {
+    pub(crate) fn charge_handles(&self, side: Side, count: u32) -> Result<Charge> {
         let kind = match side {
             Side::Client => Kind::Handle,
             Side::Server => Kind::HandleTold,
         };
-        HandleCharge::new(&self.costs.charger, kind, count)
+        Charge::several(&self.costs.charger, kind, count)
     }
 
     /// The server accepts.

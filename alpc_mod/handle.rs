@@ -22,7 +22,7 @@ use crate::{
         Failure,
         Outcome, //
     },
-    quota::HandleCharge,
+    quota::Charge,
     takes::Takes,
     uapi, //
 };
@@ -93,7 +93,7 @@ impl Handles {
         attribute: u64,
         ask: &uapi::alpc_attr_handle,
         takes: Takes,
-        charge: HandleCharge,
+        charge: Charge,
     ) -> Result<(), Failure> {
         let count = ask.count as usize;
         let mut bundle = self.room(count)?;

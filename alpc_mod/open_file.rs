@@ -14,7 +14,7 @@ use crate::{
     },
     ffi,
     file::Kind,
-    quota::HandleCharge,
+    quota::Charge,
     section::Section,
     uapi, //
 };
@@ -150,7 +150,7 @@ pub(crate) struct Bundle {
     /// Who sent them, and may be held up by closing them.
     sender: Process,
     /// What they cost, until the last of them is closed.
-    charge: Option<HandleCharge>,
+    charge: Option<Charge>,
 }
 
 impl_has_work! {
@@ -187,7 +187,7 @@ impl Bundle {
     }
 
     /// Says what they cost.
-    pub(crate) fn charge(self: Pin<&mut Self>, charge: HandleCharge) {
+    pub(crate) fn charge(self: Pin<&mut Self>, charge: Charge) {
         *self.project().charge = Some(charge);
     }
 

@@ -8,7 +8,7 @@
 
 use crate::{
     ffi,
-    quota::PageCharge, //
+    quota::Charge, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -25,7 +25,7 @@ use kernel::{
 pub(crate) struct Pages {
     list: NonNull<*mut bindings::page>,
     len: u32,
-    _charge: PageCharge,
+    _charge: Charge,
 }
 
 // SAFETY: The pages are owned, and any task may free them.
@@ -54,7 +54,7 @@ impl Pages {
     /// So many pages of zeroes.
     ///
     /// `ENOMEM` if there is no memory for them, at the memory cgroup's limit too.
-    pub(crate) fn new(len: u32, charge: PageCharge) -> Result<Self> {
+    pub(crate) fn new(len: u32, charge: Charge) -> Result<Self> {
         let size = (len as usize)
             .checked_mul(size_of::<*mut bindings::page>())
             .ok_or(ENOMEM)?;

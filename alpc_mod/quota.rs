@@ -363,20 +363,46 @@ impl Charger {
         &self.accounts
     }
 
-    /// Charges one to every account, or `EDQUOT` and to none.
+    /// Charges `count` to every account, or `EDQUOT` and to none.
     #[inline]
-    pub(crate) fn try_charge(&self, kind: Kind) -> Result {
-        if quota::take_all(self.counters(kind), 1, kind.limit()) {
-            Ok(())
-        } else {
-            Err(EDQUOT)
+    fn try_charge(&self, kind: Kind, count: u32) -> Result {
+        let charged = match self.common(kind) {
+            None => quota::take_all(self.counters(kind), count, kind.limit()),
+            Some(common) => self.try_share(kind, count, common),
+        };
+        charged.then_some(()).ok_or(EDQUOT)
+    }
+
+    /// The same with something that all users have together.
+    fn try_share(&self, kind: Kind, count: u32, (all, capacity): (&Counter, u32)) -> bool {
+        if !quota::Account::try_take(all, count, capacity) {
+            return false;
+        }
+        // Who has most has no more than is left for others.
+        let left = capacity.saturating_sub(all.get());
+        let fits = quota::take_all(self.counters(kind), count, kind.limit().min(left));
+        if !fits {
+            quota::Account::give_back(all, count);
+        }
+        fits
+    }
+
+    /// Gives back what [`try_charge`](Self::try_charge) charged.
+    #[inline]
+    fn uncharge(&self, kind: Kind, count: u32) {
+        quota::give_back_all(self.counters(kind), count);
+        if let Some((all, _)) = self.common(kind) {
+            quota::Account::give_back(all, count);
         }
     }
 
-    /// Gives one back that [`try_charge`](Self::try_charge) charged.
+    /// What all users have of a kind together, and the most that they may have.
     #[inline]
-    pub(crate) fn uncharge(&self, kind: Kind) {
-        quota::give_back_all(self.counters(kind), 1);
+    fn common(&self, kind: Kind) -> Option<(&Counter, u32)> {
+        match kind {
+            Kind::Page => Some((&self.accounts.pages, view_pages())),
+            _ => None,
+        }
     }
 
     /// How many of a kind that one has who has most.
@@ -397,9 +423,10 @@ impl Charger {
     }
 }
 
-/// One of a kind, charged until somebody says that it has ended, or as long as this exists.
+/// So many of a kind, charged until somebody says that they have ended, or as long as this exists.
 pub(crate) struct Charge {
     charger: Arc<Charger>,
+    count: u32,
     kind: Kind,
     ended: Atomic<bool>,
 }
@@ -407,20 +434,26 @@ pub(crate) struct Charge {
 impl Charge {
     /// Charges one to every account of the charger, or `EDQUOT` and to none.
     pub(crate) fn new(charger: &Arc<Charger>, kind: Kind) -> Result<Self> {
-        charger.try_charge(kind)?;
-        Ok(Self::taken(charger, kind))
+        Self::several(charger, kind, 1)
+    }
+
+    /// The same with `count` of them.
+    pub(crate) fn several(charger: &Arc<Charger>, kind: Kind, count: u32) -> Result<Self> {
+        charger.try_charge(kind, count)?;
+        Ok(Self::taken(charger, kind, count))
     }
 
     /// Charges one above every limit: for what is there already, and can't be refused.
     pub(crate) fn beyond(charger: &Arc<Charger>, kind: Kind) -> Self {
         // No more exist than memory has room for, far below the limit of the number.
         quota::take_all(charger.counters(kind), 1, u32::MAX);
-        Self::taken(charger, kind)
+        Self::taken(charger, kind, 1)
     }
 
-    fn taken(charger: &Arc<Charger>, kind: Kind) -> Self {
+    fn taken(charger: &Arc<Charger>, kind: Kind, count: u32) -> Self {
         Self {
             charger: charger.clone(),
+            count,
             kind,
             ended: Atomic::new(false),
         }
@@ -429,7 +462,7 @@ impl Charge {
     /// Gives it back now. It may be called by many and often.
     pub(crate) fn end(&self) {
         if !self.ended.xchg(true, Relaxed) {
-            self.charger.uncharge(self.kind);
+            self.charger.uncharge(self.kind, self.count);
         }
     }
 }
@@ -437,68 +470,5 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// Pages of one view, charged to the accounts of who made its section and to the module's own as
-/// long as this exists.
-pub(crate) struct PageCharge {
-    charger: Arc<Charger>,
-    count: u32,
-}
-
-impl PageCharge {
-    /// Charges `count` pages to every account of the charger and to that of all users, or `EDQUOT`
-    /// and to none.
-    pub(crate) fn new(charger: &Arc<Charger>, count: u32) -> Result<Self> {
-        let all = &charger.accounts.pages;
-        if !quota::Account::try_take(all, count, view_pages()) {
-            return Err(EDQUOT);
-        }
-        // Who has most has no more than is left for others.
-        let left = view_pages().saturating_sub(all.get());
-        let limit = Kind::Page.limit().min(left);
-        if !quota::take_all(charger.counters(Kind::Page), count, limit) {
-            quota::Account::give_back(all, count);
-            return Err(EDQUOT);
-        }
-        Ok(Self {
-            charger: charger.clone(),
-            count,
-        })
-    }
-}
-
-impl Drop for PageCharge {
-    fn drop(&mut self) {
-        quota::give_back_all(self.charger.counters(Kind::Page), self.count);
-        quota::Account::give_back(&self.charger.accounts.pages, self.count);
-    }
-}
-
-/// So many handles of one message, charged as long as this exists.
-pub(crate) struct HandleCharge {
-    charger: Arc<Charger>,
-    kind: Kind,
-    count: u32,
-}
-
-impl HandleCharge {
-    /// Charges `count` to every account of the charger, or `EDQUOT` and to none.
-    pub(crate) fn new(charger: &Arc<Charger>, kind: Kind, count: u32) -> Result<Self> {
-        match quota::take_all(charger.counters(kind), count, kind.limit()) {
-            true => Ok(Self {
-                charger: charger.clone(),
-                kind,
-                count,
-            }),
-            false => Err(EDQUOT),
-        }
-    }
-}
-
-impl Drop for HandleCharge {
-    fn drop(&mut self) {
-        quota::give_back_all(self.charger.counters(self.kind), self.count);
     }
 }

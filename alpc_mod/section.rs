@@ -34,9 +34,10 @@ use crate::{
     },
     port::Port,
     quota::{
+        Charge,
         Charger,
         Counter,
-        PageCharge, //
+        Kind, //
     },
     uapi,
     view, //
@@ -182,7 +183,8 @@ impl Section {
             return Err(EINVAL.into());
         }
         let count = pages_of(arg.size).ok_or(EINVAL)?;
-        let charge = PageCharge::new(&self.charger, count).map_err(|_| Outcome::Limit)?;
+        let charge =
+            Charge::several(&self.charger, Kind::Page, count).map_err(|_| Outcome::Limit)?;
         let pages = Arc::new(Pages::new(count, charge)?, GFP_KERNEL_ACCOUNT)?;
         let base = self.arena.map(file)?;
         let start = self.arena.add(pages.clone(), count, Open::All, None)?;
