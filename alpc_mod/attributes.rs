@@ -30,7 +30,10 @@ use crate::{
     port::Kernel,
     uapi,
     view,
-    window::Placed, //
+    window::{
+        Given,
+        Placed, //
+    }, //
 };
 use core::mem::size_of;
 use kernel::{
@@ -286,7 +289,12 @@ impl Outgoing {
             cargo.memory = Some(Memory::capture(memory)?);
         }
         if let Some(view) = &self.view() {
-            cargo.view = view::send(view, connection, to)?;
+            if view.release != 0 {
+                cargo.given = Some(Given::take(view.release)?);
+            }
+            if view.base != 0 {
+                cargo.view = Some(view::lend(view, connection, to)?);
+            }
         }
         Ok(())
     }

@@ -29,11 +29,11 @@ use kernel::{
 };
 
 /// The smallest allocation, so that small messages of any length share one buffer.
-const MIN_CAPACITY: usize = 256;
+const MIN_CAPACITY: u32 = 256;
 
 /// The most memory that a buffer keeps for messages that don't need half of it: what the default
 /// maximum takes. Above that, lengths that vary a little don't cost an allocation each.
-const KEEP_CAPACITY: usize = 4096;
+const KEEP_CAPACITY: u32 = 4096;
 
 /// The payload of a message, in kernel memory charged to the task that fills it.
 ///
@@ -43,8 +43,8 @@ const KEEP_CAPACITY: usize = 4096;
 /// - The first `len` bytes are initialised, and `len` is at most `capacity`.
 pub(crate) struct Buffer {
     memory: NonNull<u8>,
-    capacity: usize,
-    len: usize,
+    capacity: u32,
+    len: u32,
 }
 
 // SAFETY: The buffer owns its memory, and any task may free it.
@@ -65,7 +65,7 @@ impl Buffer {
 
     /// The bytes of payload.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
@@ -80,7 +80,7 @@ impl Buffer {
     /// `EFAULT` if they can't be read and `ENOMEM` if there is no memory for them, at the memory
     /// cgroup's limit too. The buffer is empty then.
     #[inline(always)]
-    pub(crate) fn read_user(&mut self, addr: u64, len: usize) -> Result {
+    pub(crate) fn read_user(&mut self, addr: u64, len: u32) -> Result {
         self.clear();
         if len == 0 {
             return Ok(());
@@ -90,7 +90,9 @@ impl Buffer {
             self.fit(len)?;
         }
         // SAFETY: By the invariants and the check above, `len` bytes at `memory` are ours.
-        if unsafe { bindings::_copy_from_user(self.memory.as_ptr().cast(), from, len) } != 0 {
+        let left =
+            unsafe { bindings::_copy_from_user(self.memory.as_ptr().cast(), from, len as usize) };
+        if left != 0 {
             return Err(EFAULT);
         }
         // INVARIANT: All `len` bytes were written.
@@ -106,7 +108,9 @@ impl Buffer {
         }
         let to = user_ptr(addr)?;
         // SAFETY: By the invariants, the first `len` bytes at `memory` are initialised.
-        if unsafe { bindings::_copy_to_user(to, self.memory.as_ptr().cast(), self.len) } != 0 {
+        let left =
+            unsafe { bindings::_copy_to_user(to, self.memory.as_ptr().cast(), self.len as usize) };
+        if left != 0 {
             return Err(EFAULT);
         }
         Ok(())
@@ -114,7 +118,7 @@ impl Buffer {
 
     /// Makes room for `len` bytes, or gives back what is far more than that.
     #[cold]
-    fn fit(&mut self, len: usize) -> Result {
+    fn fit(&mut self, len: u32) -> Result {
         match self.capacity < len || len < self.capacity / 2 {
             true => self.allocate(len),
             false => Ok(()),
@@ -123,11 +127,11 @@ impl Buffer {
 
     /// Replaces the memory by at least `len` bytes. The old content is not needed any more.
     #[cold]
-    fn allocate(&mut self, len: usize) -> Result {
+    fn allocate(&mut self, len: u32) -> Result {
         self.free();
         let capacity = len.max(MIN_CAPACITY);
         // SAFETY: There are no requirements on the size.
-        let memory = unsafe { ffi::alpc_shim_kvmalloc(capacity) };
+        let memory = unsafe { ffi::alpc_shim_kvmalloc(capacity as usize) };
         // INVARIANT: The allocation is new, has this size, and is ours; `free` made `len` 0.
         self.memory = NonNull::new(memory.cast()).ok_or(ENOMEM)?;
         self.capacity = capacity;
@@ -159,7 +163,7 @@ pub(crate) fn charged<T>(
     if let Ok(made) = make(flags) {
         return Ok(made);
     }
-    Buffer::new().allocate(size)?;
+    Buffer::new().allocate(u32::try_from(size).map_err(|_| ENOMEM)?)?;
     Ok(make(flags)?)
 }
 

@@ -63,7 +63,10 @@ use crate::{
         Gone,
         Waited, //
     },
-    window::Placed, //
+    window::{
+        Given,
+        Placed, //
+    }, //
 };
 use core::mem::{
     forget,
@@ -329,6 +332,25 @@ fn exchange(
         (Send::Into(_), None) => Some(loaded_message(scope, false, t, plan.outgoing)?),
         (_, body) => body,
     };
+    let given = body.as_deref().and_then(Message::given);
+    let result = exchange_ready(scope, plan, t, body, given.as_deref(), hand);
+    if let Some(given) = given {
+        // Where it has not waited. In vain if it has not sent: the view is held again.
+        given.end_here();
+    }
+    result
+}
+
+/// The same with a message that is ready, and what that gives back.
+#[inline(always)]
+fn exchange_ready(
+    scope: Scope<'_>,
+    plan: &Plan<'_>,
+    t: &mut uapi::alpc_transfer,
+    body: Option<Arc<Message>>,
+    given: Option<&Given>,
+    hand: &mut Option<Hand<Kernel>>,
+) -> Result<(), Failure> {
     let port = scope.port;
     let side = scope.side();
     let mut fx = Effects::default();
@@ -380,6 +402,9 @@ fn exchange(
         Received::Empty => {
             offer.look(scope, plan, &engine, t.send_id);
             let unlocked = || {
+                if let Some(given) = given {
+                    given.end_here();
+                }
                 offer.open();
                 port.act_and_yield(&mut fx);
             };

@@ -371,7 +371,7 @@ fn copy_answer(
     if arg.recv_data != 0 {
         body.buffer.write_user(arg.recv_data)?;
     }
-    arg.recv_length = u32::try_from(body.buffer.len())?;
+    arg.recv_length = body.buffer.len();
     let seen = body.sender.seen_by_current();
     arg.server_pid = seen.pid;
     arg.server_uid = seen.uid;

@@ -64,6 +64,7 @@
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
 //! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
+//! | 1 | `Given::view` | mutex: held while a view goes back, so that no one goes on before it has |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
@@ -76,6 +77,8 @@
 //! * `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below them, in
 //!   that order. No two arenas are locked together. Under `Arena::state` nothing is copied
 //!   from or to user space and nothing is dropped: a page fault takes it.
+//! * Under `Given::view`, what the end of a loan takes: `Arena::state` of the holder's window, then
+//!   that of the owner's section, and `Accounts::table` where a deleted view ends with it.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
 //!   view's pages, and so of the accounts that they are charged to. Nothing under that mutex
 //!   touches user space.
@@ -118,6 +121,7 @@
 //! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
 //! | `Pages` | constant; freed when no slot and no loan has them |
 //! | `Loan::ended` | exchanged once, by who gives the view back |
+//! | `Given::view` | its lock, and taken out once |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States
@@ -140,7 +144,8 @@
 //! conversation and does not wait. A notice uses the conversation's own slot, the
 //! closing notice a flag of the connection: neither can fail for want of memory.
 //!
-//! A view ([`view`]) is its owner's, under way, or held. Only the holder ends the last.
+//! A view ([`view`]) is its owner's, under way, or held. Only the holder ends the last. While it
+//! sends a message that the view goes back with ([`Given`](window::Given)), no other thread does.
 //!
 //! Caller memory (`memory`) is open or shut:
 //!
@@ -200,9 +205,9 @@
 //!   something, and takes that: nothing is lost. A dying receiver puts its message
 //!   back for others; a requester that times out or dies cancels.
 //! * E. *View*: deleted by its owner, whom it is hidden from, or with the section's file;
-//!   given back by the holder's release or the end of its last mapping, under the lock of
-//!   the holder's arena first, then of the owner's. Its pages are freed with the last of
-//!   slot and loan.
+//!   given back by the holder's release, with a message of the holder's once that is sent, or
+//!   by the end of its last mapping, under the lock of the holder's arena first, then of the
+//!   owner's. Its pages are freed with the last of slot and loan.
 
 #![crate_name = "alpc"]
 

@@ -18,7 +18,8 @@ use crate::{
         Body,
         NONE, //
     },
-    quota::Charge, //
+    quota::Charge,
+    window::Given, //
 };
 use core::{
     ptr::null_mut,
@@ -66,12 +67,20 @@ impl Message {
     pub(crate) fn is_bare(&self) -> bool {
         !self.loaded
     }
+
+    /// What its sender gives back with it.
+    #[inline(always)]
+    pub(crate) fn given(&self) -> Option<Arc<Given>> {
+        match self.is_bare() {
+            true => None,
+            false => self.cargo.given.clone(),
+        }
+    }
 }
 
 impl Body for Arc<Message> {
     fn len(&self) -> u32 {
-        // CAST: No payload is above `ALPC_MESSAGE_MAX`.
-        self.buffer.len() as u32
+        self.buffer.len()
     }
 }
 
@@ -96,7 +105,7 @@ impl Draft {
     /// Reads the payload, and makes the current thread the sender.
     #[inline(always)]
     pub(crate) fn fill(&mut self, addr: u64, len: u32) -> Result {
-        self.0.buffer.read_user(addr, len as usize)?;
+        self.0.buffer.read_user(addr, len)?;
         self.0.sender.recapture();
         Ok(())
     }

@@ -43,6 +43,9 @@ pub(crate) fn give(
     t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
 ) -> Result<(), Failure> {
+    if let Some(body) = &delivery.body {
+        arrives(body);
+    }
     // What may fail without the caller's doing comes first: its buffer is untouched then.
     let taken = incoming.write(scope, delivery)?;
     let seen = match &delivery.body {
@@ -66,6 +69,14 @@ pub(crate) fn give(
     Ok(())
 }
 
+/// The caller is about to learn of the message: nothing may be left to be done by who sent it.
+#[inline(always)]
+pub(crate) fn arrives(body: &Message) {
+    if !body.is_bare() {
+        body.cargo.arrive();
+    }
+}
+
 /// The caller has the message: what goes with it is its, too.
 #[inline(always)]
 pub(crate) fn received(incoming: &Incoming, taken: Taken, body: &Message) {
@@ -79,8 +90,7 @@ pub(crate) fn received(incoming: &Incoming, taken: Taken, body: &Message) {
 #[inline(always)]
 pub(crate) fn give_body(t: &mut uapi::alpc_transfer, body: &Message) -> Result<Seen> {
     body.buffer.write_user(t.recv_data)?;
-    // No payload is above `ALPC_MESSAGE_MAX`.
-    t.recv_length = body.buffer.len() as u32;
+    t.recv_length = body.buffer.len();
     Ok(body.sender.seen_by_current())
 }
 

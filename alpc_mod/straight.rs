@@ -54,6 +54,7 @@ use crate::{
         Port, //
     },
     receipt::{
+        arrives,
         describe,
         finish,
         give_body,
@@ -220,6 +221,7 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
             );
         }
     };
+    let given = attributes.get().and_then(|_| body.given());
     let kept = take_kept(&body).unwrap_or(NO_SLOT);
     let mut hand = None;
     let request = Request {
@@ -239,6 +241,9 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
             return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), Some(body));
         }
     };
+    if let Some(given) = given {
+        given.end_here();
+    }
     t.send_id = id;
     t.flags |= uapi::ALPC_SENT;
     match waited {
@@ -382,6 +387,7 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
             );
         }
     };
+    let given = attributes.get().and_then(|_| body.given());
     let mut hand = None;
     let reply = Reply {
         id: t.send_id,
@@ -395,6 +401,9 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
             return transfer_as(server(port), SIZE, addr, t, attributes.get_any(), body);
         }
     };
+    if let Some(given) = given {
+        given.end_here();
+    }
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed => {
@@ -505,6 +514,7 @@ fn give<'a, A: Carried>(
         describe(t, delivery, Some(seen));
         return Ok(transfer_out(SIZE, addr, t)?);
     };
+    arrives(body);
     let taken = incoming.write(scope(), delivery)?;
     let seen = give_body(t, body)?;
     describe(t, delivery, Some(seen));

@@ -4,7 +4,8 @@
 //!
 //! A view is a slot in the arena of its owner's [`Section`]. To lend it makes a [`Loan`], which
 //! travels with the message. Who receives the message gets a slot in the arena of its
-//! [`Window`](window::Window) with the same pages, and reads them there until it releases it: that ends the loan.
+//! [`Window`](window::Window) with the same pages, and reads them there until it releases it: that
+//! ends the loan.
 //!
 //! ```text
 //!             send                  receive                 release
@@ -142,27 +143,8 @@ pub(crate) fn is_valid(ask: &uapi::alpc_attr_view) -> bool {
         && (ask.base != 0 || ask.flags == 0)
 }
 
-/// Lends the view that a sender's attribute names, and releases the one that it gives up.
-pub(crate) fn send(
-    ask: &uapi::alpc_attr_view,
-    connection: &Connection,
-    to: Side,
-) -> Result<Option<Arc<Loan>>, Failure> {
-    let loan = match ask.base {
-        0 => None,
-        _ => Some(lend(ask, connection, to)?),
-    };
-    let released = match ask.release {
-        0 => Ok(()),
-        base => release_at(base),
-    };
-    if let (Err(_), Some(loan)) = (&released, &loan) {
-        loan.recall();
-    }
-    released.map(|()| loan)
-}
-
-fn lend(
+/// Lends the view that a sender's attribute names.
+pub(crate) fn lend(
     ask: &uapi::alpc_attr_view,
     connection: &Connection,
     to: Side,
@@ -222,10 +204,6 @@ pub(crate) fn delete_own(section: &Section, file: &File, start: u32, pages: &Arc
             true => Ok(((), Then::Remove)),
             false => Err(()),
         });
-}
-
-fn release_at(base: u64) -> Result<(), Failure> {
-    window::release(&Place::at(base).ok_or(Outcome::NotAView)?)
 }
 
 /// `ALPC_IOC_DELETE_VIEW`.

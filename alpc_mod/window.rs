@@ -14,6 +14,7 @@ use crate::{
         Space,
         Then, //
     },
+    buffer::charged,
     file::{
         hidden_file,
         FileRef,
@@ -33,15 +34,18 @@ use crate::{
     uapi,
     view::Loan, //
 };
+use core::mem::size_of;
 use kernel::{
     bindings,
     fs::file::File,
+    new_mutex,
     prelude::*,
     seq_file::SeqFile,
     sync::{
         Arc,
         ArcBorrow,
-        Mutex, //
+        Mutex,
+        UniqueArc, //
     }, //
 };
 
@@ -137,36 +141,40 @@ impl LazyWindow {
             reserved: 0,
         };
         let placed = Placed {
-            window,
-            start,
-            loan: loan.clone(),
+            view: Borrowed {
+                window,
+                start,
+                loan: loan.clone(),
+            },
             kept: false,
         };
         Ok((placed, view))
     }
 }
 
-/// A view that its receiver can see. It vanishes again unless it is kept.
-pub(crate) struct Placed {
+/// A view in a window.
+struct Borrowed {
     window: FileRef<Window>,
     start: u32,
     loan: Arc<Loan>,
-    kept: bool,
 }
 
-impl Placed {
-    /// The receiver has it.
-    pub(crate) fn keep(mut self) {
-        self.kept = true;
-        self.loan.leave();
+impl Borrowed {
+    /// The current process holds it from now on.
+    fn hold(&self) {
         let there = self.with_slot(|slot| {
             slot.held = true;
             Then::Keep
         });
         if !there {
-            // Another thread of the receiver has unmapped it meanwhile.
+            // Another thread of the process has unmapped it meanwhile.
             self.loan.end();
         }
+    }
+
+    /// Nobody sees it any more.
+    fn vanish(&self) {
+        self.with_slot(|_| Then::Remove);
     }
 
     /// Looks at its slot, if that is there still.
@@ -184,51 +192,139 @@ impl Placed {
     }
 }
 
+/// A view that its receiver can see. It vanishes again unless it is kept.
+pub(crate) struct Placed {
+    view: Borrowed,
+    kept: bool,
+}
+
+impl Placed {
+    /// The receiver has it.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+        self.view.loan.leave();
+        self.view.hold();
+    }
+}
+
 impl Drop for Placed {
     fn drop(&mut self) {
         if !self.kept {
-            self.with_slot(|_| Then::Remove);
+            self.view.vanish();
         }
+    }
+}
+
+/// A view that its holder gives back with a message. Until that is sent it can still be read, but
+/// is not held: nobody else can give it up.
+///
+/// Sender and receiver both end it, whoever is first, and who is second waits until that is done:
+/// so it is back before the receiver learns of the message, and the sender has nothing left of it
+/// when its send is over. It ends with the message at the latest.
+#[pin_data]
+pub(crate) struct Given {
+    window: FileRef<Window>,
+    /// None when that is done.
+    #[pin]
+    view: Mutex<Option<Back>>,
+}
+
+/// A view on its way back, which is there when this is dropped.
+struct Back {
+    view: Borrowed,
+    /// It stays with its holder.
+    held: bool,
+}
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        if self.held {
+            return self.view.hold();
+        }
+        self.view.vanish();
+        self.view.loan.end();
+    }
+}
+
+impl Given {
+    /// Takes it from the current process, which holds it at `base`.
+    pub(crate) fn take(base: u64) -> Result<Arc<Self>, Failure> {
+        let place = Place::at(base).ok_or(Outcome::NotAView)?;
+        let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
+        let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
+        let loan = held_slot(&place, &window, |slot| {
+            slot.held = false;
+            (slot.loan.clone(), Then::Keep)
+        })?;
+        let view = Borrowed {
+            window: window.clone(),
+            start: place.page,
+            loan: loan.ok_or(Outcome::NotAView)?,
+        };
+        let Ok(given) = room.pin_init_with(pin_init!(Self {
+            window,
+            view <- new_mutex!(Some(Back { view, held: false }), "Given::view"),
+        }));
+        Ok(Arc::from(given))
+    }
+
+    /// The message has been sent: it is its owner's again.
+    pub(crate) fn end(&self) {
+        // Under the lock, so that nobody goes on before it is.
+        *self.view.lock() = None;
+    }
+
+    /// The same by the sender.
+    pub(crate) fn end_here(&self) {
+        self.end();
+        self.window.object().arena.unmap_if_done();
+    }
+
+    /// The message has not been sent: it is held again.
+    pub(crate) fn recall(&self) {
+        let mut view = self.view.lock();
+        if let Some(back) = &mut *view {
+            back.held = true;
+        }
+        *view = None;
     }
 }
 
 /// Gives up a received view at this place.
 pub(crate) fn release(place: &Place) -> Result<(), Failure> {
     let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
-    let object = window.object();
-    let loan = object
-        .arena
-        .with_slot(window.file(), place.page, |slot| {
-            // One that is not held may be another receiver's in the end, with the same loan.
-            match slot.is_held_here() {
-                true => Ok((slot.loan.take(), Then::Remove)),
-                false => Err(Outcome::NotAView),
-            }
-        })
-        .unwrap_or(Err(Outcome::NotAView))?;
+    let loan = held_slot(place, &window, |slot| (slot.loan.take(), Then::Remove))?;
     // It is hidden from the holder now.
     if let Some(loan) = loan {
         loan.end();
     }
-    object.arena.unmap_if_done();
+    window.object().arena.unmap_if_done();
     Ok(())
+}
+
+/// Looks at the slot of a view that the current process holds at this place.
+fn held_slot<R>(
+    place: &Place,
+    window: &FileRef<Window>,
+    look: impl FnOnce(&mut Slot) -> (R, Then),
+) -> Result<R, Outcome> {
+    let arena = &window.object().arena;
+    let looked = arena.with_slot(window.file(), place.page, |slot| {
+        // One that is not held may be another receiver's in the end, with the same loan.
+        match slot.held && slot.open == Open::Only(Space::current()) {
+            true => Ok(look(slot)),
+            false => Err(Outcome::NotAView),
+        }
+    });
+    looked.unwrap_or(Err(Outcome::NotAView))
 }
 
 /// The size of a held view at this place, and whether it is secure.
 pub(crate) fn held(place: &Place) -> Result<(u64, bool)> {
     let window = place.file::<Window>().ok_or(ENXIO)?;
-    let arena = &window.object().arena;
-    arena
-        .with_slot(window.file(), place.page, |slot| match &slot.loan {
-            Some(loan) if slot.is_held_here() => Ok(((loan.size, loan.secure), Then::Keep)),
-            _ => Err(ENXIO),
-        })
-        .unwrap_or(Err(ENXIO))
-}
-
-impl Slot {
-    /// Whether the current process holds the view.
-    fn is_held_here(&self) -> bool {
-        self.held && self.open == Open::Only(Space::current())
-    }
+    let held = held_slot(place, &window, |slot| {
+        let loan = slot.loan.as_ref();
+        (loan.map(|loan| (loan.size, loan.secure)), Then::Keep)
+    });
+    held.ok().flatten().ok_or(ENXIO)
 }

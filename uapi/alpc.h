@@ -237,8 +237,7 @@ struct alpc_attr_context {
  *	exactly if @base is 0. Receive, out: the same. What else is in its last
  *	page can be seen as well.
  * @release: Send: address of a received view that the sender gives up with
- *	this message, or 0. It is given up even if the send fails then.
- *	Receive, out: 0.
+ *	this message, or 0. It is held still if nothing is sent. Receive, out: 0.
  * @flags: Send: ALPC_VIEW_*. Receive, out: ALPC_VIEW_SECURE or 0.
  * @reserved: Zero.
  *

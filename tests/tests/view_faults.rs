@@ -180,6 +180,38 @@ fn a_view_of_a_message_that_could_not_be_sent_is_back() {
 }
 
 #[test]
+fn a_view_that_could_not_be_given_back_is_held() {
+    isolated_long(3, || {
+        let pair = Pair::of_views();
+        warm(&pair);
+        sweep("give back", |fault| {
+            let lent = pair.lent(SIZE, 5, SECURE);
+            let mut container = ViewContainer::releasing(lent.held.base);
+            let mut reply = Transfer::new().send(b"x").into(&lent.message);
+            reply.arg.flags |= ALPC_RELEASE;
+            reply.arg.send_attributes = container.address();
+            match transfer(fault, &pair.port, &mut reply) {
+                Ok(_) => drop(pair.client.receive_now().expect("the reply")),
+                Err(_) if reply.arg.flags & ALPC_SENT != 0 => {
+                    drop(pair.client.receive_now().expect("the reply"));
+                }
+                Err(_) => {
+                    lent.held.assert_holds(5);
+                    lent.view.assert_closed();
+                    pair.port.delete_view(lent.held.base).expect("release");
+                    pair.port.release(&lent.message).expect("release");
+                    pair.client.receive_now().expect("the notice");
+                }
+            }
+            assert!(!lent.held.is_there());
+            lent.view.assert_back(5);
+            drop(lent);
+            unmap_everything();
+        });
+    });
+}
+
+#[test]
 fn a_receive_that_failed_keeps_the_view_with_the_message() {
     isolated_long(5, || {
         for again in [false, true] {

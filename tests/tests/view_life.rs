@@ -254,61 +254,6 @@ fn a_client_holds_what_a_server_has_lent_it_as_long() {
     });
 }
 
-#[test]
-fn a_release_travels_with_any_message() {
-    isolated(|| {
-        let pair = Pair::of_views();
-        type Send = fn(&Pair, &Message, &mut ViewContainer) -> Result<Message, Failure>;
-        let sends: [(&str, Send); 4] = [
-            ("reply", |pair, to, container| {
-                let reply = Transfer::new().send(b"").into(to).flags(ALPC_RELEASE);
-                reply.with(&pair.port, container)
-            }),
-            ("reply that goes on", |pair, to, container| {
-                Transfer::new()
-                    .send(b"")
-                    .into(to)
-                    .with(&pair.port, container)
-            }),
-            ("another message", |pair, _, container| {
-                let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
-                send.with(&pair.server, container)
-            }),
-            ("a message of another connection", |_, _, container| {
-                let other = Pair::new();
-                let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
-                send.with(&other.client, container)
-            }),
-        ];
-        for (what, send) in sends {
-            let lent = pair.lent(SIZE, 3, SECURE);
-            let mut container = ViewContainer::releasing(lent.held.base);
-            send(&pair, &lent.message, &mut container).expect(what);
-            assert!(!lent.held.is_there(), "{what}");
-            lent.view.assert_back(3);
-            let again = pair.port.delete_view(lent.held.base);
-            assert_eq!(again.unwrap_err(), fail::NOT_A_VIEW, "{what}");
-        }
-    });
-}
-
-#[test]
-fn a_view_is_released_even_if_the_message_can_not_be_sent() {
-    isolated(|| {
-        let pair = Pair::with(Create::anonymous().taking(ALPC_TAKE_VIEWS).share(1, 0));
-        let lent = pair.lent(PAGE, 3, SECURE);
-        pair.server.one_way(b"full").expect("send");
-        let send = Transfer::new()
-            .send(b"")
-            .flags(ALPC_RELEASE | ALPC_NONBLOCK);
-        let mut container = ViewContainer::releasing(lent.held.base);
-        let failure = send.with(&pair.server, &mut container).unwrap_err();
-        assert_eq!(failure, fail::QUEUE_FULL);
-        assert!(!lent.held.is_there());
-        lent.view.assert_back(3);
-    });
-}
-
 /// A holder of BOB's does something to a view that this process has lent it, and this process
 /// has it back.
 fn ends(name: &'static str, what: &str, deed: impl FnOnce(&Link, &Port, &Message, View)) {

@@ -158,13 +158,9 @@ fn serve(port: &Port, seed: u64, alone: bool, seen: Shared) {
             } else {
                 let mut release = ViewContainer::releasing(base);
                 let answer = Transfer::new().send(b"").into(&message).flags(ALPC_RELEASE);
-                // It may be given up with a message that comes to nothing, or not. Who is not alone
-                // in its process must not try again: another view may be there.
-                if !alone || !message.open() || answer.with(port, &mut release).is_err() {
-                    let _ = port.delete_view(base);
-                }
-                if !alone && message.open() {
-                    let _ = port.reply(&message, b"");
+                // With a message that comes to nothing it does not go.
+                if !message.open() || answer.with(port, &mut release).is_err() {
+                    port.delete_view(base).expect("release");
                 }
             }
         } else if message.open() {
