@@ -37,7 +37,10 @@ use crate::{
     },
     takes::Takes,
     uapi,
-    window::LazyWindow, //
+    window::{
+        self,
+        LazyWindow, //
+    }, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -72,7 +75,6 @@ pub(crate) struct Costs {
 /// What both ends of a connection share. Its state is in the port's engine.
 #[pin_data]
 pub(crate) struct Connection {
-    // Dropped first: the places are told apart by the port's address.
     costs: Costs,
     /// What it costs the port's maker once the client's end is closed.
     remains: SetOnce<Charge>,
@@ -153,6 +155,11 @@ impl Connection {
             Side::Server => Kind::HandleTold,
         };
         Charge::several(&self.costs.charger, kind, count)
+    }
+
+    /// What a view of so many pages takes of the server's window.
+    pub(crate) fn charge_room(&self, pages: u32) -> Result<Charge> {
+        Charge::several(&self.costs.here, Kind::Room, window::room_for(pages))
     }
 
     /// The server accepts.

@@ -155,7 +155,7 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
 /// What the current task pays for a connection to `port`.
 fn charge(accounts: &Arc<Accounts>, port: &Arc<Port>) -> Result<Costs, Failure> {
     // Whoever has made the port may do with it what he wants.
-    let here = Charger::for_current_at(accounts, port, &port.owner)?;
+    let here = Charger::for_current_at(accounts, &port.room, &port.owner)?;
     let charger = Charger::for_current(accounts)?;
     // A server that keeps too much of what its clients have closed gets no more of it.
     if !port.charger.has_room(Kind::Remains) {

@@ -80,8 +80,8 @@
 //! * Under `Given::view`, what the end of a loan takes: `Arena::state` of the holder's window, then
 //!   that of the owner's section, and `Accounts::table` where a deleted view ends with it.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
-//!   view's pages, and so of the accounts that they are charged to. Nothing under that mutex
-//!   touches user space.
+//!   view's pages or its loan, and so of the accounts that these are charged to. Nothing under
+//!   that mutex touches user space.
 //! * Under `Memory::gate`, the `mmap_lock` of the caller's memory for reading, if it is
 //!   free, page table locks below it, and the wait queue lock of `Memory::changed`. Nothing
 //!   is waited for there that a user can delay: pages are used if they are there, with page
@@ -173,11 +173,11 @@
 //!   the last reference to a [worker](open_file::Closer), which the module waits for.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
-//!   keeps the section's file, but not the connection; a message that carries it keeps the
-//!   `Loan`, and so does the slot of who holds the view. A port and a client's
-//!   communication port keep the file of their `Window`. A slot of
-//!   a window is never without a mapping, so what it keeps goes with the process at the
-//!   latest.
+//!   keeps the section's file and the accounts that it is charged to, but not the
+//!   connection; a message that carries it keeps the `Loan`, and so does the slot of who
+//!   holds the view. A message that a view goes back with keeps the holder's `Window`, as
+//!   a port and a client's communication port do. A slot of a window is never without a
+//!   mapping, so what it keeps goes with the process at the latest.
 //! * A `Message` keeps its `Memory`, and so does a message that follows it on the same
 //!   side of the conversation. A `Memory` keeps the structure of the address space, not
 //!   what is in it: that is kept by the caller's thread while the gate is open, and by

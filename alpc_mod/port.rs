@@ -44,6 +44,7 @@ use crate::{
     quota::{
         Charge,
         Charger,
+        Counter,
         LazyCounter, //
     },
     table::{
@@ -118,8 +119,9 @@ pub(crate) struct Port {
     pub(crate) share: Share,
     /// What the server takes from a client, if it says nothing else on accepting it.
     pub(crate) takes: Takes,
-    /// Where the server sees what its clients lend.
+    /// Where the server sees what its clients lend, and how much room of it they have taken.
     pub(crate) window: LazyWindow,
+    pub(crate) room: Arc<Counter>,
     /// Held while that or a counter is made, or those of a connection.
     #[pin]
     pub(crate) maker: Mutex<()>,
@@ -155,6 +157,7 @@ impl Port {
             config.max_connections,
         );
         engine.set_port_context(config.context);
+        let room = Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?;
         Arc::pin_init(
             pin_init!(Self {
                 engine <- new_spinlock!(engine, "Port::engine"),
@@ -168,6 +171,7 @@ impl Port {
                 share: config.share,
                 takes: config.takes,
                 window: LazyWindow::new(),
+                room,
                 maker <- new_mutex!((), "Port::maker"),
                 sections: LazyCounter::new(),
                 owner: Identity::capture_current(),

@@ -18,7 +18,8 @@ use crate::{
     lazy::Lazy,
     logic::quota,
     module_parameters,
-    pages, //
+    pages,
+    window, //
 };
 use kernel::{
     new_mutex,
@@ -99,6 +100,8 @@ pub(crate) enum Kind {
     Handle,
     /// Those that a server sends, charged to the client that leaves them unread.
     HandleTold,
+    /// Room in a port's window, charged to the client whose views take it, at that port.
+    Room,
 }
 
 impl Kind {
@@ -108,7 +111,7 @@ impl Kind {
             Self::Port => ports_per_user(),
             Self::Connection | Self::Remains => connections_per_user(),
             // The port has a limit of its own for all.
-            Self::Pending => u32::MAX,
+            Self::Pending | Self::Room => u32::MAX,
             Self::Conversation | Self::Told => conversations_per_user(),
             Self::Page => view_pages_per_user(),
             Self::Handle | Self::HandleTold => handles_per_user(),
@@ -197,6 +200,7 @@ struct Account {
     pages: Counter,
     handles: Counter,
     handles_told: Counter,
+    room: Counter,
 }
 
 impl Account {
@@ -212,6 +216,7 @@ impl Account {
             pages: Counter::new(),
             handles: Counter::new(),
             handles_told: Counter::new(),
+            room: Counter::new(),
         }
     }
 
@@ -227,6 +232,7 @@ impl Account {
             Kind::Page => &self.pages,
             Kind::Handle => &self.handles,
             Kind::HandleTold => &self.handles_told,
+            Kind::Room => &self.room,
         }
     }
 }
@@ -319,6 +325,8 @@ impl Drop for OpenAccount {
 pub(crate) struct Charger {
     accounts: Arc<Accounts>,
     chain: KVec<OpenAccount>,
+    /// Of the accounts at a port. Goes last: its address is in their key.
+    room: Option<Arc<Counter>>,
 }
 
 impl Charger {
@@ -329,15 +337,17 @@ impl Charger {
         Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// The accounts of the current task at one port, whose owner has none there. The port must
-    /// stay in memory as long as this: its address is what tells it apart.
-    pub(crate) fn for_current_at<T>(
+    /// The accounts of the current task at one port, whose owner has none there. `room` is what
+    /// all have taken of the port's window.
+    pub(crate) fn for_current_at(
         accounts: &Arc<Accounts>,
-        port: &Arc<T>,
+        room: &Arc<Counter>,
         owner: &Identity,
     ) -> Result<Arc<Self>> {
-        let port = Arc::as_ptr(port).addr();
+        // It is kept as long as the accounts, so its address tells the port apart.
+        let port = Arc::as_ptr(room).addr();
         let mut charger = Self::empty(accounts);
+        charger.room = Some(room.clone());
         for_each_accountable_to(owner, |who| charger.add(Key { port, who }))?;
         Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
     }
@@ -346,6 +356,7 @@ impl Charger {
         Self {
             accounts: accounts.clone(),
             chain: KVec::new(),
+            room: None,
         }
     }
 
@@ -401,6 +412,7 @@ impl Charger {
     fn common(&self, kind: Kind) -> Option<(&Counter, u32)> {
         match kind {
             Kind::Page => Some((&self.accounts.pages, view_pages())),
+            Kind::Room => Some((self.room.as_ref()?, window::ROOM)),
             _ => None,
         }
     }

@@ -44,9 +44,13 @@ use crate::{
     },
     pages::{
         bytes_of,
+        pages_of,
         Pages, //
     },
-    quota::Counter,
+    quota::{
+        Charge,
+        Counter, //
+    },
     section::Section,
     uapi,
     window, //
@@ -63,7 +67,8 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        UniqueArc, //
     }, //
 };
 
@@ -77,6 +82,8 @@ pub(crate) struct Loan {
     auto_release: bool,
     /// Where it is counted. The connection itself may be gone before.
     lent: Arc<Counter>,
+    /// What it takes of a server's window.
+    room: Option<Charge>,
     ended: Atomic<bool>,
 }
 
@@ -125,6 +132,9 @@ impl Loan {
                 Ok(((), Then::Keep))
             });
         self.lent.give_back();
+        if let Some(room) = &self.room {
+            room.end();
+        }
     }
 }
 
@@ -150,33 +160,39 @@ pub(crate) fn lend(
     to: Side,
 ) -> Result<Arc<Loan>, Failure> {
     let place = Place::at(ask.base).ok_or(Outcome::NotAView)?;
+    let start = place.page;
     let section = place.file::<Section>().ok_or(Outcome::NotAView)?;
     let secure = ask.flags & uapi::ALPC_VIEW_SECURE != 0;
     let counter = connection.lent(to)?;
     if !counter.take(uapi::ALPC_VIEWS_LENT_MAX) {
         return Err(Outcome::Limit.into());
     }
+    // Dropped with no lock held.
+    let mut room = None;
     let lent = section
         .object()
         .arena()
-        .with_slot(section.file(), place.page, |slot| {
+        .with_slot(section.file(), start, |slot| {
             if slot.open != Open::All {
                 return Err(Outcome::Lent.into());
             }
             if ask.size > bytes_of(slot.pages.len()) {
                 return Err(EINVAL.into());
             }
-            let room = charged(size_of::<Loan>(), |flags| {
-                kernel::sync::UniqueArc::<Loan>::new_uninit(flags)
-            })?;
-            let loan = room.write(Loan {
+            if to == Side::Server {
+                let pages = pages_of(ask.size).ok_or(EINVAL)?;
+                room = Some(connection.charge_room(pages).map_err(|_| Outcome::Limit)?);
+            }
+            let place = charged(size_of::<Loan>(), UniqueArc::<Loan>::new_uninit)?;
+            let loan = place.write(Loan {
                 section: section.clone(),
-                start: place.page,
+                start,
                 pages: slot.pages.clone(),
                 size: ask.size,
                 secure,
                 auto_release: ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0,
                 lent: counter.clone(),
+                room: room.take(),
                 ended: Atomic::new(false),
             });
             slot.lent = slot.lent.saturating_add(1);

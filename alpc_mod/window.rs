@@ -39,6 +39,7 @@ use kernel::{
     bindings,
     fs::file::File,
     new_mutex,
+    page::PAGE_SHIFT,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -49,9 +50,15 @@ use kernel::{
     }, //
 };
 
-/// Received views that one window has room for: as many bytes, and as many views.
-const WINDOW_PAGES: u32 = 1 << 18;
-const WINDOW_VIEWS: usize = 1024;
+/// Pages of a window, which its views share. A view takes at least [`ROOM_MIN`] of them, so that
+/// there are no more than can be looked through each time one comes.
+pub(crate) const ROOM: u32 = uapi::ALPC_WINDOW_SIZE >> PAGE_SHIFT;
+const ROOM_MIN: u32 = ROOM / uapi::ALPC_WINDOW_VIEWS_MAX;
+
+/// What a view of so many pages takes.
+pub(crate) fn room_for(pages: u32) -> u32 {
+    pages.max(ROOM_MIN)
+}
 
 /// Where a process sees the views that it has received on one port. No descriptor has it.
 #[pin_data]
@@ -65,7 +72,7 @@ impl Window {
     fn open() -> Result<FileRef<Self>> {
         let window = Arc::pin_init(
             pin_init!(Self {
-                arena <- Arena::new(WINDOW_PAGES, WINDOW_VIEWS, false),
+                arena <- Arena::new(ROOM, uapi::ALPC_WINDOW_VIEWS_MAX as usize, false),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;

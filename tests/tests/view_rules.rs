@@ -361,52 +361,6 @@ fn a_side_of_a_connection_is_lent_as_many_views_as_stated() {
     });
 }
 
-/// Lends it over connection after connection until the receiver has no room for another one, and
-/// says how many it had room for.
-fn until_the_window_is_full(size: u64) -> usize {
-    let port = Create::anonymous().taking(ALPC_TAKE_VIEWS).context(1);
-    let port = { port }.run().expect("create");
-    let mut connections = Vec::new();
-    let mut held = Vec::new();
-    let (_owner, section_of) = pair::attach_taking(&port, 1, ALPC_TAKE_VIEWS);
-    let (_section, view) = filled(&section_of, size, 0);
-    view.set(0, 7);
-    let failure = 'full: loop {
-        let connection = pair::attach_taking(&port, 1, ALPC_TAKE_VIEWS);
-        for _ in 0..ALPC_VIEWS_LENT_MAX {
-            one_way().lend(&connection.1, view, 0).expect("send");
-            match port.receive_view() {
-                Ok((_, view)) => held.push(view.expect("a view")),
-                Err(failure) => break 'full failure,
-            }
-        }
-        connections.push(connection);
-    };
-    assert_eq!(failure, fail::NO_WINDOW);
-    assert_eq!(port.receive_view().unwrap_err(), fail::NO_WINDOW);
-    held.iter().for_each(|held| assert_eq!(held.get(0), 7));
-    // The message is kept, and received when there is room.
-    let last = held.pop().expect("views");
-    port.delete_view(last.base).expect("release");
-    let next = port.receive_view().expect("receive").1;
-    assert_eq!(next.expect("a view").get(0), 7);
-    held.len() + 1
-}
-
-#[test]
-fn a_window_has_room_for_many_views() {
-    isolated_long(2, || {
-        assert_eq!(until_the_window_is_full(PAGE), 1024);
-    });
-}
-
-#[test]
-fn a_window_has_room_for_a_gibibyte() {
-    isolated_long(2, || {
-        assert_eq!(until_the_window_is_full(MAX), (1 << 30) / MAX as usize);
-    });
-}
-
 #[test]
 fn a_users_views_have_as_many_pages_as_stated_over_all_sections() {
     isolated_long(3, || {
