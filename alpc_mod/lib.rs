@@ -113,7 +113,7 @@
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Memory::gate`, what is in it | its lock |
 //! | `Memory::shutting` | a hint: the lock says what holds |
-//! | the caller's pages | pinned by a section, which ends before the gate is shut |
+//! | the caller's pages | held by a section, which ends before the gate is shut |
 //! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |

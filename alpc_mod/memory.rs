@@ -368,7 +368,7 @@ impl Memory {
     }
 }
 
-/// A page for the next section, pinned so that it can't go. It counts only as long as nobody has
+/// A page for the next section, held so that it can't go. It counts only as long as nobody has
 /// shut the gate.
 struct Kept {
     /// `Gate::opened` of that time.

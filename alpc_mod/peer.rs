@@ -29,15 +29,16 @@ const SECTION_PAGES: usize = 16;
 /// The most bytes of one section, if the first is the first of its page.
 pub(crate) const SECTION: u64 = (SECTION_PAGES * PAGE_SIZE) as u64;
 
-/// Pages that are pinned. `struct alpc_pins` of `shim.h`.
+/// Pages that are held: pinned, to be written to, or referenced. `struct alpc_pins` of `shim.h`.
 ///
 /// # Invariants
 ///
-/// The first `count` pages are initialised, and this object owns a pin of each.
+/// The first `count` pages are initialised, and this object owns a pin of each if `write` is set,
+/// else a reference.
 #[repr(C)]
 pub(crate) struct Pins {
     count: c_uint,
-    dirty: bool,
+    write: bool,
     pages: MaybeUninit<[*mut bindings::page; SECTION_PAGES]>,
 }
 
@@ -47,7 +48,7 @@ impl Pins {
         // INVARIANT: There is none.
         Self {
             count: 0,
-            dirty: false,
+            write: false,
             pages: MaybeUninit::uninit(),
         }
     }
@@ -111,7 +112,7 @@ pub(crate) fn section(
 }
 
 /// Makes the first of `length` bytes of another process present, and more of them if they are
-/// close; or only the page of the first, and pins it in `keep`, which has none. Waits for that
+/// close; or only the page of the first, and holds it in `keep`, which has none. Waits for that
 /// until a signal or [`interrupt`]: `EINTR` then.
 pub(crate) fn populate(
     mm: &MmWithUser,

@@ -22,21 +22,38 @@ bool alpc_shim_is_user_range(u64 addr, u64 length)
 }
 
 /*
- * Drops the pins of a section, but those of written pages that have to be marked
+ * Keeps the pages at start from going away. To write to them takes pins. To read
+ * takes references: what is written to a page meanwhile may be seen or not, and no
+ * page that is shared after a fork() has to be copied for it.
+ */
+static long hold(struct mm_struct *mm, unsigned long start, unsigned int count, bool write,
+		 unsigned int flags, struct page **pages, int *locked)
+{
+	if (write)
+		return pin_user_pages_remote(mm, start, count, flags | FOLL_WRITE, pages, locked);
+	return get_user_pages_remote(mm, start, count, flags, pages, locked);
+}
+
+static void let_go(struct page *page, bool write)
+{
+	if (write)
+		unpin_user_page(page);
+	else
+		put_page(page);
+}
+
+/*
+ * Drops the pages of a section, but those that were written to, have to be marked
  * dirty and are locked: who has locked a page of a file may wait for a user.
  */
-static void unpin_now(struct alpc_pins *pins, unsigned int count)
+static void drop_now(struct alpc_pins *pins, unsigned int count)
 {
 	pins->count = 0;
-	if (!pins->dirty) {
-		unpin_user_pages(pins->pages, count);
-		return;
-	}
 	for (unsigned int i = 0; i < count; i++) {
 		struct page *page = pins->pages[i];
 		struct folio *folio = page_folio(page);
 
-		if (!folio_test_dirty(folio)) {
+		if (pins->write && !folio_test_dirty(folio)) {
 			if (!folio_trylock(folio)) {
 				pins->pages[pins->count++] = page;
 				continue;
@@ -44,23 +61,22 @@ static void unpin_now(struct alpc_pins *pins, unsigned int count)
 			folio_mark_dirty(folio);
 			folio_unlock(folio);
 		}
-		unpin_user_page(page);
+		let_go(page, pins->write);
 	}
 }
 
 /*
  * Moves up to length bytes, of at most ALPC_SECTION_PAGES pages, between theirs in
  * mm and own, without ever waiting for anything that a user can delay: only pages
- * that are there are used, on either side. If some are pinned already, from the
- * first on, these are used and no others.
+ * that are there are used, on either side. If some are held already, from the first
+ * on, these are used and no others.
  *
  * Returns how many were moved. If it is none: 0 if the first is missing on this
- * side, -EAGAIN if on the other. Those still pinned are left to alpc_shim_unpin().
+ * side, -EAGAIN if on the other. Those still held are left to alpc_shim_unpin().
  */
 int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *own,
 		      unsigned int length, bool write, struct alpc_pins *pins)
 {
-	unsigned int flags = FOLL_NOFAULT | (write ? FOLL_WRITE : 0);
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
 	unsigned int moved = 0;
@@ -72,12 +88,11 @@ int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *o
 	if (!count) {
 		if (!mmap_read_trylock(mm))
 			return -EAGAIN;
-		count = pin_user_pages_remote(mm, theirs - offset, pages, flags, pins->pages,
-					      NULL);
+		count = hold(mm, theirs - offset, pages, write, FOLL_NOFAULT, pins->pages, NULL);
 		mmap_read_unlock(mm);
 		if (count <= 0)
 			return -EAGAIN;
-		pins->dirty = write;
+		pins->write = write;
 	}
 	pagefault_disable();
 	for (int i = 0; i < count && moved < length; i++) {
@@ -85,7 +100,7 @@ int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *o
 		char *page = kmap_local_page(pins->pages[i]);
 		unsigned int left;
 
-		/* A pinned page of a user is no object of the kernel's to be checked. */
+		/* A page of a user is no object of the kernel's to be checked. */
 		if (should_fail_usercopy())
 			left = chunk;
 		else if (write)
@@ -99,21 +114,21 @@ int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *o
 			break;
 	}
 	pagefault_enable();
-	unpin_now(pins, count);
+	drop_now(pins, count);
 	return moved;
 }
 
-/* Drops pins. Only somebody who is killed loses that a page of a file is dirty. */
+/* Drops pages. Only somebody who is killed loses that one of a file is dirty. */
 void alpc_shim_unpin(struct alpc_pins *pins)
 {
 	for (unsigned int i = 0; i < pins->count; i++) {
 		struct folio *folio = page_folio(pins->pages[i]);
 
-		if (pins->dirty && !folio_lock_killable(folio)) {
+		if (pins->write && !folio_lock_killable(folio)) {
 			folio_mark_dirty(folio);
 			folio_unlock(folio);
 		}
-		unpin_user_page(pins->pages[i]);
+		let_go(pins->pages[i], pins->write);
 	}
 	pins->count = 0;
 }
@@ -127,27 +142,27 @@ void alpc_shim_unpin(struct alpc_pins *pins)
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
 		       bool write, struct alpc_pins *keep)
 {
-	unsigned int flags = FOLL_INTERRUPTIBLE | (write ? FOLL_WRITE : 0);
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
-	struct page *pinned[ALPC_SECTION_PAGES];
+	struct page *held[ALPC_SECTION_PAGES];
 	int locked = 1, count;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	pages = keep ? 1 : min_t(unsigned int, pages, ALPC_SECTION_PAGES);
-	count = pin_user_pages_remote(mm, theirs - offset, pages, flags, pinned, &locked);
+	count = hold(mm, theirs - offset, pages, write, FOLL_INTERRUPTIBLE, held, &locked);
 	if (locked)
 		mmap_read_unlock(mm);
 	if (count <= 0)
 		return count ?: -EFAULT;
 	if (keep) {
-		keep->pages[0] = pinned[0];
+		keep->pages[0] = held[0];
 		keep->count = 1;
-		keep->dirty = write;
-	} else {
-		unpin_user_pages(pinned, count);
+		keep->write = write;
+		return 0;
 	}
+	for (int i = 0; i < count; i++)
+		let_go(held[i], write);
 	return 0;
 }
 

@@ -58,10 +58,10 @@ enum alpc_end {
 /* Pages of one section of a copy. */
 #define ALPC_SECTION_PAGES 16
 
-/* Pages that are pinned, and whether they have to be marked dirty. Pins in peer.rs. */
+/* Pages that are held: pinned, to be written to, or referenced. Pins in peer.rs. */
 struct alpc_pins {
 	unsigned int count;
-	bool dirty;
+	bool write;
 	struct page *pages[ALPC_SECTION_PAGES];
 };
 
