@@ -106,6 +106,25 @@ fn one_user_leaves_room_for_the_views_of_others() {
     });
 }
 
+/// Receives and answers what there is.
+fn receive_all(port: &Port, how: &str) {
+    loop {
+        let mut container = ViewContainer::receiving();
+        let mut receive = Transfer::new().receive().now();
+        if how != "received without" {
+            receive.arg.recv_attributes = container.address();
+        }
+        let Ok(message) = receive.run(port) else {
+            return;
+        };
+        if how == "released" {
+            let base = container.received().expect("a view").base;
+            port.delete_view(base).expect("release");
+        }
+        port.reply(&message, b"").expect("reply");
+    }
+}
+
 #[test]
 fn room_is_given_back_however_a_view_ends() {
     isolated(|| {
@@ -138,20 +157,8 @@ fn room_is_given_back_however_a_view_ends() {
         for how in ["released", "received without", "never received", "held"] {
             let end = accept_next();
             peer.sync();
-            while how != "never received" {
-                let mut container = ViewContainer::receiving();
-                let mut receive = Transfer::new().receive().now();
-                if how != "received without" {
-                    receive.arg.recv_attributes = container.address();
-                }
-                let Ok(message) = receive.run(&port) else {
-                    break;
-                };
-                if how == "released" {
-                    let base = container.received().expect("a view").base;
-                    port.delete_view(base).expect("release");
-                }
-                port.reply(&message, b"").expect("reply");
+            if how != "never received" {
+                receive_all(&port, how);
             }
             peer.sync();
             drop(end);

@@ -7,7 +7,7 @@
 use std::thread;
 
 use alpc::bulk::{Caller, Outbox, Received, Receiver};
-use alpc::{ConnectBuilder, Flush, PortBuilder, Result, Server};
+use alpc::{ConnectBuilder, Flush, Options, PortBuilder, Result, Server};
 
 const NAME: &str = "example/send-file";
 
@@ -48,9 +48,9 @@ fn serve(server: &Server) -> Result<()> {
                     message.sender.pid
                 );
                 let reply = message.bytes.to_ascii_uppercase();
-                // Gives the view back.
-                drop(message);
-                if let Err(failed) = outbox.reply(turn, &reply) {
+                let back = message.bytes.give_back();
+                let options = Options::new().give_back(&back);
+                if let Err(failed) = outbox.reply_with(turn, &reply, options) {
                     println!("server: {failed}");
                 }
             }

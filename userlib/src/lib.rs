@@ -55,4 +55,4 @@ pub use query::{Device, Peer, PortInfo, Role, State};
 pub use serve::{Admission, Answer, ServerLoop, Service};
 pub use server::{PortBuilder, Server};
 pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnError, TurnId};
-pub use views::{HeldView, Inbox, Lent, Section, SecureView, SharedView, View};
+pub use views::{GivenBack, HeldView, Inbox, Lent, Section, SecureView, SharedView, View};

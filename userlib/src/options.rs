@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::handles::Claimed;
 use crate::sys;
-use crate::views::{Inbox, Lent};
+use crate::views::{GivenBack, Inbox, Lent};
 
 /// How long a call waits.
 ///
@@ -81,6 +81,7 @@ pub struct Options<'a> {
     pub(crate) ask_context: bool,
     pub(crate) ask_memory: bool,
     pub(crate) lent: Option<&'a Lent>,
+    pub(crate) given: Option<&'a GivenBack>,
     pub(crate) inbox: Option<&'a Inbox>,
     pub(crate) handles: &'a [BorrowedFd<'a>],
     pub(crate) ask_handles: bool,
@@ -98,6 +99,7 @@ impl<'a> Options<'a> {
             ask_context: false,
             ask_memory: false,
             lent: None,
+            given: None,
             inbox: None,
             handles: &[],
             ask_handles: false,
@@ -166,6 +168,14 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// Give this received view back with the message. If nothing was sent, it is held still.
+    pub const fn give_back(self, view: &'a GivenBack) -> Self {
+        Self {
+            given: Some(view),
+            ..self
+        }
+    }
+
     /// Take the view that comes with the received message. Without this, receiving gives it back
     /// at once.
     pub const fn view_into(self, inbox: &'a Inbox) -> Self {
@@ -221,6 +231,7 @@ impl Options<'_> {
     pub(crate) fn without_attachments(self) -> Self {
         Self {
             lent: None,
+            given: None,
             handles: &[],
             message_context: None,
             ..self

@@ -17,7 +17,7 @@ use crate::options::{Options, Timeout};
 use crate::query::PortInfo;
 use crate::sys;
 use crate::turn::{Turn, TurnId};
-use crate::views::{HeldView, Lent};
+use crate::views::{HeldView, Leaving};
 
 /// What every port can do: receive, cancel, disconnect, tell about itself.
 ///
@@ -99,25 +99,25 @@ impl Port {
         memory: Option<&Offer<'_>>,
     ) -> Result<Raw> {
         let begins = start.flags & (sys::ALPC_SEND | sys::ALPC_SENT) == sys::ALPC_SEND;
-        let Some(lent) = options.lent.filter(|_| begins) else {
-            return self.transfer_lending(start, buffer, options, memory, None);
+        let leaving = match begins {
+            true => Leaving::new(options.lent, options.given)?,
+            false => Leaving::default(),
         };
-        lent.sending()?;
-        self.transfer_lending(start, buffer, options, memory, Some(lent))
+        self.transfer_with_views(start, buffer, options, memory, leaving)
             .inspect_err(|error| {
                 if !error.was_sent() {
-                    lent.unsent();
+                    leaving.unsent();
                 }
             })
     }
 
-    fn transfer_lending<B: Buffer + ?Sized>(
+    fn transfer_with_views<B: Buffer + ?Sized>(
         &self,
         start: Start<'_>,
         buffer: &mut B,
         options: Options<'_>,
         memory: Option<&Offer<'_>>,
-        lent: Option<&Lent>,
+        leaving: Leaving<'_>,
     ) -> Result<Raw> {
         let (clock, time) = options.timeout.to_raw();
         let mut previous = sys::alpc_transfer {
@@ -142,8 +142,8 @@ impl Port {
                 if let Some(memory) = memory {
                     transfer.offer(memory);
                 }
-                if let Some(lent) = lent {
-                    transfer.view(lent.attribute());
+                if let Some(view) = leaving.attribute() {
+                    transfer.view(view);
                 }
                 if !options.handles.is_empty() {
                     transfer.send_handles(options.handles);

@@ -110,6 +110,76 @@ fn it_is_lent_until_it_is_dropped_over_there() {
 }
 
 #[test]
+fn it_goes_back_with_a_message_and_else_is_held_still() {
+    isolated(|| {
+        let (server, port, client) = pair_with_views(PortBuilder::anonymous());
+        let section = client.section(PAGE).expect("section");
+        let mut view = section.view(PAGE).expect("view");
+        for round in 1..4 {
+            view.fill(round);
+            let lent = view.lend();
+            let lending = Options::new().lend(&lent);
+            client.send_with(b"", lending).expect("send");
+            let back = secure(&server).give_back();
+            let giving = Options::new().give_back(&back);
+            // Nothing is sent, so nothing goes.
+            let long = port.send_with(&[0; 65536], giving);
+            assert_eq!(outcome(long), Outcome::TooLong);
+            let held = back.keep().and_then(HeldView::secure);
+            let held = held.expect("it is held");
+            assert_eq!(*held, [round; PAGE]);
+            let lent = lent.reclaim().expect_err("it is held");
+            let back = match round {
+                1 => HeldView::Secure(held).give_back(),
+                _ => held.give_back(),
+            };
+            let giving = Options::new().give_back(&back);
+            port.send_with(b"", giving).expect("send");
+            view = lent.reclaim().expect("it went back");
+            assert_eq!(*view, [round; PAGE]);
+            // Another view has its place, and doesn't go with a second message.
+            let other = section.view(PAGE);
+            assert_eq!(other.unwrap_err().errno(), libc::ENOSPC);
+            let again = port.send_with(b"", giving);
+            assert_eq!(outcome(again), Outcome::NotAView);
+            assert!(back.keep().is_none());
+            while client.try_receive(&mut [0; 64]).expect("receive").is_some() {}
+        }
+    });
+}
+
+#[test]
+fn what_no_message_has_taken_is_released_by_dropping_it() {
+    isolated(|| {
+        let (server, port, client) = pair_with_views(PortBuilder::anonymous());
+        let section = client.section(2 * PAGE).expect("section");
+        let [one, two] = [1, 2].map(|byte| {
+            let mut view = section.view(PAGE).expect("view");
+            view.fill(byte);
+            let lent = view.lend();
+            let lending = Options::new().lend(&lent);
+            client.send_with(b"", lending).expect("send");
+            lent
+        });
+        let (first, second) = (secure(&server), secure(&server));
+        drop(first.give_back());
+        let one = one.reclaim().expect("it was released");
+        // What has the place of one that went with a message is not released with it.
+        let back = second.give_back();
+        let giving = Options::new().give_back(&back);
+        port.send_with(b"", giving).expect("send");
+        two.reclaim().expect("it went back");
+        let lent = one.lend();
+        let lending = Options::new().lend(&lent);
+        client.send_with(b"", lending).expect("send");
+        let held = secure(&server);
+        drop(back);
+        assert_eq!(*held, [1; PAGE]);
+        drop(lent.reclaim().expect_err("it is held"));
+    });
+}
+
+#[test]
 fn a_receiver_without_an_inbox_gives_it_back_at_once() {
     isolated(|| {
         let (server, _port, client) = pair_with_views(PortBuilder::anonymous());

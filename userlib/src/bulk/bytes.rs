@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use crate::views::{HeldView, SecureView};
+use crate::views::{GivenBack, HeldView, SecureView};
 
 /// How bytes came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,8 +20,8 @@ pub enum Way {
 
 /// Received bytes. Derefs to them: nobody can change them while this exists.
 ///
-/// It may keep a [view](SecureView), and with it the port. Drop it when the bytes have been used:
-/// its sender reuses the view then.
+/// It may keep a [view](SecureView), and with it the port. Drop it when the bytes have been used, or
+/// [give it back](Bytes::give_back) with the reply: its sender reuses the view then.
 ///
 /// ```compile_fail
 /// fn wrong(bytes: alpc::bulk::Bytes) -> u8 {
@@ -67,6 +67,15 @@ impl Bytes {
     /// How they came.
     pub fn way(&self) -> Way {
         self.way
+    }
+
+    /// Gives up access to them, so that a view they are in can go back with a message: see
+    /// [`GivenBack`]. Where they are in none, nothing goes.
+    pub fn give_back(self) -> GivenBack {
+        match self.place {
+            Place::Own(_) => GivenBack::nothing(),
+            Place::View(view) => view.give_back(),
+        }
     }
 
     /// Them as a vector. Those in a view are copied, and the view is released.

@@ -26,8 +26,9 @@
 //!     match receiver.receive()? {
 //!         Received::Request(message, turn) => {
 //!             let zeroes = message.bytes.iter().filter(|&&byte| byte == 0).count();
-//!             drop(message);
-//!             outbox.reply(turn, zeroes.to_string().as_bytes())?;
+//!             let back = message.bytes.give_back();
+//!             let options = alpc::Options::new().give_back(&back);
+//!             outbox.reply_with(turn, zeroes.to_string().as_bytes(), options)?;
 //!         }
 //!         Received::Other(alpc::Received::Connection(request)) => clients.push(request.accept()?),
 //!         _ => {}

@@ -179,8 +179,9 @@ impl Drop for Owned {
 ///
 /// # Invariants
 ///
-/// `size` bytes at `base` are readable until the view is released, which only the drop does. If it
-/// is `secure`, nobody can write them before.
+/// `size` bytes at `base` are readable until the view is released. If it is `secure`, nobody can
+/// write them before. Only the drop releases it, or a message if it is `gone`: then another view may
+/// have that place, and nobody reads it.
 #[derive(Debug)]
 pub(crate) struct Held<P: AsFd> {
     /// Any descriptor by which it can be released.
@@ -189,6 +190,7 @@ pub(crate) struct Held<P: AsFd> {
     size: usize,
     secure: bool,
     owner: u32,
+    gone: AtomicBool,
 }
 
 // SAFETY: It is memory that is only read.
@@ -208,7 +210,22 @@ impl<P: AsFd> Held<P> {
             size: usize::try_from(view.size).ok()?,
             secure: view.flags & ALPC_VIEW_SECURE != 0,
             owner: std::process::id(),
+            gone: AtomicBool::new(false),
         })
+    }
+
+    /// Says whether a message may have released it, and returns what was said before. Whoever says
+    /// so first has it, and lets nobody read it any more unless that message is not sent.
+    pub(crate) fn set_gone(&self, gone: bool) -> bool {
+        self.gone.swap(gone, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -246,7 +263,7 @@ impl<P: AsFd> Held<P> {
 
 impl<P: AsFd> Drop for Held<P> {
     fn drop(&mut self) {
-        if std::process::id() == self.owner {
+        if std::process::id() == self.owner && !self.is_gone() {
             let mut argument = alpc_delete_view {
                 base: self.base(),
                 ..Default::default()

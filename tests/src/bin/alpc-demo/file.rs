@@ -115,8 +115,10 @@ fn receive(link: &Link) {
                 let (view, before) = held.take().expect("a view to give back");
                 assert_eq!(sum(&view), before, "it changed while alice held it");
                 total += view.len();
-                drop(view);
-                request.into_turn().reply(b"here it is").expect("reply");
+                let back = view.give_back();
+                let options = Options::new().give_back(&back);
+                let reply = request.into_turn().reply_with(b"here it is", options);
+                reply.expect("reply");
             }
             Received::Request(request) => {
                 let view = inbox.take().and_then(HeldView::secure);
