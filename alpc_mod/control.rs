@@ -12,6 +12,7 @@ use crate::{
     },
     call::Scope,
     comm::CommPort,
+    connect_port::ConnectPort,
     cred::Identity,
     file::new_file,
     handle::claim,
@@ -26,10 +27,7 @@ use crate::{
         Failure,
         Outcome, //
     },
-    port::{
-        ConnectPort,
-        Port, //
-    },
+    port::Port,
     section::{
         self,
         Maker, //

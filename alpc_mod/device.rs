@@ -11,10 +11,7 @@ use crate::{
         copy_struct_out, //
     },
     connect::connect,
-    control::{
-        at_most,
-        query, //
-    },
+    control::at_most,
     file::new_file,
     ioctl,
     logic::engine::{
@@ -33,7 +30,6 @@ use crate::{
     },
     port::{
         Config,
-        ConnectPort,
         Port, //
     },
     quota::{
@@ -185,21 +181,6 @@ impl NodeState for Factory {
             ioctl::CONNECT => connect(&self.accounts, size, addr, |arg| self.find(arg)),
             _ => Err(ENOTTY),
         }
-    }
-}
-
-/// A request on a connect descriptor.
-pub(crate) fn connect_ioctl(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
-    let size = ioctl::size(cmd);
-    match ioctl::base(cmd) {
-        ioctl::CONNECT => connect(this.port.charger.accounts(), size, addr, |arg| {
-            match (arg.name, arg.name_length) {
-                (0, 0) => Ok(this.port.clone()),
-                _ => Err(EINVAL.into()),
-            }
-        }),
-        ioctl::QUERY_PORT => query(size, addr, || this.info()),
-        _ => Err(ENOTTY),
     }
 }
 

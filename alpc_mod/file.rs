@@ -110,7 +110,7 @@ macro_rules! kinds {
 // Every kind of object there is.
 kinds! {
     crate::port::Port,
-    crate::port::ConnectPort,
+    crate::connect_port::ConnectPort,
     crate::comm::CommPort,
     crate::section::Section,
     crate::window::Window,

@@ -2,8 +2,7 @@
 
 //! The connection port: an engine under a lock, and what does not change.
 //!
-//! [`Port`] is the object of a connection port's descriptor. A [`ConnectPort`]
-//! gives the right to connect to one and keeps it in memory, but not open.
+//! [`Port`] is the object of a connection port's descriptor.
 #![deny(unsafe_code)]
 
 use crate::{
@@ -11,7 +10,6 @@ use crate::{
     call,
     comm::Connection,
     cred::Identity,
-    device,
     file::{
         ObjectFile,
         PollHead,
@@ -480,48 +478,5 @@ impl ObjectFile for Port {
         this.window.close();
         // Others may keep what is left of it.
         this.charge.end();
-    }
-}
-
-/// The right to connect to a port.
-pub(crate) struct ConnectPort {
-    pub(crate) port: Arc<Port>,
-}
-
-impl ObjectFile for ConnectPort {
-    const NAME: &'static CStr = c"[alpc-connect]";
-
-    fn ioctl(
-        this: ArcBorrow<'_, Self>,
-        _file: &File,
-        _nonblock: bool,
-        cmd: u32,
-        arg: usize,
-    ) -> Result<isize> {
-        device::connect_ioctl(&this, cmd, arg as u64)
-    }
-
-    fn poll<'file>(&'file self, _table: PollTable<'file>) -> u32 {
-        bindings::POLLERR
-    }
-
-    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
-        this.port.print(m, &this.info());
-    }
-
-    fn release(_this: Arc<Self>) {}
-}
-
-impl ConnectPort {
-    /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor.
-    pub(crate) fn info(&self) -> uapi::alpc_query_port {
-        let port = self.port.info();
-        uapi::alpc_query_port {
-            role: uapi::ALPC_ROLE_CONNECT,
-            state: port.state,
-            flags: port.flags,
-            max_message_length: port.max_message_length,
-            ..Default::default()
-        }
     }
 }

@@ -10,10 +10,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    attributes::{
-        Attributes,
-        NONE, //
-    },
+    attributes::Attributes,
     buffer::{
         transfer_in,
         transfer_out, //
@@ -24,6 +21,10 @@ use crate::{
         transfer_any,
         transfer_as,
         Scope, //
+    },
+    carried::{
+        Bare,
+        Carried, //
     },
     comm::CommPort,
     logic::engine::{
@@ -91,68 +92,6 @@ const REPLY: u32 = uapi::ALPC_SEND | uapi::ALPC_RECEIVE | uapi::ALPC_RELEASE;
 #[inline(always)]
 fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
     t.flags == flags && t.reserved == 0 && t.timeout == 0 && t.send_length <= port.share.max_length
-}
-
-/// The attributes of a call that may have some, or of one that has none.
-trait Carried: Sized {
-    /// None, to be read.
-    fn none() -> Self;
-
-    /// Reads those of a call.
-    fn read(&mut self, t: &uapi::alpc_transfer) -> Result;
-
-    /// What is known to be nothing.
-    fn get(&self) -> Option<&Attributes>;
-
-    /// The same as if there were some.
-    #[inline(always)]
-    fn get_any(&self) -> &Attributes {
-        self.get().unwrap_or(&NONE)
-    }
-
-    /// Whether they are not for here: a context value is the engine's, caller memory the wait's.
-    #[inline(always)]
-    fn are_special(&self) -> bool {
-        self.get()
-            .is_some_and(|Attributes { outgoing, .. }| outgoing.is_special())
-    }
-}
-
-/// No attributes.
-struct Bare;
-
-impl Carried for Bare {
-    #[inline(always)]
-    fn none() -> Self {
-        Self
-    }
-
-    #[inline(always)]
-    fn read(&mut self, _: &uapi::alpc_transfer) -> Result {
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn get(&self) -> Option<&Attributes> {
-        None
-    }
-}
-
-impl Carried for Attributes {
-    #[inline(always)]
-    fn none() -> Self {
-        Self::new()
-    }
-
-    #[inline(always)]
-    fn read(&mut self, t: &uapi::alpc_transfer) -> Result {
-        Attributes::read(self, t)
-    }
-
-    #[inline(always)]
-    fn get(&self) -> Option<&Attributes> {
-        Some(self)
-    }
 }
 
 /// The scope of a call. It is made where it is needed, which is where a call is not straight.

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Connect descriptors: the right to connect to a port, and nothing else.
+#![deny(unsafe_code)]
+
+use crate::{
+    connect::connect,
+    control::query,
+    file::{
+        ObjectFile,
+        PollTable, //
+    },
+    ioctl,
+    port::Port,
+    uapi, //
+};
+use kernel::{
+    bindings,
+    fs::file::File,
+    prelude::*,
+    seq_file::SeqFile,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+/// The right to connect to a port, which it keeps in memory, but not open.
+pub(crate) struct ConnectPort {
+    pub(crate) port: Arc<Port>,
+}
+
+impl ObjectFile for ConnectPort {
+    const NAME: &'static CStr = c"[alpc-connect]";
+
+    fn ioctl(
+        this: ArcBorrow<'_, Self>,
+        _file: &File,
+        _nonblock: bool,
+        cmd: u32,
+        arg: usize,
+    ) -> Result<isize> {
+        request(&this, cmd, arg as u64)
+    }
+
+    fn poll<'file>(&'file self, _table: PollTable<'file>) -> u32 {
+        bindings::POLLERR
+    }
+
+    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
+        this.port.print(m, &this.info());
+    }
+
+    fn release(_this: Arc<Self>) {}
+}
+
+impl ConnectPort {
+    /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor.
+    pub(crate) fn info(&self) -> uapi::alpc_query_port {
+        let port = self.port.info();
+        uapi::alpc_query_port {
+            role: uapi::ALPC_ROLE_CONNECT,
+            state: port.state,
+            flags: port.flags,
+            max_message_length: port.max_message_length,
+            ..Default::default()
+        }
+    }
+}
+
+/// A request on a connect descriptor.
+fn request(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
+    let size = ioctl::size(cmd);
+    match ioctl::base(cmd) {
+        ioctl::CONNECT => connect(this.port.charger.accounts(), size, addr, |arg| {
+            match (arg.name, arg.name_length) {
+                (0, 0) => Ok(this.port.clone()),
+                _ => Err(EINVAL.into()),
+            }
+        }),
+        ioctl::QUERY_PORT => query(size, addr, || this.info()),
+        _ => Err(ENOTTY),
+    }
+}
