@@ -77,6 +77,8 @@ pub(crate) enum Open {
 /// A range of pages in an arena.
 pub(crate) struct Slot {
     start: u32,
+    /// Pages of the arena that it takes.
+    room: u32,
     /// How many of the pages can be seen, from the first on.
     len: u32,
     pub(crate) pages: Arc<Pages>,
@@ -87,6 +89,8 @@ pub(crate) struct Slot {
     pub(crate) loan: Option<Arc<Loan>>,
     /// Who borrows it has been told of it, so that with the slot the loan ends.
     pub(crate) held: bool,
+    /// Who borrows it gives it back just now, and can't touch it any more.
+    pub(crate) given: bool,
     /// Pages that were made present since there were none, from `low` to before `high`.
     present: u32,
     low: u32,
@@ -97,7 +101,7 @@ impl Slot {
     fn range(&self) -> Range {
         Range {
             start: self.start,
-            len: self.len,
+            len: self.room,
         }
     }
 }
@@ -125,7 +129,7 @@ struct State {
     /// In the order of their pages.
     slots: KVVec<Slot>,
     mappings: KVec<Mapping>,
-    /// No slot will be added any more.
+    /// Nobody needs a mapping that has no slot any more.
     closed: bool,
 }
 
@@ -150,6 +154,7 @@ impl State {
 #[pin_data]
 pub(crate) struct Arena {
     pages: u32,
+    granule: u32,
     slots_max: usize,
     writable: bool,
     /// Taken to map it into a process that has not yet.
@@ -160,11 +165,17 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// An arena of so many pages for at most so many slots, which the processes that map it may
-    /// write to or not.
-    pub(crate) fn new(pages: u32, slots_max: usize, writable: bool) -> impl PinInit<Self> {
+    /// An arena of so many pages for at most so many slots, each of which takes a multiple of
+    /// `granule` pages, and which the processes that map it may write to or not.
+    pub(crate) fn new(
+        pages: u32,
+        granule: u32,
+        slots_max: usize,
+        writable: bool,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             pages,
+            granule,
             slots_max,
             writable,
             mapper <- new_mutex!((), "Arena::mapper"),
@@ -181,24 +192,27 @@ impl Arena {
         bytes_of(self.pages)
     }
 
-    /// Makes a slot of the first `len` pages where there is room. `ENOSPC` if there is none,
-    /// `ENOMEM` without memory, and `EAGAIN` if it is to be open to an address space only that has
-    /// not mapped the arena.
+    /// Makes a slot of the first `len` pages where there is room, and says where, in pages from the
+    /// beginning and as an address of the current process. `ENOSPC` if there is no room, `ENOMEM`
+    /// without memory, and `EAGAIN` if the process has not mapped the arena.
     pub(crate) fn add(
         &self,
         pages: Arc<Pages>,
         len: u32,
         open: Open,
         loan: Option<Arc<Loan>>,
-    ) -> Result<u32> {
+    ) -> Result<(u32, u64)> {
+        let len = len.min(pages.len());
         let slot = Slot {
             start: 0,
-            len: len.min(pages.len()),
+            room: len.checked_next_multiple_of(self.granule).ok_or(ENOSPC)?,
+            len,
             pages,
             open,
             lent: 0,
             loan,
             held: false,
+            given: false,
             present: 0,
             low: 0,
             high: 0,
@@ -210,17 +224,19 @@ impl Arena {
         added.map_err(|(error, _slot)| error)
     }
 
-    fn try_add(state: &mut State, this: &Self, mut slot: Slot) -> Result<u32, (Error, Slot)> {
-        if let Open::Only(space) = slot.open {
-            if state.address(space).is_none() {
-                return Err((EAGAIN, slot));
-            }
-        }
+    fn try_add(
+        state: &mut State,
+        this: &Self,
+        mut slot: Slot,
+    ) -> Result<(u32, u64), (Error, Slot)> {
+        let Some(base) = state.address(Space::current()) else {
+            return Err((EAGAIN, slot));
+        };
         if state.slots.len() >= this.slots_max {
             return Err((ENOSPC, slot));
         }
         let used = state.slots.iter().map(Slot::range);
-        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.len) else {
+        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.room) else {
             return Err((ENOSPC, slot));
         };
         let reserved = charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags));
@@ -228,11 +244,9 @@ impl Arena {
             return Err((error, slot));
         }
         slot.start = start;
-        match state.slots.insert_within_capacity(before, slot) {
-            Ok(()) => Ok(start),
-            // There is room.
-            Err(_) => Ok(start),
-        }
+        // There is room.
+        let _ = state.slots.insert_within_capacity(before, slot);
+        Ok((start, (base as u64).saturating_add(bytes_of(start))))
     }
 
     /// How many slots there are, their pages, and how many of them are lent.
@@ -298,7 +312,7 @@ impl Arena {
         }
     }
 
-    /// Nothing will be added any more.
+    /// What is added from now on is the last: a mapping is needed no longer than that.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.unmap_if_done();
@@ -308,7 +322,8 @@ impl Arena {
     ///
     /// That is between the check and the call nobody's business but the process's: only it can
     /// have unmapped the arena and mapped something else in its place, where it was told not to.
-    /// No other thread comes here for the same mapping, and none gives that a slot any more.
+    /// No other thread comes here for the same mapping, and none gives that a slot: who would finds
+    /// that it leaves.
     pub(crate) fn unmap_if_done(&self) {
         let space = Space::current();
         let mut state = self.state.lock();
@@ -351,10 +366,11 @@ impl Arena {
         let slot = state
             .find(page)
             .and_then(|index| state.slots.get_mut(index))
+            .filter(|slot| page.wrapping_sub(slot.start) < slot.len)
             .filter(|slot| match slot.open {
                 Open::Nobody => false,
                 Open::All => true,
-                Open::Only(only) => only == space,
+                Open::Only(only) => only == space && !slot.given,
             });
         let Some(slot) = slot else {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;

@@ -290,7 +290,8 @@ impl Outgoing {
         }
         if let Some(view) = &self.view() {
             if view.release != 0 {
-                cargo.given = Some(Given::take(view.release)?);
+                let lent = connection.lent_counter(to.other());
+                cargo.given = Some(Given::take(view.release, lent)?);
             }
             if view.base != 0 {
                 cargo.view = Some(view::lend(view, connection, to)?);

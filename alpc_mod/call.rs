@@ -47,6 +47,7 @@ use crate::{
         Port, //
     },
     receipt::{
+        arrives,
         give,
         settle, //
     },
@@ -255,6 +256,10 @@ pub(crate) fn conclude(
         Err(failure) => failure,
     };
     if let Some(Hand::Message(delivery)) = hand {
+        if let Some(body) = &delivery.body {
+            // Its sender counts on whoever was handed it, for what goes back with it.
+            arrives(body);
+        }
         scope.port.undeliver(delivery);
     }
     Err(fail(scope, plan, size, addr, t, failure))

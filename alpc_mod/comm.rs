@@ -185,6 +185,14 @@ impl Connection {
         lent.counter(&self.port.maker)
     }
 
+    /// Where the views are counted that a side has from the other, if there have been any.
+    pub(crate) fn lent_counter(&self, to: Side) -> Option<&Arc<Counter>> {
+        match to {
+            Side::Client => self.lent_to_client.get(),
+            Side::Server => self.lent_to_server.get(),
+        }
+    }
+
     /// How many places among pending requests and among connections of the port
     /// its client has, with this one.
     pub(crate) fn places(&self) -> (u32, u32) {
@@ -354,9 +362,14 @@ impl ObjectFile for CommPort {
                 this.release_slot(slot);
             }
         }
-        if this.side == Side::Client {
-            this.connection.client_left();
-            this.window.close();
+        match this.side {
+            Side::Client => {
+                this.connection.client_left();
+                this.window.close();
+            }
+            // What came here after the connection port was closed may have made its window.
+            Side::Server if this.port().lock().is_closed() => this.port().window.close(),
+            Side::Server => {}
         }
         let mut progress = Progress::default();
         this.port()

@@ -60,11 +60,11 @@
 //! | order | lock | kind, and why |
 //! | --- | --- | --- |
 //! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
-//! | 1 | `Accounts::table` | mutex: memory is allocated under it, as often |
+//! | 1 | `Accounts::table` | mutex: accounts are looked up in a tree under it, as often |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
 //! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
-//! | 1 | `Given::view` | mutex: held while a view goes back, so that no one goes on before it has |
+//! | 1 | `Given::back` | mutex: held while a view goes back, so that no one goes on before it has |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
@@ -77,8 +77,8 @@
 //! * `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below them, in
 //!   that order. No two arenas are locked together. Under `Arena::state` nothing is copied
 //!   from or to user space and nothing is dropped: a page fault takes it.
-//! * Under `Given::view`, what the end of a loan takes: `Arena::state` of the holder's window, then
-//!   that of the owner's section, and `Accounts::table` where a deleted view ends with it.
+//! * Under `Given::back`, what the end of a loan takes: `Arena::state` of the holder's window, then
+//!   that of the owner's section, and `Accounts::table` where a slot ends with it.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
 //!   view's pages or its loan, and so of the accounts that these are charged to. Nothing under
 //!   that mutex touches user space.
@@ -121,7 +121,7 @@
 //! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
 //! | `Pages` | constant; freed when no slot and no loan has them |
 //! | `Loan::ended` | exchanged once, by who gives the view back |
-//! | `Given::view` | its lock, and taken out once |
+//! | `Given::back` | its lock; taken out once, by the sender |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States

@@ -137,7 +137,7 @@ fn try_create(
     let counted = Counted::new(&maker)?;
     let section = Arc::pin_init(
         pin_init!(Section {
-            arena <- Arena::new(pages, uapi::ALPC_SECTION_VIEWS_MAX as usize, true),
+            arena <- Arena::new(pages, 1, uapi::ALPC_SECTION_VIEWS_MAX as usize, true),
             charger,
             _counted: counted,
         }),
@@ -186,11 +186,12 @@ impl Section {
         let charge =
             Charge::several(&self.charger, Kind::Page, count).map_err(|_| Outcome::Limit)?;
         let pages = Arc::new(Pages::new(count, charge)?, GFP_KERNEL_ACCOUNT)?;
-        let base = self.arena.map(file)?;
-        let start = self.arena.add(pages.clone(), count, Open::All, None)?;
+        self.arena.map(file)?;
+        // `EAGAIN` if another thread has just unmapped it.
+        let (start, base) = self.arena.add(pages.clone(), count, Open::All, None)?;
         let answer = uapi::alpc_create_view {
             size: bytes_of(count),
-            base: (base as u64).saturating_add(bytes_of(start)),
+            base,
             offset: bytes_of(start),
             outcome: uapi::ALPC_OUTCOME_OK,
             ..*arg

@@ -72,7 +72,8 @@ use crate::{
         hand_over,
         SendFirst,
         Waited, //
-    }, //
+    },
+    window::Given, //
 };
 use core::mem::{
     forget,
@@ -157,10 +158,14 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
                 attributes.get_any(),
                 Err(failure),
                 None,
+                None,
             );
         }
     };
     let given = attributes.get().and_then(|_| body.given());
+    if given.as_ref().is_some_and(|given| !given.goes_home()) {
+        return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), Some(body));
+    }
     let kept = take_kept(&body).unwrap_or(NO_SLOT);
     let mut hand = None;
     let request = Request {
@@ -180,13 +185,13 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
             return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), Some(body));
         }
     };
-    if let Some(given) = given {
-        given.end_here();
-    }
     t.send_id = id;
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed | Waited::HandedToDying => {
+            if let Some(given) = &given {
+                given.end_here();
+            }
             if give_reply(end, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
@@ -198,10 +203,19 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
                 t,
                 attributes.get_any(),
                 Ok(Waited::Handed),
+                None,
                 hand,
             )
         }
-        waited => call_ends(client(end), addr, t, attributes.get_any(), Ok(waited), hand),
+        waited => call_ends(
+            client(end),
+            addr,
+            t,
+            attributes.get_any(),
+            Ok(waited),
+            given,
+            hand,
+        ),
     }
 }
 
@@ -229,10 +243,15 @@ fn call_ends(
     t: &mut uapi::alpc_transfer,
     attributes: &Attributes,
     waited: Result<Waited<'_>, Failure>,
+    given: Option<Arc<Given>>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
     let plan = Plan::straight(Send::New(New::Request), Receive::Answer, attributes);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
+    // Not before: a wait in vain ends with the lock taken.
+    if let Some(given) = given {
+        given.end_here();
+    }
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 
@@ -323,10 +342,21 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
                 attributes.get_any(),
                 Err(failure),
                 None,
+                None,
             );
         }
     };
     let given = attributes.get().and_then(|_| body.given());
+    if given.as_ref().is_some_and(|given| !given.goes_home()) {
+        return transfer_as(
+            server(port),
+            SIZE,
+            addr,
+            t,
+            attributes.get_any(),
+            Some(body),
+        );
+    }
     let mut hand = None;
     let reply = Reply {
         id: t.send_id,
@@ -340,12 +370,12 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
             return transfer_as(server(port), SIZE, addr, t, attributes.get_any(), body);
         }
     };
-    if let Some(given) = given {
-        given.end_here();
-    }
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed => {
+            if let Some(given) = &given {
+                given.end_here();
+            }
             if give_request(port, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
                 forget(hand);
@@ -357,6 +387,7 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
                 t,
                 attributes.get_any(),
                 Ok(Waited::Handed),
+                None,
                 hand,
             )
         }
@@ -366,6 +397,7 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
             t,
             attributes.get_any(),
             Ok(waited),
+            given,
             hand,
         ),
     }
@@ -395,10 +427,15 @@ fn reply_ends(
     t: &mut uapi::alpc_transfer,
     attributes: &Attributes,
     waited: Result<Waited<'_>, Failure>,
+    given: Option<Arc<Given>>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
     let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next, attributes);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
+    // Not before: a wait in vain ends with the lock taken.
+    if let Some(given) = given {
+        given.end_here();
+    }
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
 

@@ -100,6 +100,11 @@ impl Loan {
         }
     }
 
+    /// Whether it is counted there: so it was lent along that connection, in that direction.
+    pub(crate) fn is_counted(&self, lent: &Arc<Counter>) -> bool {
+        Arc::ptr_eq(&self.lent, lent)
+    }
+
     /// Gives the view back to its owner, if that still has it. It may be called by many and often.
     pub(crate) fn end(&self) {
         self.end_and(self.auto_release);

@@ -27,10 +27,8 @@ use crate::{
         Failure,
         Outcome, //
     },
-    pages::{
-        bytes_of,
-        pages_of, //
-    },
+    pages::pages_of,
+    quota::Counter,
     uapi,
     view::Loan, //
 };
@@ -50,14 +48,26 @@ use kernel::{
     }, //
 };
 
-/// Pages of a window, which its views share. A view takes at least [`ROOM_MIN`] of them, so that
-/// there are no more than can be looked through each time one comes.
-pub(crate) const ROOM: u32 = uapi::ALPC_WINDOW_SIZE >> PAGE_SHIFT;
-const ROOM_MIN: u32 = ROOM / uapi::ALPC_WINDOW_VIEWS_MAX;
+/// Pages that all views together take which clients have lent to a port.
+pub(crate) const ROOM: u32 = uapi::ALPC_WINDOW_ROOM >> PAGE_SHIFT;
+
+/// What a view takes is a multiple of this, so that there are no more views than can be looked
+/// through each time one comes.
+const GRANULE: u32 = ROOM / uapi::ALPC_WINDOW_VIEWS_MAX;
+
+/// Pages of a window. Views come and go in any order: the largest is 2^8 times as long as the
+/// smallest, so the first gap that fits is never beyond 8 times the room that they take together.
+// CAST: It is some millions.
+const PAGES: u32 = (uapi::ALPC_WINDOW_SIZE >> PAGE_SHIFT) as u32;
+
+const _: () = {
+    let largest = uapi::ALPC_SECTION_MAX >> PAGE_SHIFT;
+    assert!(PAGES / ROOM >= (largest / GRANULE).ilog2());
+};
 
 /// What a view of so many pages takes.
 pub(crate) fn room_for(pages: u32) -> u32 {
-    pages.max(ROOM_MIN)
+    pages.next_multiple_of(GRANULE)
 }
 
 /// Where a process sees the views that it has received on one port. No descriptor has it.
@@ -72,7 +82,7 @@ impl Window {
     fn open() -> Result<FileRef<Self>> {
         let window = Arc::pin_init(
             pin_init!(Self {
-                arena <- Arena::new(ROOM, uapi::ALPC_WINDOW_VIEWS_MAX as usize, false),
+                arena <- Arena::new(PAGES, GRANULE, uapi::ALPC_WINDOW_VIEWS_MAX as usize, false),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -128,17 +138,18 @@ impl LazyWindow {
         let object = window.object();
         let arena = &object.arena;
         let open = Open::Only(Space::current());
-        let base = arena.map(window.file())?;
+        arena.map(window.file())?;
         // What was not lent is none of the receiver's business.
         let len = pages_of(loan.size).ok_or(EINVAL)?;
-        let start = match arena.add(loan.pages.clone(), len, open, Some(loan.clone())) {
-            Ok(start) => start,
+        let added = arena.add(loan.pages.clone(), len, open, Some(loan.clone()));
+        let (start, base) = match added {
+            Ok(added) => added,
             Err(error) if error == ENOSPC => return Err(Outcome::NoWindow.into()),
             // `EAGAIN` if another thread has just unmapped it.
             Err(error) => return Err(error.into()),
         };
         let view = uapi::alpc_attr_view {
-            base: (base as u64).saturating_add(bytes_of(start)),
+            base,
             size: loan.size,
             release: 0,
             flags: match loan.secure {
@@ -168,9 +179,9 @@ struct Borrowed {
 
 impl Borrowed {
     /// The current process holds it from now on.
-    fn hold(&self) {
+    fn set_held(&self) {
         let there = self.with_slot(|slot| {
-            slot.held = true;
+            (slot.held, slot.given) = (true, false);
             Then::Keep
         });
         if !there {
@@ -210,7 +221,7 @@ impl Placed {
     pub(crate) fn keep(mut self) {
         self.kept = true;
         self.view.loan.leave();
-        self.view.hold();
+        self.view.set_held();
     }
 }
 
@@ -218,82 +229,113 @@ impl Drop for Placed {
     fn drop(&mut self) {
         if !self.kept {
             self.view.vanish();
+            self.view.window.object().arena.unmap_if_done();
         }
     }
 }
 
-/// A view that its holder gives back with a message. Until that is sent it can still be read, but
-/// is not held: nobody else can give it up.
+/// A view that its holder gives back with a message. The holder can't touch it any more, and nobody
+/// else can give it up, but nothing is over until the message is sent.
 ///
-/// Sender and receiver both end it, whoever is first, and who is second waits until that is done:
-/// so it is back before the receiver learns of the message, and the sender has nothing left of it
-/// when its send is over. It ends with the message at the latest.
+/// Then sender and receiver both end it, whoever is first, and who is second waits until that is
+/// done: so it is back before the receiver learns of the message, and the sender has nothing left
+/// of it when its send is over. It ends with the message at the latest. All that takes long is the
+/// sender's: to take the view's pages from mappings before, and what goes with it after.
 #[pin_data]
 pub(crate) struct Given {
-    window: FileRef<Window>,
-    /// None when that is done.
+    /// Whether it belongs to who receives the message.
+    goes_home: bool,
+    /// None when the sender has nothing to do with it any more.
     #[pin]
-    view: Mutex<Option<Back>>,
+    back: Mutex<Option<Back>>,
 }
 
-/// A view on its way back, which is there when this is dropped.
+/// A view on its way back, which is there when this is dropped at the latest.
 struct Back {
     view: Borrowed,
-    /// It stays with its holder.
-    held: bool,
+    over: bool,
+}
+
+impl Back {
+    fn end(&mut self) {
+        if !core::mem::replace(&mut self.over, true) {
+            self.view.vanish();
+            self.view.loan.end();
+        }
+    }
+
+    fn recall(&mut self) {
+        if !core::mem::replace(&mut self.over, true) {
+            self.view.set_held();
+        }
+    }
 }
 
 impl Drop for Back {
     fn drop(&mut self) {
-        if self.held {
-            return self.view.hold();
-        }
-        self.view.vanish();
-        self.view.loan.end();
+        self.end();
     }
 }
 
 impl Given {
-    /// Takes it from the current process, which holds it at `base`.
-    pub(crate) fn take(base: u64) -> Result<Arc<Self>, Failure> {
+    /// Takes it from the current process, which holds it at `base`. `lent` is where the views are
+    /// counted that the receiver has lent to the sender.
+    pub(crate) fn take(base: u64, lent: Option<&Arc<Counter>>) -> Result<Arc<Self>, Failure> {
         let place = Place::at(base).ok_or(Outcome::NotAView)?;
         let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
         let loan = held_slot(&place, &window, |slot| {
-            slot.held = false;
-            (slot.loan.clone(), Then::Keep)
+            slot.given = true;
+            (slot.loan.clone(), Then::Hide)
         })?;
         let view = Borrowed {
-            window: window.clone(),
+            window,
             start: place.page,
             loan: loan.ok_or(Outcome::NotAView)?,
         };
+        let goes_home = lent.is_some_and(|lent| view.loan.is_counted(lent));
         let Ok(given) = room.pin_init_with(pin_init!(Self {
-            window,
-            view <- new_mutex!(Some(Back { view, held: false }), "Given::view"),
+            goes_home,
+            back <- new_mutex!(Some(Back { view, over: false }), "Given::back"),
         }));
         Ok(Arc::from(given))
     }
 
-    /// The message has been sent: it is its owner's again.
-    pub(crate) fn end(&self) {
-        // Under the lock, so that nobody goes on before it is.
-        *self.view.lock() = None;
+    /// Whether it belongs to who receives the message: nobody else waits for it.
+    pub(crate) fn goes_home(&self) -> bool {
+        self.goes_home
     }
 
-    /// The same by the sender.
+    /// The message has been sent, and its receiver is about to learn of it.
+    pub(crate) fn end(&self) {
+        // Under the lock, so that nobody goes on before it is over.
+        if let Some(back) = &mut *self.back.lock() {
+            back.end();
+        }
+    }
+
+    /// The same for the sender, which has no more to do with it.
     pub(crate) fn end_here(&self) {
-        self.end();
-        self.window.object().arena.unmap_if_done();
+        let mut guard = self.back.lock();
+        if let Some(back) = &mut *guard {
+            back.end();
+        }
+        let back = guard.take();
+        drop(guard);
+        if let Some(Back { view, .. }) = &back {
+            view.window.object().arena.unmap_if_done();
+        }
     }
 
     /// The message has not been sent: it is held again.
     pub(crate) fn recall(&self) {
-        let mut view = self.view.lock();
-        if let Some(back) = &mut *view {
-            back.held = true;
+        let mut guard = self.back.lock();
+        if let Some(back) = &mut *guard {
+            back.recall();
         }
-        *view = None;
+        let back = guard.take();
+        drop(guard);
+        drop(back);
     }
 }
 
@@ -318,7 +360,7 @@ fn held_slot<R>(
     let arena = &window.object().arena;
     let looked = arena.with_slot(window.file(), place.page, |slot| {
         // One that is not held may be another receiver's in the end, with the same loan.
-        match slot.held && slot.open == Open::Only(Space::current()) {
+        match slot.held && !slot.given && slot.open == Open::Only(Space::current()) {
             true => Ok(look(slot)),
             false => Err(Outcome::NotAView),
         }

@@ -33,8 +33,9 @@
 #define ALPC_SECTION_MAX	67108864	/* bytes of a section, and of a view */
 #define ALPC_SECTION_VIEWS_MAX	256	/* views of a section */
 #define ALPC_VIEWS_LENT_MAX	256	/* views lent to one side of a connection */
-#define ALPC_WINDOW_SIZE	0x40000000u	/* bytes of the views received on a port */
-#define ALPC_WINDOW_VIEWS_MAX	4096	/* views in as much */
+#define ALPC_WINDOW_ROOM	0x40000000u	/* bytes of views that clients have lent to a port */
+#define ALPC_WINDOW_VIEWS_MAX	4096	/* views in as much, each at least its share */
+#define ALPC_WINDOW_SIZE	0x200000000ull	/* addresses for them: a gap for each */
 #define ALPC_HANDLES_MAX	512	/* handles of one message */
 #define ALPC_MEMORY_RANGES_MAX	64	/* ranges of caller memory of one message */
 

@@ -157,9 +157,9 @@ fn giving(pair: &Pair, lent: &Lent, meanwhile: impl FnOnce(i32)) -> Result<(), F
         });
         let tid = told.recv().expect("a thread");
         eventually(|| inspect::thread_sleeps(tid));
-        // Whose it is while the message waits.
+        // Nobody's, while the message waits.
         eventually(|| pair.port.query_view(lent.held.base) == Err(libc::ENXIO));
-        lent.held.assert_holds(3);
+        assert!(!lent.held.is_there());
         lent.view.assert_closed();
         meanwhile(tid);
         giver.join().expect("join")
@@ -206,6 +206,70 @@ fn a_send_that_a_signal_ends_gives_nothing_back_and_one_that_goes_on_does() {
         assert_eq!(sent, Ok(()));
         assert_given(&pair, &lent, "went on");
         assert_eq!(pair.client.receive().expect("receive").data, b"back");
+    });
+}
+
+/// A server that answers the request of a thread that waits, gives its view back with that, and
+/// waits for the next one, until a signal comes.
+fn answers_and_waits(pair: &Pair, tell: impl FnOnce(i32)) -> Result<(), Failure> {
+    let (request, held) = pair.port.receive_view().expect("receive");
+    wait::settle();
+    let mut back = ViewContainer::releasing(held.expect("a view").base);
+    let reply = Transfer::new().send(b"").into(&request).receive();
+    tell(signals::tid());
+    let reply = reply.flags(ALPC_RELEASE);
+    reply.exchange(&pair.port, &mut back).map(drop)
+}
+
+#[test]
+fn a_signal_ends_the_wait_of_who_has_given_a_view_back() {
+    isolated(|| {
+        signals::catch(libc::SIGUSR1, 0);
+        let pair = Pair::of_views();
+        let (_section, view) = pair.view(SIZE, 3);
+        let (tell, told) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let server =
+                scope.spawn(|| answers_and_waits(&pair, |tid| tell.send(tid).expect("tell")));
+            let request = Transfer::new().send(b"look").receive().flags(ALPC_SYNC);
+            request.lend(&pair.client, view, SECURE).expect("call");
+            let tid = told.recv().expect("a thread");
+            eventually(|| inspect::thread_sleeps(tid));
+            signals::to_thread(tid, libc::SIGUSR1);
+            assert_eq!(server.join().expect("join"), Err(fail::INTERRUPTED_SENT));
+        });
+        view.assert_back(3);
+    });
+}
+
+#[test]
+fn a_signal_may_come_while_the_receiver_takes_its_view_back() {
+    isolated_long(2, || {
+        signals::catch(libc::SIGUSR1, 0);
+        let pair = Pair::of_views();
+        let section = pair.client.section(64 << 20).expect("section");
+        let view = section.view(64 << 20).expect("view");
+        for round in 0..rounds(40) {
+            (0..view.size as usize)
+                .step_by(PAGE as usize)
+                .for_each(|at| view.set(at, 1));
+            let (tell, told) = std::sync::mpsc::channel();
+            thread::scope(|scope| {
+                let server =
+                    scope.spawn(|| answers_and_waits(&pair, |tid| tell.send(tid).expect("tell")));
+                scope.spawn(move || {
+                    let tid = told.recv().expect("a thread");
+                    thread::sleep(std::time::Duration::from_micros(round * 50));
+                    while signals::to_thread(tid, libc::SIGUSR1) {
+                        thread::sleep(std::time::Duration::from_micros(200));
+                    }
+                });
+                let request = Transfer::new().send(b"look").receive().flags(ALPC_SYNC);
+                request.lend(&pair.client, view, 0).expect("call");
+                let ended = server.join().expect("join").unwrap_err();
+                assert!([fail::INTERRUPTED, fail::INTERRUPTED_SENT].contains(&ended));
+            });
+        }
     });
 }
 
@@ -285,6 +349,67 @@ fn a_view_of_who_is_killed_while_it_gives_it_back_is_back() {
         peer.kill();
         eventually(|| view.is_there());
         view.assert_back(4);
+    });
+}
+
+/// Moves this thread to the first processor, and lets it run there when nobody else does.
+fn stay_behind(others_go_first: bool) {
+    // SAFETY: Zeroes are an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: Live structures, of this thread.
+    unsafe {
+        libc::CPU_SET(0, &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
+        if others_go_first {
+            let none = libc::sched_param { sched_priority: 0 };
+            assert_eq!(libc::sched_setscheduler(0, libc::SCHED_IDLE, &none), 0);
+        }
+    }
+}
+
+#[test]
+fn a_view_given_with_a_message_to_who_dies_then_is_back() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let lent = pair.lent(SIZE, 3, SECURE);
+        // It goes to a third party, whose thread is killed before it runs again.
+        let (client, peer) = server_peer("give/dying", ROOT, |link, port, _end| {
+            let victim = Peer::fork(ROOT, |_| {
+                stay_behind(true);
+                let mut message = port.receive().expect("receive");
+                loop {
+                    message = port.reply_receive(&message, b"").expect("reply");
+                }
+            });
+            link.put(victim.pid() as u64);
+            link.sync();
+            let message = port.receive().expect("receive");
+            port.reply(&message, b"late").expect("reply");
+            link.sync();
+            victim.kill();
+        });
+        let victim = peer.take() as i32;
+        thread::scope(|scope| {
+            let giver = scope.spawn(|| {
+                stay_behind(false);
+                for _ in 0..5 {
+                    client.request(b"first").expect("request");
+                }
+                eventually(|| inspect::sleeps(victim));
+                let mut back = ViewContainer::releasing(lent.held.base);
+                let call = Transfer::new().send(b"back").receive().flags(ALPC_SYNC);
+                // SAFETY: It is a live process until its parent has looked.
+                unsafe { libc::kill(victim, libc::SIGKILL) };
+                call.with(&client, &mut back).map(|reply| reply.data)
+            });
+            // Nobody receives.
+            eventually(|| lent.view.is_there());
+            assert_given(&pair, &lent, "sent");
+            peer.sync();
+            assert_eq!(giver.join().expect("join"), Ok(b"late".to_vec()));
+        });
+        peer.sync();
+        peer.wait();
     });
 }
 

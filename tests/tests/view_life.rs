@@ -254,6 +254,38 @@ fn a_client_holds_what_a_server_has_lent_it_as_long() {
     });
 }
 
+#[test]
+fn a_window_goes_with_the_last_descriptor_that_could_need_it() {
+    isolated(|| {
+        for made_before in [true, false] {
+            let pair = Pair::of_views();
+            let (_section, view) = pair.view(PAGE, 1);
+            if made_before {
+                let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
+                send.lend(&pair.client, view, 0).expect("send");
+                let held = pair.port.receive_view().expect("receive").1.expect("view");
+                pair.port.delete_view(held.base).expect("release");
+            }
+            // An answer that can be received on what is left when the port is closed.
+            pair.server.post(b"ask").expect("post");
+            let asked = pair.client.receive().expect("receive");
+            let reply = Transfer::new().send(b"").into(&asked).flags(ALPC_RELEASE);
+            reply.lend(&pair.client, view, SECURE).expect("reply");
+            let Pair {
+                port,
+                server,
+                client,
+            } = pair;
+            drop(port);
+            let held = server.receive_view().expect("receive").1.expect("view");
+            held.assert_holds(1);
+            server.delete_view(held.base).expect("release");
+            drop((server, client));
+            assert_eq!(mapping(held.base), None, "made before: {made_before}");
+        }
+    });
+}
+
 /// A holder of BOB's does something to a view that this process has lent it, and this process
 /// has it back.
 fn ends(name: &'static str, what: &str, deed: impl FnOnce(&Link, &Port, &Message, View)) {

@@ -61,7 +61,7 @@ fn hold_all(port: &Port) -> Vec<View> {
 fn a_server_is_lent_as_many_views_and_bytes_as_stated() {
     isolated_long(2, || {
         let views = ALPC_WINDOW_VIEWS_MAX as usize;
-        let whole = (u64::from(ALPC_WINDOW_SIZE) / MAX) as usize;
+        let whole = (u64::from(ALPC_WINDOW_ROOM) / MAX) as usize;
         for (name, size, most) in [("room/views", PAGE, views), ("room/bytes", MAX, whole)] {
             let port = server(name);
             std::thread::scope(|scope| {
@@ -132,7 +132,7 @@ fn room_is_given_back_however_a_view_ends() {
         let port = server(name);
         let peer = Peer::spawn(ALICE, move |link| {
             let (section, view) = filled(&client(name), MAX, 0);
-            let half = u64::from(ALPC_WINDOW_SIZE) / 2 / MAX;
+            let half = u64::from(ALPC_WINDOW_ROOM) / 2 / MAX;
             for flags in [0, 0, 0, ALPC_VIEW_AUTO_RELEASE] {
                 let client = client(name);
                 let request = || Transfer::new().send(b"look");
@@ -169,11 +169,76 @@ fn room_is_given_back_however_a_view_ends() {
 }
 
 #[test]
+fn one_user_leaves_no_gap_too_small_for_the_views_of_others() {
+    isolated_long(2, || {
+        const MIB: u64 = 1 << 20;
+        let name = "room/gaps";
+        let port = server(name);
+        let alice = Peer::spawn(ALICE, move |link| {
+            let client = client(name);
+            let (_section, view) = filled(&client, MAX, 0);
+            let lend = |what: &[u8], size: u64| {
+                let request = Transfer::new().send(what).receive().flags(ALPC_SYNC);
+                let part = View { size, ..view };
+                request.lend(&client, part, 0).expect("lend");
+            };
+            // What is short stays between what is long and goes.
+            for _ in 0..32 {
+                lend(b"goes", 15 * MIB);
+                lend(b"stays", PAGE);
+            }
+            client.request(b"let go").expect("request");
+            for _ in 0..6 {
+                lend(b"goes", 60 * MIB);
+                lend(b"stays", 16 * MIB);
+            }
+            lend(b"goes", 17 * MIB);
+            lend(b"stays", 16 * MIB);
+            client.request(b"let go").expect("request");
+            link.sync();
+            link.sync();
+        });
+        let alices = accept(&port);
+        let (mut stay, mut go, mut rounds) = (Vec::new(), Vec::new(), 0);
+        while rounds < 2 {
+            let (message, view) = port.receive_view().expect("receive");
+            match (&message.data[..], view) {
+                (b"goes", Some(view)) => go.push(view),
+                (b"stays", Some(view)) => stay.push(view),
+                _ => {
+                    rounds += 1;
+                    for view in go.drain(..) {
+                        port.delete_view(view.base).expect("release");
+                    }
+                }
+            }
+            port.reply(&message, b"").expect("reply");
+        }
+        alice.sync();
+        let bob = Peer::spawn(BOB, move |link| {
+            let client = client(name);
+            let (_section, view) = filled(&client, MAX, 7);
+            one_way().lend(&client, view, 0).expect("lend");
+            link.sync();
+        });
+        let bobs = accept(&port);
+        let (_, view) = port.receive_view().expect("there is a gap");
+        let view = view.expect("a view");
+        assert_eq!((view.get(0), view.get(MAX as usize - 1)), (7, 7));
+        for peer in [alice, bob] {
+            peer.sync();
+            peer.wait();
+        }
+        drop((alices, bobs));
+    });
+}
+
+#[test]
 fn a_receiver_without_room_for_another_view_is_told_so_and_loses_nothing() {
     isolated_long(2, || {
         let pair = Pair::of_views();
         let (_section, view) = filled(&pair.server, MAX, 7);
-        let most = u64::from(ALPC_WINDOW_SIZE) / MAX;
+        let most = ALPC_WINDOW_SIZE / MAX;
         // A server may lend its client more than has room there.
         for _ in 0..=most {
             one_way().lend(&pair.server, view, 0).expect("send");

@@ -150,8 +150,16 @@ impl<'s> ServerLoop<'s> {
         let mut buffer = vec![0; self.server.query()?.max_message_length];
         let mut reply = Vec::new();
         let mut owed: Option<Turn<'_>> = None;
+        let mut crowded = false;
         loop {
             let replying = owed.is_some();
+            let options = match std::mem::take(&mut crowded) {
+                true => Options {
+                    inbox: None,
+                    ..options
+                },
+                false => options,
+            };
             let result = match owed.take() {
                 Some(turn) => turn
                     .reply_and_receive_with(&reply, &mut buffer[..], options)
@@ -161,6 +169,11 @@ impl<'s> ServerLoop<'s> {
             let received = match result {
                 Ok(received) => received,
                 Err(error) if error.outcome() == Outcome::Closed => return Ok(()),
+                // The message would stand before all others for ever. Its view goes back.
+                Err(error) if error.outcome() == Outcome::NoWindow => {
+                    crowded = true;
+                    continue;
+                }
                 Err(error) if replying && of_one_conversation(&error) => continue,
                 Err(error) => return Err(error),
             };
