@@ -41,6 +41,9 @@ use kernel::{
 /// take its view's pages away from every one of them.
 const WRITERS: usize = 64;
 
+/// Pages of an arena that a 32-bit process maps at most: it has no room for more.
+const COMPAT_PAGES: u32 = 1 << 18;
+
 /// An address space, to be compared with others. It says nothing once its process may be gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Space(usize);
@@ -121,6 +124,8 @@ pub(crate) enum Then {
 struct Mapping {
     space: Space,
     addr: usize,
+    /// Of the arena, from its first page on.
+    pages: u32,
     /// It is about to be unmapped, and is not to be used any more.
     leaving: bool,
 }
@@ -187,6 +192,15 @@ impl Arena {
         })
     }
 
+    /// How many of its pages the current process maps.
+    fn reach(&self) -> u32 {
+        // SAFETY: There are no requirements.
+        match unsafe { ffi::alpc_shim_is_compat() } {
+            true => self.pages.min(COMPAT_PAGES),
+            false => self.pages,
+        }
+    }
+
     /// Its size in bytes.
     pub(crate) fn size(&self) -> u64 {
         bytes_of(self.pages)
@@ -229,14 +243,14 @@ impl Arena {
         this: &Self,
         mut slot: Slot,
     ) -> Result<(u32, u64), (Error, Slot)> {
-        let Some(base) = state.address(Space::current()) else {
+        let Some(&mut Mapping { addr, pages, .. }) = state.mapping(Space::current()) else {
             return Err((EAGAIN, slot));
         };
         if state.slots.len() >= this.slots_max {
             return Err((ENOSPC, slot));
         }
         let used = state.slots.iter().map(Slot::range);
-        let Some((before, start)) = ranges::first_gap(used, this.pages, slot.room) else {
+        let Some((before, start)) = ranges::first_gap(used, pages, slot.room) else {
             return Err((ENOSPC, slot));
         };
         let reserved = charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags));
@@ -246,7 +260,7 @@ impl Arena {
         slot.start = start;
         // There is room.
         let _ = state.slots.insert_within_capacity(before, slot);
-        Ok((start, (base as u64).saturating_add(bytes_of(start))))
+        Ok((start, (addr as u64).saturating_add(bytes_of(start))))
     }
 
     /// How many slots there are, their pages, and how many of them are lent.
@@ -300,7 +314,7 @@ impl Arena {
         if let Some(addr) = self.state.lock().address(space) {
             return Ok(addr);
         }
-        let size = usize::try_from(self.size()).map_err(|_| ENOMEM)?;
+        let size = usize::try_from(bytes_of(self.reach())).map_err(|_| ENOMEM)?;
         // SAFETY: The file is held, and it is one that can be mapped. No lock is held that the map
         // operation or a fault takes.
         let addr = unsafe { ffi::alpc_shim_map(file.as_ptr(), size, self.writable) };
@@ -335,9 +349,9 @@ impl Arena {
             return;
         };
         mapping.leaving = true;
-        let addr = mapping.addr;
+        let (addr, pages) = (mapping.addr, mapping.pages);
         drop(state);
-        let unmapped = usize::try_from(self.size()).is_ok_and(|size| {
+        let unmapped = usize::try_from(bytes_of(pages)).is_ok_and(|size| {
             // SAFETY: It is an address of the user's, and no lock is held.
             unsafe { bindings::vm_munmap(addr, size) == 0 }
         });
@@ -402,10 +416,12 @@ impl Arena {
             return Err(ENOMEM);
         }
         state.mappings.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        set_up(self.pages, self.writable)?;
+        let pages = self.reach();
+        set_up(pages, self.writable)?;
         let mapping = Mapping {
             space,
             addr,
+            pages,
             leaving: false,
         };
         state.mappings.push(mapping, GFP_KERNEL_ACCOUNT)?;

@@ -103,6 +103,9 @@ extern "C" {
     /// Gives the last reference to a file up, and waits for the end of the file.
     pub(crate) fn alpc_shim_close_last(file: *mut bindings::file);
 
+    /// Whether the current system call is a 32-bit one.
+    pub(crate) fn alpc_shim_is_compat() -> bool;
+
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 

@@ -3,9 +3,10 @@
 //! Mappings of [arenas](crate::arena) in processes: how they are made, what they do when the
 //! kernel asks, and how to find one by address.
 //!
-//! Every mapping is of the whole arena, shared, raw page numbers only (`VM_PFNMAP`): nothing can pin
-//! what is there, read it from outside, or have it write-protected and copied. It is not inherited
-//! by `fork`, not in core dumps, and can't be grown, split or moved.
+//! Every mapping is of the whole arena, or of as much of it as a 32-bit program has room for,
+//! shared, raw page numbers only (`VM_PFNMAP`): nothing can pin what is there, read it from
+//! outside, or have it write-protected and copied. It is not inherited by `fork`, not in core
+//! dumps, and can't be grown, split or moved.
 
 use crate::{
     arena::{

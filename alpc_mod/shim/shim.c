@@ -3,6 +3,7 @@
  * Inline functions and macros of the kernel, made callable from ffi.rs.
  */
 #include <linux/anon_inodes.h>
+#include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/fault-inject-usercopy.h>
 #include <linux/file.h>
@@ -97,6 +98,11 @@ int alpc_shim_set_up_mapping(struct vm_area_struct *vma,
 long alpc_shim_map(struct file *file, size_t size, bool writable)
 {
 	return vm_mmap(file, 0, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, 0);
+}
+
+bool alpc_shim_is_compat(void)
+{
+	return in_compat_syscall();
 }
 
 /*

@@ -83,6 +83,7 @@ int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from);
 u32 alpc_shim_file_kind(struct file *file);
 bool alpc_shim_put_unless_last(struct file *file);
 void alpc_shim_close_last(struct file *file);
+bool alpc_shim_is_compat(void);
 void alpc_shim_identity_get(struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 u64 alpc_shim_ipc_ns_id(void);
