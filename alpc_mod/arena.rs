@@ -41,8 +41,8 @@ use kernel::{
 /// take its view's pages away from every one of them.
 const WRITERS: usize = 64;
 
-/// Pages of an arena that a 32-bit process maps at most: it has no room for more.
-const COMPAT_PAGES: u32 = 1 << 18;
+/// Pages of an arena that a 32-bit process maps at most, a gibibyte: it has no room for more.
+const COMPAT_PAGES: u32 = (1 << 30) >> PAGE_SHIFT;
 
 /// An address space, to be compared with others. It says nothing once its process may be gone.
 #[derive(Clone, Copy, PartialEq, Eq)]

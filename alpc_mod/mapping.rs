@@ -133,7 +133,7 @@ unsafe extern "C" fn mapping_fault(vmf: *mut bindings::vm_fault) -> bindings::vm
     let Ok(page) = u32::try_from(page) else {
         return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
     };
-    // SAFETY: It maps this arena, the whole of it from its first page on, and is locked.
+    // SAFETY: It maps this arena from its first page on, and is locked.
     unsafe { arena_of(vma).fault(vma, Space::of(vma), vma_start(vma), page) }
 }
 

@@ -56,7 +56,8 @@ pub(crate) const ROOM: u32 = uapi::ALPC_WINDOW_ROOM >> PAGE_SHIFT;
 const GRANULE: u32 = ROOM / uapi::ALPC_WINDOW_VIEWS_MAX;
 
 /// Pages of a window. Views come and go in any order: the largest is 2^8 times as long as the
-/// smallest, so the first gap that fits is never beyond 8 times the room that they take together.
+/// smallest, and then the first gap that fits is about 8 times the room at most that all take
+/// together. So much only who has all of the room could make of it, and no user has more than half.
 // CAST: It is some millions.
 const PAGES: u32 = (uapi::ALPC_WINDOW_SIZE >> PAGE_SHIFT) as u32;
 
@@ -144,9 +145,14 @@ impl LazyWindow {
         let added = arena.add(loan.pages.clone(), len, open, Some(loan.clone()));
         let (start, base) = match added {
             Ok(added) => added,
-            Err(error) if error == ENOSPC => return Err(Outcome::NoWindow.into()),
-            // `EAGAIN` if another thread has just unmapped it.
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                arena.unmap_if_done();
+                return Err(match error == ENOSPC {
+                    true => Outcome::NoWindow.into(),
+                    // `EAGAIN` if another thread has just unmapped it.
+                    false => error.into(),
+                });
+            }
         };
         let view = uapi::alpc_attr_view {
             base,

@@ -12,8 +12,8 @@ pub struct Range {
     pub len: u32,
 }
 
-/// The first gap with room for `len` pages among ranges that are in order and don't overlap, in an
-/// arena of `total` pages: where it begins, and how many ranges stand before it.
+/// The first gap with room for `len` pages among ranges that are in order and don't overlap, within
+/// the first `total` pages of an arena: where it begins, and how many ranges stand before it.
 pub fn first_gap(used: impl Iterator<Item = Range>, total: u32, len: u32) -> Option<(usize, u32)> {
     if len == 0 {
         return None;
@@ -21,7 +21,7 @@ pub fn first_gap(used: impl Iterator<Item = Range>, total: u32, len: u32) -> Opt
     let mut start = 0u32;
     let mut before = 0usize;
     for range in used {
-        if range.start.checked_sub(start)? >= len {
+        if range.start.min(total).checked_sub(start)? >= len {
             return Some((before, start));
         }
         start = range.start.checked_add(range.len)?;

@@ -10,7 +10,7 @@ use crate::accept::{Accept, ConnectionRequest};
 use crate::endpoint::ServerPort;
 use crate::error::{Error, Result};
 use crate::message::{Message, Notice, NoticeKind, Received, Request};
-use crate::options::Options;
+use crate::options::{Options, Timeout};
 use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::turn::Turn;
@@ -153,9 +153,12 @@ impl<'s> ServerLoop<'s> {
         let mut crowded = false;
         loop {
             let replying = owed.is_some();
-            let options = match std::mem::take(&mut crowded) {
+            let without_view = std::mem::take(&mut crowded);
+            let options = match without_view {
+                // If another thread has not been faster.
                 true => Options {
                     inbox: None,
+                    timeout: Timeout::ZERO,
                     ..options
                 },
                 false => options,
@@ -174,6 +177,7 @@ impl<'s> ServerLoop<'s> {
                     crowded = true;
                     continue;
                 }
+                Err(error) if without_view && error.is_timeout() => continue,
                 Err(error) if replying && of_one_conversation(&error) => continue,
                 Err(error) => return Err(error),
             };

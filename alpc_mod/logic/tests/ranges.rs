@@ -41,20 +41,23 @@ fn the_gap_found_is_the_first_that_is_free() {
                 map.get(start..start + len as usize)
                     .is_some_and(|pages| pages.iter().all(Option::is_none))
             };
-            let expected = (0..TOTAL as usize).find(|start| len != 0 && free(*start));
-            let found = first_gap(ranges.iter().copied(), TOTAL, len);
-            assert_eq!(
-                found.map(|(_, start)| start as usize),
-                expected,
-                "{ranges:?} {len}"
-            );
-            if let Some((before, start)) = found {
-                let mut after = ranges.clone();
-                after.insert(before, Range { start, len });
-                assert!(after
-                    .windows(2)
-                    .all(|two| two[0].start + two[0].len <= two[1].start));
-                pages(&after);
+            for total in 0..=TOTAL {
+                let within = |start: &usize| *start as u32 + len <= total && free(*start);
+                let expected = (0..TOTAL as usize).find(|start| len != 0 && within(start));
+                let found = first_gap(ranges.iter().copied(), total, len);
+                assert_eq!(
+                    found.map(|(_, start)| start as usize),
+                    expected,
+                    "{ranges:?} {len} of {total}"
+                );
+                if let Some((before, start)) = found {
+                    let mut after = ranges.clone();
+                    after.insert(before, Range { start, len });
+                    assert!(after
+                        .windows(2)
+                        .all(|two| two[0].start + two[0].len <= two[1].start));
+                    pages(&after);
+                }
             }
         }
     }
