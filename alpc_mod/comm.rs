@@ -176,21 +176,21 @@ impl Connection {
         }
     }
 
-    /// The views that a side has from the other.
-    pub(crate) fn lent(&self, to: Side) -> Result<Arc<Counter>> {
-        let lent = match to {
+    fn lent_to(&self, to: Side) -> &LazyCounter {
+        match to {
             Side::Client => &self.lent_to_client,
             Side::Server => &self.lent_to_server,
-        };
-        lent.counter(&self.port.maker)
+        }
     }
 
-    /// Where the views are counted that a side has from the other, if there have been any.
+    /// The views that a side has from the other.
+    pub(crate) fn lent(&self, to: Side) -> Result<Arc<Counter>> {
+        self.lent_to(to).counter(&self.port.maker)
+    }
+
+    /// The same if there have been any.
     pub(crate) fn lent_counter(&self, to: Side) -> Option<&Arc<Counter>> {
-        match to {
-            Side::Client => self.lent_to_client.get(),
-            Side::Server => self.lent_to_server.get(),
-        }
+        self.lent_to(to).get()
     }
 
     /// How many places among pending requests and among connections of the port

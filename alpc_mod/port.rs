@@ -55,8 +55,8 @@ use crate::{
         Handed,
         WaitSet,
         Waker, //
-    }, //
-    window::LazyWindow,
+    },
+    window::LazyWindow, //
 };
 use kernel::{
     bindings,

@@ -34,8 +34,9 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, Mutex,
-    },
+        Arc,
+        Mutex, //
+    }, //
 };
 
 /// Ports one user may have. A service has one or a few, a runtime that makes one per thread has
