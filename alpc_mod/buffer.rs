@@ -194,6 +194,9 @@ fn user_ptr(addr: u64) -> Result<*mut c_void> {
 /// The type has C's layout and no padding, and every pattern of bits is a value of it.
 pub(crate) unsafe trait Plain: Copy + 'static {}
 
+// SAFETY: It is nothing but four bytes.
+unsafe impl Plain for u32 {}
+
 /// Declares structures of the ABI as [`Plain`], each with the sum of its fields' sizes.
 macro_rules! plain {
     ($($name:ident = $size:literal;)*) => {$(
@@ -227,6 +230,7 @@ plain! {
     alpc_create_section = 16;
     alpc_create_view = 32;
     alpc_delete_view = 16;
+    alpc_query_identity = 144;
     alpc_query_view = 24;
     alpc_claim = 40;
     alpc_memory = 56;

@@ -266,6 +266,12 @@ impl CommPort {
         self.index.load(Ordering::Relaxed)
     }
 
+    /// Whether what is sent here tells where its sender is placed: cgroup and audit session.
+    pub(crate) fn sends_placed(&self) -> bool {
+        let taken = self.connection.takes(Side::Server);
+        self.side == Side::Client && taken.has(uapi::ALPC_TAKE_IDENTITY)
+    }
+
     /// The id of the connection request.
     pub(crate) fn request(&self) -> u64 {
         self.request.copy().unwrap_or(0)

@@ -123,6 +123,7 @@ fn check(arg: &uapi::alpc_connect) -> Result<Deadline> {
     let asynchronous = arg.flags & uapi::ALPC_CONNECT_ASYNC != 0;
     if arg.flags & !FLAGS != 0
         || arg.reserved1 != 0
+        || arg.accept & uapi::ALPC_TAKE_IDENTITY != 0
         || (asynchronous && arg.flags & (uapi::ALPC_TIMEOUT_MASK | uapi::ALPC_CONNECT_SENT) != 0)
         || (asynchronous && (arg.recv_data != 0 || arg.recv_capacity != 0))
     {
@@ -204,7 +205,8 @@ fn begin(
         return Err(Outcome::TooLong.into());
     }
     let costs = charge(accounts, &port)?;
-    let mut draft = Draft::new()?;
+    // Who connects is told by the connection.
+    let mut draft = Draft::new(false)?;
     draft.fill(arg.send_data, arg.send_length)?;
     let connection = Connection::new(port.clone(), costs, takes)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;

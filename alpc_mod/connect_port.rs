@@ -10,6 +10,10 @@ use crate::{
         ObjectFile,
         PollTable, //
     },
+    identity::{
+        self,
+        Whose, //
+    },
     ioctl,
     port::Port,
     uapi, //
@@ -78,6 +82,7 @@ fn request(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
                 _ => Err(EINVAL.into()),
             }
         }),
+        ioctl::QUERY_IDENTITY => identity::query(Whose::Maker(&this.port), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || this.info()),
         _ => Err(ENOTTY),
     }

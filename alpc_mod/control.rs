@@ -16,6 +16,10 @@ use crate::{
     cred::Identity,
     file::new_file,
     handle::claim,
+    identity::{
+        self,
+        Whose, //
+    },
     ioctl,
     logic::engine::{
         Effects,
@@ -72,6 +76,7 @@ pub(crate) fn port_request(
             Ok(0)
         }
         ioctl::MEMORY => memory_request(scope, size, addr),
+        ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
         ioctl::CREATE_SECTION => section::create(Maker::Port(port.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
@@ -96,6 +101,7 @@ pub(crate) fn comm_request(
             Ok(0)
         }
         ioctl::MEMORY => memory_request(scope, size, addr),
+        ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
         ioctl::CREATE_SECTION => section::create(Maker::End(end.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),

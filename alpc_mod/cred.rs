@@ -10,10 +10,14 @@
 use crate::ffi;
 use core::{
     mem::MaybeUninit,
-    ptr::NonNull, //
+    ptr::{
+        null,
+        NonNull, //
+    }, //
 };
 use kernel::{
     bindings,
+    ffi::c_void,
     prelude::*,
     types::NotThreadSafe, //
 };
@@ -27,6 +31,7 @@ use kernel::{
 /// # Invariants
 ///
 /// Owns one reference to each of the first three objects. That to the thread keeps `pids` alive.
+/// `key` is null or the credentials, and only compared.
 #[repr(C)]
 pub(crate) struct Identity {
     cred: NonNull<bindings::cred>,
@@ -36,6 +41,15 @@ pub(crate) struct Identity {
     /// in the same namespaces, and see the same. Null where that can change.
     pids: *const bindings::pid_namespace,
     own: Seen,
+    /// These may change while thread and credentials are the same.
+    cgroup: u64,
+    loginuid: bindings::kuid_t,
+    session: u32,
+    /// Whether they are those of the moment.
+    placed: bool,
+    /// What is compared to find out whether the identity is another one: the credentials, or null
+    /// if it is to be captured anew each time.
+    key: *const bindings::cred,
 }
 
 // SAFETY: The three objects are reference counted atomically, and may be released by any task.
@@ -57,14 +71,60 @@ pub(crate) struct Seen {
     pub(crate) gid: u32,
 }
 
+/// The whole of an [`Identity`] in the numbers of one receiver, but what has no fixed size.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) uid: u32,
+    pub(crate) euid: u32,
+    pub(crate) suid: u32,
+    pub(crate) fsuid: u32,
+    pub(crate) gid: u32,
+    pub(crate) egid: u32,
+    pub(crate) sgid: u32,
+    pub(crate) fsgid: u32,
+    pub(crate) loginuid: u32,
+    pub(crate) session: u32,
+    pub(crate) user_ns: u32,
+    /// How many supplementary groups there are.
+    pub(crate) groups: u32,
+    pub(crate) cgroup: u64,
+    pub(crate) cap_effective: u64,
+    pub(crate) cap_permitted: u64,
+    pub(crate) cap_inheritable: u64,
+    pub(crate) cap_bounding: u64,
+    pub(crate) cap_ambient: u64,
+}
+
 impl Identity {
-    /// Captures the identity of the current task.
+    /// Captures the identity of the current task, for messages that it sends one after the other.
+    /// With `placed`, that of each tells cgroup and audit session, and costs a capture.
+    pub(crate) fn for_messages(placed: bool) -> Self {
+        if !placed {
+            return Self::capture();
+        }
+        let mut id = Self::capture_current();
+        // INVARIANT: Null.
+        id.key = null();
+        id
+    }
+
+    /// Captures the whole identity of the current task.
     pub(crate) fn capture_current() -> Self {
-        let mut id = MaybeUninit::<Self>::uninit();
+        let mut id = Self::capture();
+        // SAFETY: It is valid, and nobody else has it.
+        unsafe { ffi::alpc_shim_identity_place(&mut id) };
+        id
+    }
+
+    /// The same without cgroup and audit session.
+    fn capture() -> Self {
+        let mut id = MaybeUninit::<Self>::zeroed();
         // SAFETY: The pointer is valid for writing, and `Identity` has C's layout.
         unsafe { ffi::alpc_shim_identity_get(id.as_mut_ptr()) };
         // INVARIANT: C has taken a reference to each object.
-        // SAFETY: C has filled in every field, and a running task has all three objects.
+        // SAFETY: C has filled in every field that can't be zero, and a running task has all three
+        // objects.
         unsafe { id.assume_init() }
     }
 
@@ -81,14 +141,14 @@ impl Identity {
             ((*task).cred, (*task).thread_pid)
         };
         // A thread's `struct pid` never belongs to another process, so that need not be compared.
-        if cred != self.cred.as_ptr() || thread != self.thread.as_ptr() {
+        if cred != self.key || thread != self.thread.as_ptr() {
             self.replace_by_current();
         }
     }
 
     #[cold]
     fn replace_by_current(&mut self) {
-        *self = Self::capture_current();
+        *self = Self::for_messages(self.placed);
     }
 
     /// Translates the identity into the namespaces of the current task.
@@ -99,6 +159,37 @@ impl Identity {
         unsafe { ffi::alpc_shim_identity_seen(self, seen.as_mut_ptr()) };
         // SAFETY: C has filled in every field.
         unsafe { seen.assume_init() }
+    }
+
+    /// The same with all that an identity has, but groups and label.
+    pub(crate) fn told_to_current(&self) -> Told {
+        let mut told = MaybeUninit::<Told>::uninit();
+        // SAFETY: By the invariants the objects are alive, and `told` is valid for writing.
+        unsafe { ffi::alpc_shim_identity_told(self, told.as_mut_ptr()) };
+        // SAFETY: C has filled in every field.
+        unsafe { told.assume_init() }
+    }
+
+    /// A supplementary group in the current task's user namespace, if there are so many.
+    pub(crate) fn group(&self, index: u32) -> Option<u32> {
+        // SAFETY: By the invariants the credentials are alive; published ones never change, nor do
+        // their groups.
+        let count = unsafe { (*(*self.cred.as_ptr()).group_info).ngroups };
+        if i64::from(index) >= i64::from(count) {
+            return None;
+        }
+        // SAFETY: It is within the number.
+        Some(unsafe { ffi::alpc_shim_identity_group(self, index) })
+    }
+
+    /// Writes the security module's label to `room` bytes of the user's at `addr`, with a final 0,
+    /// if it fits. Gives the bytes that it takes, 0 if there is none.
+    pub(crate) fn write_label(&self, addr: u64, room: u32) -> Result<u32> {
+        // A user address, which C checks.
+        let to = addr as usize as *mut c_void;
+        // SAFETY: By the invariants the credentials are alive. The address may be anything.
+        let needed = unsafe { ffi::alpc_shim_identity_label(self, to, room) };
+        u32::try_from(needed).map_err(|_| EFAULT)
     }
 
     /// The effective user, as a kernel id.

@@ -8,7 +8,8 @@
 use crate::{
     cred::{
         Identity,
-        Seen, //
+        Seen,
+        Told, //
     },
     peer::Pins, //
 };
@@ -83,7 +84,7 @@ extern "C" {
     ) -> c_int;
 
     /// Maps a file into the current process. An address or a negative errno.
-    pub(crate) fn alpc_shim_map(file: *mut bindings::file, size: usize, writable: bool) -> c_long;
+    pub(crate) fn alpc_shim_map(file: *mut bindings::file, size: usize, writable: bool) -> isize;
 
     /// Allocates accounted memory that is not zeroed. Null when there is none.
     pub(crate) fn alpc_shim_kvmalloc(size: usize) -> *mut c_void;
@@ -109,8 +110,26 @@ extern "C" {
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 
+    /// Fills in of the current task's identity what can change while thread and credentials are the
+    /// same.
+    pub(crate) fn alpc_shim_identity_place(id: *mut Identity);
+
     /// Translates an identity into the namespaces of the current task.
     pub(crate) fn alpc_shim_identity_seen(id: *const Identity, seen: *mut Seen);
+
+    /// Fills in the whole of an identity as the current task sees it.
+    pub(crate) fn alpc_shim_identity_told(id: *const Identity, told: *mut Told);
+
+    /// A supplementary group as the current task sees it. `index` must be within their number.
+    pub(crate) fn alpc_shim_identity_group(id: *const Identity, index: u32) -> u32;
+
+    /// Writes the security module's label to user space if it fits, and gives the bytes that it
+    /// takes, or `-EFAULT`.
+    pub(crate) fn alpc_shim_identity_label(
+        id: *const Identity,
+        to: *mut c_void,
+        room: u32,
+    ) -> c_long;
 
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;

@@ -39,6 +39,7 @@ pub(crate) const QUERY_PORT: u32 = base(uapi::ALPC_IOCTL_QUERY_PORT);
 pub(crate) const CREATE_SECTION: u32 = base(uapi::ALPC_IOCTL_CREATE_SECTION);
 pub(crate) const DELETE_VIEW: u32 = base(uapi::ALPC_IOCTL_DELETE_VIEW);
 pub(crate) const QUERY_VIEW: u32 = base(uapi::ALPC_IOCTL_QUERY_VIEW);
+pub(crate) const QUERY_IDENTITY: u32 = base(uapi::ALPC_IOCTL_QUERY_IDENTITY);
 pub(crate) const CLAIM: u32 = base(uapi::ALPC_IOCTL_CLAIM);
 pub(crate) const MEMORY: u32 = base(uapi::ALPC_IOCTL_MEMORY);
 pub(crate) const CREATE_VIEW: u32 = base(uapi::ALPC_IOCTL_CREATE_VIEW);

@@ -227,6 +227,7 @@ mod device;
 mod ffi;
 mod file;
 mod handle;
+mod identity;
 mod ioctl;
 mod lazy;
 #[allow(unreachable_pub, dead_code, reason = "shared with a host crate")]

@@ -59,7 +59,7 @@ pub(crate) struct Message {
 }
 
 // The allocator's next size is half as large again.
-const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 128);
+const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 192);
 
 impl Message {
     /// Whether it carries nothing.
@@ -88,13 +88,13 @@ impl Body for Arc<Message> {
 pub(crate) struct Draft(Pin<UniqueArc<Message>>);
 
 impl Draft {
-    /// A new one without payload, from the current thread.
-    pub(crate) fn new() -> Result<Self> {
+    /// A new one without payload, from the current thread, whose identity is `placed` or not.
+    pub(crate) fn new(placed: bool) -> Result<Self> {
         let room = charged(size_of::<Message>(), UniqueArc::<Message>::new_uninit)?;
         let message = room.write(Message {
             buffer: Buffer::new(),
             cargo: Cargo::new(),
-            sender: Identity::capture_current(),
+            sender: Identity::for_messages(placed),
             charge: None,
             kept: AtomicU32::new(NONE),
             loaded: false,

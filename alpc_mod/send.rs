@@ -252,6 +252,7 @@ fn new_message(
     addr: u64,
     len: u32,
 ) -> Result<Arc<Message>, Failure> {
+    let placed = scope.end.is_some_and(CommPort::sends_placed);
     let mut draft = match draft {
         Some(Ok(draft)) => draft,
         // Somebody still reads it: that one drops it.
@@ -259,9 +260,9 @@ fn new_message(
             if let Some(end) = scope.end {
                 end.release_slot(kept);
             }
-            Draft::new()?
+            Draft::new(placed)?
         }
-        None => Draft::new()?,
+        None => Draft::new(placed)?,
     };
     let mut ready = Ok(());
     let charged = |end: &&CommPort| (new || end.side == Side::Client) && !draft.is_charged();
@@ -299,6 +300,10 @@ pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
         scope.port.recycle(message);
         return;
     };
+    if end.connection.server.as_ref().is_none() {
+        // What the server takes is not known yet, and the message might not be made for it.
+        return;
+    }
     if let Some(message) = end.connection.spare(end.side).put(message) {
         if let Some(slot) = take_kept(&message) {
             end.release_slot(slot);

@@ -6,7 +6,10 @@
 use crate::uapi;
 use kernel::prelude::*;
 
-const READY: u32 = uapi::ALPC_TAKE_VIEWS | uapi::ALPC_TAKE_HANDLES | uapi::ALPC_TAKE_MEMORY;
+const READY: u32 = uapi::ALPC_TAKE_VIEWS
+    | uapi::ALPC_TAKE_HANDLES
+    | uapi::ALPC_TAKE_MEMORY
+    | uapi::ALPC_TAKE_IDENTITY;
 const RESERVED: u32 = uapi::ALPC_TAKE_SECURITY | uapi::ALPC_TAKE_DIRECT;
 
 /// Every kind of handle.

@@ -92,6 +92,7 @@ struct alpc_acl_entry {
 #define ALPC_TAKE_MEMORY	0x00000004u
 #define ALPC_TAKE_SECURITY	0x00000008u	/* reserved, EOPNOTSUPP */
 #define ALPC_TAKE_DIRECT	0x00000010u	/* reserved, EOPNOTSUPP */
+#define ALPC_TAKE_IDENTITY	0x00000020u	/* cgroup, audit session: servers only */
 
 /*
  * The kinds of file that can be sent as handles. There is none for anything
@@ -336,6 +337,7 @@ struct alpc_attr_memory {
 #define ALPC_FEATURE_VIEWS		0x00000004u	/* sections and views */
 #define ALPC_FEATURE_MEMORY		0x00000008u	/* caller memory */
 #define ALPC_FEATURE_HANDLES		0x00000010u	/* handles */
+#define ALPC_FEATURE_IDENTITY		0x00000020u	/* QUERY_IDENTITY */
 
 /**
  * struct alpc_query - version, features and default limits
@@ -442,7 +444,8 @@ struct alpc_create_port {
  *	port's. The smaller of both counts.
  * @queue_messages: Messages the client port may have queued; 0 for the port's.
  * @queue_bytes: The same in bytes.
- * @accept: ALPC_TAKE_*: what the client takes from the server.
+ * @accept: ALPC_TAKE_*: what the client takes from the server, all but
+ *	ALPC_TAKE_IDENTITY.
  * @handle_kinds: As in struct alpc_create_port.
  * @timeout: See ALPC_TIMEOUT_*. Rewritten to an absolute time when a signal
  *	ends the wait.
@@ -755,6 +758,83 @@ struct alpc_query_view {
 	__u32 flags;
 };
 
+/* ---------------------------------------------------------------- identity */
+
+/* The namespace that the capabilities and ids of an identity belong to. */
+#define ALPC_USER_NS_SAME		1u	/* the caller's own */
+#define ALPC_USER_NS_BELOW		2u	/* a descendant of the caller's */
+#define ALPC_USER_NS_OTHER		3u	/* none of both */
+
+/**
+ * struct alpc_query_identity - who has sent a held message, or is the other end
+ * @id: A held conversation, a connection request too: its sender, at the time
+ *	of sending. 0: who connected or accepted, on a communication port; who
+ *	made the port, on a connect descriptor.
+ * @groups: Pointer to room for @group_count __u32, or 0.
+ * @label: Pointer to room for @label_length bytes, or 0.
+ * @cgroup: Out: the number of the cgroup, which is the inode number of its
+ *	directory in the cgroup2 file system. It, @loginuid and @session are told
+ *	of who connected, accepted or made a port, and of the sender of a message
+ *	if the server takes ALPC_TAKE_IDENTITY; else 0.
+ * @cap_effective: Out: capabilities, bit by number. They, and the four that
+ *	follow, are 0 unless @user_ns is ALPC_USER_NS_SAME.
+ * @cap_permitted: Out.
+ * @cap_inheritable: Out.
+ * @cap_bounding: Out.
+ * @cap_ambient: Out.
+ * @callback_id: The turn of @id.
+ * @flags: 0.
+ * @group_count: In: room at @groups, 0 exactly if that is 0. Out: how many
+ *	supplementary groups there are. As many as there is room for are written.
+ * @label_length: In: room at @label, 0 exactly if that is 0. Out: bytes that the
+ *	security module's label takes with its final 0, or 0 if there is none. It
+ *	is written only if there is room for all of it.
+ * @pid: Out: process in the caller's pid namespace, 0 if it has no id there.
+ * @tid: Out: thread, likewise.
+ * @uid: Out: real user id in the caller's user namespace, the overflow id if it
+ *	has none there. So are all of these, and the groups.
+ * @euid: Out: effective user id.
+ * @suid: Out: saved user id.
+ * @fsuid: Out: user id for access to files.
+ * @gid: Out: the same of the group.
+ * @egid: Out.
+ * @sgid: Out.
+ * @fsgid: Out.
+ * @loginuid: Out: audit user id, 0xffffffff if none is set or told.
+ * @session: Out: audit session, 0xffffffff if there is none or it is not told.
+ * @user_ns: Out: ALPC_USER_NS_*.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ */
+struct alpc_query_identity {
+	__u64 id;
+	__u64 groups;
+	__u64 label;
+	__u64 cgroup;
+	__u64 cap_effective;
+	__u64 cap_permitted;
+	__u64 cap_inheritable;
+	__u64 cap_bounding;
+	__u64 cap_ambient;
+	__u32 callback_id;
+	__u32 flags;
+	__u32 group_count;
+	__u32 label_length;
+	__u32 pid;
+	__u32 tid;
+	__u32 uid;
+	__u32 euid;
+	__u32 suid;
+	__u32 fsuid;
+	__u32 gid;
+	__u32 egid;
+	__u32 sgid;
+	__u32 fsgid;
+	__u32 loginuid;
+	__u32 session;
+	__u32 user_ns;
+	__u32 outcome;
+};
+
 /* ----------------------------------------------------- handles, caller memory */
 
 /**
@@ -831,6 +911,8 @@ struct alpc_memory {
 /* On ports only again. */
 #define ALPC_IOC_CLAIM		_IOWR(ALPC_IOC_MAGIC, 0x26, struct alpc_claim)
 #define ALPC_IOC_MEMORY		_IOWR(ALPC_IOC_MAGIC, 0x27, struct alpc_memory)
+/* On connect descriptors too. */
+#define ALPC_IOC_QUERY_IDENTITY	_IOWR(ALPC_IOC_MAGIC, 0x29, struct alpc_query_identity)
 
 /* On a section. */
 #define ALPC_IOC_CREATE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x30, struct alpc_create_view)

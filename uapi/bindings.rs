@@ -34,6 +34,7 @@ pub const ALPC_TAKE_HANDLES: u32 = 2;
 pub const ALPC_TAKE_MEMORY: u32 = 4;
 pub const ALPC_TAKE_SECURITY: u32 = 8;
 pub const ALPC_TAKE_DIRECT: u32 = 16;
+pub const ALPC_TAKE_IDENTITY: u32 = 32;
 pub const ALPC_HANDLE_FILE: u32 = 1;
 pub const ALPC_HANDLE_DIRECTORY: u32 = 2;
 pub const ALPC_HANDLE_PIPE: u32 = 4;
@@ -111,6 +112,7 @@ pub const ALPC_FEATURE_IPC_NAMESPACES: u32 = 2;
 pub const ALPC_FEATURE_VIEWS: u32 = 4;
 pub const ALPC_FEATURE_MEMORY: u32 = 8;
 pub const ALPC_FEATURE_HANDLES: u32 = 16;
+pub const ALPC_FEATURE_IDENTITY: u32 = 32;
 pub const ALPC_CONNECT_ASYNC: u32 = 16;
 pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
 pub const ALPC_CONNECT_REQUIRE_GID: u32 = 64;
@@ -137,6 +139,9 @@ pub const ALPC_STATE_DISCONNECTED: u32 = 4;
 pub const ALPC_VIEW_STATE_OWNED: u32 = 1;
 pub const ALPC_VIEW_STATE_LENT: u32 = 2;
 pub const ALPC_VIEW_STATE_HELD: u32 = 3;
+pub const ALPC_USER_NS_SAME: u32 = 1;
+pub const ALPC_USER_NS_BELOW: u32 = 2;
+pub const ALPC_USER_NS_OTHER: u32 = 3;
 pub const ALPC_IOC_MAGIC: u32 = 169;
 pub type __u16 = ::core::ffi::c_ushort;
 pub type __s32 = ::core::ffi::c_int;
@@ -378,6 +383,37 @@ pub struct alpc_query_view {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_query_identity {
+    pub id: __u64,
+    pub groups: __u64,
+    pub label: __u64,
+    pub cgroup: __u64,
+    pub cap_effective: __u64,
+    pub cap_permitted: __u64,
+    pub cap_inheritable: __u64,
+    pub cap_bounding: __u64,
+    pub cap_ambient: __u64,
+    pub callback_id: __u32,
+    pub flags: __u32,
+    pub group_count: __u32,
+    pub label_length: __u32,
+    pub pid: __u32,
+    pub tid: __u32,
+    pub uid: __u32,
+    pub euid: __u32,
+    pub suid: __u32,
+    pub fsuid: __u32,
+    pub gid: __u32,
+    pub egid: __u32,
+    pub sgid: __u32,
+    pub fsgid: __u32,
+    pub loginuid: __u32,
+    pub session: __u32,
+    pub user_ns: __u32,
+    pub outcome: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_claim {
     pub id: __u64,
     pub handles: __u64,
@@ -413,6 +449,7 @@ pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3225987363;
 pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
 pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
 pub const ALPC_IOCTL_QUERY_VIEW: alpc_ioctl = 3222841640;
+pub const ALPC_IOCTL_QUERY_IDENTITY: alpc_ioctl = 3230705961;
 pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
 pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
 pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3223365936;

@@ -23,8 +23,6 @@
 #include <linux/time_namespace.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
-#include <linux/uidgid.h>
-#include <linux/user_namespace.h>
 #include <linux/wait.h>
 
 #include "shim.h"
@@ -143,53 +141,6 @@ int alpc_shim_copy_to_user_80(u64 __user *to, const u64 *from)
 			unsafe_put_user(from[i], &to[i], efault);
 	return 0;
 efault:	return -EFAULT;
-}
-
-void alpc_shim_identity_get(struct alpc_identity *id)
-{
-	id->cred = get_current_cred();
-	id->process = get_pid(task_tgid(current));
-	id->thread = get_pid(task_pid(current));
-	id->pids = ns_of_pid(id->thread);
-	id->own.pid = pid_vnr(id->process);
-	id->own.tid = pid_vnr(id->thread);
-	/*
-	 * A namespace without its maps will get them, once: until then, ask it. What
-	 * is mapped before it is translated stays as it is translated.
-	 */
-	if (!kuid_has_mapping(id->cred->user_ns, id->cred->euid) ||
-	    !kgid_has_mapping(id->cred->user_ns, id->cred->egid))
-		id->pids = NULL;
-	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
-	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
-}
-
-/* pid_nr_ns(), without the call. */
-static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
-{
-	if (ns->level <= pid->level && pid->numbers[ns->level].ns == ns)
-		return pid->numbers[ns->level].nr;
-	return 0;
-}
-
-static noinline void seen_elsewhere(const struct alpc_identity *id, struct alpc_seen *seen)
-{
-	struct pid_namespace *pids = ns_of_pid(task_pid(current));
-	struct user_namespace *users = current_user_ns();
-
-	seen->pid = nr_in(id->process, pids);
-	seen->tid = nr_in(id->thread, pids);
-	seen->uid = from_kuid_munged(users, id->cred->euid);
-	seen->gid = from_kgid_munged(users, id->cred->egid);
-}
-
-void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen)
-{
-	if (likely(ns_of_pid(task_pid(current)) == id->pids &&
-		   current_user_ns() == id->cred->user_ns))
-		*seen = id->own;
-	else
-		seen_elsewhere(id, seen);
 }
 
 u64 alpc_shim_ipc_ns_id(void)

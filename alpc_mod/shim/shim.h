@@ -11,6 +11,7 @@
 #include <linux/ktime.h>
 #include <linux/mm_types.h>
 #include <linux/types.h>
+#include <linux/uidgid_types.h>
 
 struct cred;
 struct file;
@@ -44,6 +45,28 @@ struct alpc_identity {
 	 */
 	struct pid_namespace *pids;
 	struct alpc_seen own;
+	u64 cgroup;
+	kuid_t loginuid;
+	u32 session;
+	/* Whether these three are those of the moment. */
+	bool placed;
+	const struct cred *key;
+};
+
+/* The whole of an identity as one task sees it. Layout of Told in cred.rs. */
+struct alpc_told {
+	u32 uid, euid, suid, fsuid;
+	u32 gid, egid, sgid, fsgid;
+	u32 loginuid;
+	u32 session;
+	u32 user_ns;
+	u32 groups;
+	u64 cgroup;
+	u64 cap_effective;
+	u64 cap_permitted;
+	u64 cap_inheritable;
+	u64 cap_bounding;
+	u64 cap_ambient;
 };
 
 /* How a sleep ended. End in ffi.rs. */
@@ -85,7 +108,11 @@ bool alpc_shim_put_unless_last(struct file *file);
 void alpc_shim_close_last(struct file *file);
 bool alpc_shim_is_compat(void);
 void alpc_shim_identity_get(struct alpc_identity *id);
+void alpc_shim_identity_place(struct alpc_identity *id);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
+void alpc_shim_identity_told(const struct alpc_identity *id, struct alpc_told *told);
+u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index);
+long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room);
 u64 alpc_shim_ipc_ns_id(void);
 ktime_t alpc_shim_monotonic(void);
 enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid_t clock);

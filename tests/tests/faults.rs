@@ -61,6 +61,29 @@ fn a_query_of_a_port_can_be_made_again() {
 }
 
 #[test]
+fn a_query_of_an_identity_can_be_made_again() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        pair.client.post(b"").expect("post");
+        let request = pair.port.receive().expect("receive");
+        let (mut groups, mut label) = ([0_u32; 8], [0_u8; 64]);
+        sweep("QUERY_IDENTITY", |fault| {
+            let mut arg = identity_argument(request.id, request.callback_id);
+            (arg.groups, arg.group_count) = (groups.as_mut_ptr() as u64, 8);
+            (arg.label, arg.label_length) = (label.as_mut_ptr() as u64, 64);
+            if fault
+                .ioctl(&pair.port, ALPC_IOCTL_QUERY_IDENTITY, &mut arg)
+                .is_err()
+            {
+                assert_eq!((arg.outcome, arg.uid), (JUNK32, JUNK32));
+            }
+            let identity = pair.port.identity(&request).expect("identity");
+            assert_eq!(identity.arg.pid, std::process::id());
+        });
+    });
+}
+
+#[test]
 fn a_port_that_could_not_be_made_leaves_no_name() {
     isolated_long(3, || {
         let device = device();

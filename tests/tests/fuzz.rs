@@ -468,6 +468,27 @@ impl Player<'_> {
         self.call("QUERY", &*device, ALPC_IOCTL_QUERY, &mut arg);
     }
 
+    fn query_identity(&mut self) {
+        let header = self.header();
+        let port = self.port_for(&header);
+        let mut arg = alpc_query_identity {
+            id: header.id,
+            callback_id: header.turn,
+            groups: self.address(),
+            group_count: self.length(),
+            label: self.address(),
+            label_length: self.length(),
+            ..Default::default()
+        };
+        self.damage(&mut arg);
+        self.call(
+            "QUERY_IDENTITY",
+            &*port,
+            ALPC_IOCTL_QUERY_IDENTITY,
+            &mut arg,
+        );
+    }
+
     /// Any number, any memory, any descriptor.
     fn wild(&mut self) {
         let port = self.port();
@@ -500,6 +521,7 @@ impl Player<'_> {
             8..=10 => self.cancel(),
             11 => self.disconnect(),
             12 => self.query(),
+            62 | 63 => self.query_identity(),
             13 => self.wild(),
             14 => {
                 let mut ports = self.world.ports.lock().expect("lock");

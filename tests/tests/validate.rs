@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 15] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 16] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -61,6 +61,11 @@ const IOCTLS: [(&str, u32, [bool; 5]); 15] = [
     (
         "QUERY_PORT",
         ALPC_IOCTL_QUERY_PORT,
+        [false, true, true, true, true],
+    ),
+    (
+        "QUERY_IDENTITY",
+        ALPC_IOCTL_QUERY_IDENTITY,
         [false, true, true, true, true],
     ),
     (

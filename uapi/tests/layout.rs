@@ -88,6 +88,11 @@ fn layouts() -> Vec<Layout> {
         alpc_create_view { size, base, offset, flags, outcome }
         alpc_delete_view { base, flags, outcome }
         alpc_query_view { base, size, state, flags }
+        alpc_query_identity {
+            id, groups, label, cgroup, cap_effective, cap_permitted, cap_inheritable,
+            cap_bounding, cap_ambient, callback_id, flags, group_count, label_length, pid, tid,
+            uid, euid, suid, fsuid, gid, egid, sgid, fsgid, loginuid, session, user_ns, outcome
+        }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {
             id, data, offset, length, callback_id, index, flags, outcome, done,

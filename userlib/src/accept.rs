@@ -69,6 +69,13 @@ impl<'a> Accept<'a> {
         self
     }
 
+    /// Takes no more from this client than is said here, of what the port takes: audit session and
+    /// cgroup of each message.
+    pub fn take_identity(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_IDENTITY;
+        self
+    }
+
     /// Takes no more from this client than is said here, of what the port takes: requests that
     /// lend memory.
     pub fn take_memory(mut self) -> Self {
@@ -137,6 +144,10 @@ impl<'p, 'b> ConnectionRequest<'p, 'b> {
             id: message.id,
         };
         Self { message, pending }
+    }
+
+    pub(crate) fn pending(&self) -> (&Port, u64) {
+        (self.pending.port, self.pending.id)
     }
 
     /// Accepts. One ioctl.

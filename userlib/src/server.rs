@@ -107,6 +107,13 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
+    /// Has the audit session and the cgroup captured with each message of clients, for
+    /// [`Request::identity`](crate::Request::identity). The rest of the identity always is.
+    pub fn take_identity(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_IDENTITY;
+        self
+    }
+
     /// Takes requests that lend memory of clients, see
     /// [`Request::memory`](crate::Request::memory).
     pub fn take_memory(mut self) -> Self {

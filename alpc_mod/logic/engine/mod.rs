@@ -372,13 +372,26 @@ impl<H: Host> Engine<H> {
         id: u64,
         turn: u32,
     ) -> Result<H::Body, Refusal> {
+        let (kind, body) = self.held_any(conn, side, id, turn)?;
+        match kind {
+            Kind::Connect => Err(Refusal::WrongKind),
+            // They may be given up under the lock: the slot has another.
+            Kind::Request | Kind::OneWay => Ok(body),
+        }
+    }
+
+    /// The same for a connection request too.
+    pub fn held_any(
+        &self,
+        conn: Option<u32>,
+        side: Side,
+        id: u64,
+        turn: u32,
+    ) -> Result<(Kind, H::Body), Refusal> {
         let index = self.held(conn, side, id, turn)?;
         let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
-        if slot.kind == Kind::Connect {
-            return Err(Refusal::WrongKind);
-        }
         let body = slot.bodies.get(side.other()).clone();
-        body.ok_or(Refusal::NotFound)
+        Ok((slot.kind, body.ok_or(Refusal::NotFound)?))
     }
 
     /// Gives a slot to a connection: the one it kept, or a free one.

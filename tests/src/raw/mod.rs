@@ -6,6 +6,7 @@
 mod connect;
 mod create;
 mod handles;
+mod identity;
 mod memory;
 mod transfer;
 mod view;
@@ -16,6 +17,7 @@ pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, Create};
 pub use handles::{own, Claim, HandleContainer};
+pub use identity::{identity_argument, Identity};
 pub use memory::*;
 pub use transfer::{ContextContainer, Message, Transfer};
 pub use view::{View, ViewContainer};

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod handles;
+mod identity;
 mod memory;
 mod passing;
 mod serve;

@@ -213,6 +213,28 @@ pub fn disconnect(port: BorrowedFd<'_>, argument: &mut alpc_disconnect) -> io::R
     unsafe { ioctl(port, ALPC_IOCTL_DISCONNECT, argument) }.map(drop)
 }
 
+/// `ALPC_IOC_QUERY_IDENTITY` on any port or connect descriptor, with room for groups and label as
+/// long as these are. What the kernel has in place of their lengths is in the argument.
+pub fn query_identity(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_query_identity,
+    groups: &mut [u32],
+    label: &mut [u8],
+) -> io::Result<()> {
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    (argument.group_count, argument.label_length) = (length(groups.len()), length(label.len()));
+    (argument.groups, argument.label) = (0, 0);
+    if !groups.is_empty() {
+        argument.groups = groups.as_mut_ptr() as u64;
+    }
+    if !label.is_empty() {
+        argument.label = label.as_mut_ptr() as u64;
+    }
+    // SAFETY: The structure is the one the number names, and its pointers are to as many elements
+    // as it says, which are borrowed for the call.
+    unsafe { ioctl(port, ALPC_IOCTL_QUERY_IDENTITY, argument) }.map(drop)
+}
+
 /// `ALPC_IOC_QUERY_PORT` on any port or connect descriptor: what it is.
 pub fn query_port(port: BorrowedFd<'_>, argument: &mut alpc_query_port) -> io::Result<()> {
     // SAFETY: As for `cancel`.

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ALPC_IOC_QUERY_IDENTITY`: all that the kernel knew of who has sent a message.
+//!
+//! What every message tells of its sender is in its header. The rest is in the references that the
+//! message holds, and is looked up and translated when somebody asks.
+#![deny(unsafe_code)]
+
+use crate::{
+    buffer::{
+        copy_range_out,
+        copy_struct_in,
+        copy_struct_out, //
+    },
+    call::Scope,
+    comm::CommPort,
+    cred::Identity,
+    ioctl,
+    logic::engine::{
+        End,
+        Kind,
+        Side, //
+    },
+    outcome::Failure,
+    port::Port,
+    uapi, //
+};
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+use kernel::prelude::*;
+
+/// Whose identity may be asked for on a descriptor.
+pub(crate) enum Whose<'a> {
+    /// On a port: the sender of what is held there, or the other end.
+    Held(Scope<'a>),
+    /// On a connect descriptor: who has made the port.
+    Maker(&'a Port),
+}
+
+/// Answers the request.
+pub(crate) fn query(whose: Whose<'_>, size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_query_identity>();
+    let arg: uapi::alpc_query_identity = copy_struct_in(size, addr, FIRST)?;
+    let answered = answer(whose, &arg, |answer| copy_struct_out(size, addr, &answer));
+    answered.map_err(|failure| {
+        ioctl::report(failure, arg.outcome, |outcome| {
+            let answer = uapi::alpc_query_identity { outcome, ..arg };
+            let at = offset_of!(uapi::alpc_query_identity, outcome);
+            copy_range_out(size, addr, &answer, ioctl::field(at))
+        })
+    })?;
+    Ok(0)
+}
+
+fn answer(
+    whose: Whose<'_>,
+    arg: &uapi::alpc_query_identity,
+    write: impl FnOnce(uapi::alpc_query_identity) -> Result,
+) -> Result<(), Failure> {
+    if arg.flags != 0
+        || (arg.groups == 0) != (arg.group_count == 0)
+        || (arg.label == 0) != (arg.label_length == 0)
+        || (arg.id == 0 && arg.callback_id != 0)
+    {
+        return Err(EINVAL.into());
+    }
+    let tell = |identity: &Identity| tell(identity, arg).and_then(write);
+    match whose {
+        Whose::Maker(port) if arg.id == 0 => tell(&port.owner)?,
+        Whose::Held(Scope { end: Some(end), .. }) if arg.id == 0 => tell(other_end(end)?)?,
+        Whose::Held(scope) if arg.id != 0 => {
+            let (conn, side) = (scope.conn(), scope.side());
+            // The lock is released before what it gives may be dropped.
+            let held = scope
+                .port
+                .lock()
+                .held_any(conn, side, arg.id, arg.callback_id);
+            match held? {
+                (Kind::Connect, _) => {
+                    let asks = scope.port.lock().peer_of_request(arg.id);
+                    tell(&asks?.1.client)?;
+                }
+                (Kind::Request | Kind::OneWay, message) => tell(&message.sender)?,
+            }
+        }
+        _ => return Err(EINVAL.into()),
+    }
+    Ok(())
+}
+
+/// Who connected, or who accepted.
+fn other_end(end: &CommPort) -> Result<&Identity, Failure> {
+    match end.side {
+        Side::Server => Ok(&end.connection.client),
+        Side::Client => {
+            let server = end.connection.server.as_ref();
+            server.ok_or_else(|| End::NotConnected.into())
+        }
+    }
+}
+
+/// Writes what has no fixed size, and says the rest.
+fn tell(identity: &Identity, arg: &uapi::alpc_query_identity) -> Result<uapi::alpc_query_identity> {
+    const GROUP: u64 = size_of::<u32>() as u64;
+    let seen = identity.seen_by_current();
+    let told = identity.told_to_current();
+    for index in 0..arg.group_count.min(told.groups) {
+        let Some(group) = identity.group(index) else {
+            break;
+        };
+        let offset = u64::from(index).saturating_mul(GROUP);
+        let at = arg.groups.checked_add(offset).ok_or(EFAULT)?;
+        copy_struct_out(size_of::<u32>(), at, &group)?;
+    }
+    Ok(uapi::alpc_query_identity {
+        id: arg.id,
+        groups: arg.groups,
+        label: arg.label,
+        cgroup: told.cgroup,
+        cap_effective: told.cap_effective,
+        cap_permitted: told.cap_permitted,
+        cap_inheritable: told.cap_inheritable,
+        cap_bounding: told.cap_bounding,
+        cap_ambient: told.cap_ambient,
+        callback_id: arg.callback_id,
+        flags: 0,
+        group_count: told.groups,
+        label_length: identity.write_label(arg.label, arg.label_length)?,
+        pid: seen.pid,
+        tid: seen.tid,
+        uid: told.uid,
+        euid: told.euid,
+        suid: told.suid,
+        fsuid: told.fsuid,
+        gid: told.gid,
+        egid: told.egid,
+        sgid: told.sgid,
+        fsgid: told.fsgid,
+        loginuid: told.loginuid,
+        session: told.session,
+        user_ns: told.user_ns,
+        outcome: uapi::ALPC_OUTCOME_OK,
+    })
+}

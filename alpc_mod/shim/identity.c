@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who a task is, for cred.rs: captured when it sends, and told in the namespaces of
+ * who asks.
+ */
+#include <linux/audit.h>
+#include <linux/cgroup.h>
+#include <linux/cred.h>
+#include <linux/fault-inject-usercopy.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/security.h>
+#include <linux/uaccess.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
+
+#include "../../uapi/alpc.h"
+#include "shim.h"
+
+void alpc_shim_identity_get(struct alpc_identity *id)
+{
+	id->cred = get_current_cred();
+	id->process = get_pid(task_tgid(current));
+	id->thread = get_pid(task_pid(current));
+	id->pids = ns_of_pid(id->thread);
+	id->own.pid = pid_vnr(id->process);
+	id->own.tid = pid_vnr(id->thread);
+	/*
+	 * A namespace without its maps will get them, once: until then, ask it. What
+	 * is mapped before it is translated stays as it is translated.
+	 */
+	if (!kuid_has_mapping(id->cred->user_ns, id->cred->euid) ||
+	    !kgid_has_mapping(id->cred->user_ns, id->cred->egid))
+		id->pids = NULL;
+	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
+	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
+	id->placed = false;
+	id->key = id->cred;
+}
+
+/* Captures what of it can change while thread and credentials are the same. */
+void alpc_shim_identity_place(struct alpc_identity *id)
+{
+	rcu_read_lock();
+	id->cgroup = cgroup_id(task_dfl_cgroup(current));
+	rcu_read_unlock();
+	id->loginuid = audit_get_loginuid(current);
+	id->session = audit_get_sessionid(current);
+	id->placed = true;
+}
+
+/* pid_nr_ns(), without the call. */
+static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
+{
+	if (ns->level <= pid->level && pid->numbers[ns->level].ns == ns)
+		return pid->numbers[ns->level].nr;
+	return 0;
+}
+
+static noinline void seen_elsewhere(const struct alpc_identity *id, struct alpc_seen *seen)
+{
+	struct pid_namespace *pids = ns_of_pid(task_pid(current));
+	struct user_namespace *users = current_user_ns();
+
+	seen->pid = nr_in(id->process, pids);
+	seen->tid = nr_in(id->thread, pids);
+	seen->uid = from_kuid_munged(users, id->cred->euid);
+	seen->gid = from_kgid_munged(users, id->cred->egid);
+}
+
+void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen)
+{
+	if (likely(ns_of_pid(task_pid(current)) == id->pids &&
+		   current_user_ns() == id->cred->user_ns))
+		*seen = id->own;
+	else
+		seen_elsewhere(id, seen);
+}
+
+/* Fills in all of an identity that has a fixed size. */
+void alpc_shim_identity_told(const struct alpc_identity *id, struct alpc_told *told)
+{
+	const struct cred *cred = id->cred;
+	struct user_namespace *users = current_user_ns(), *above = cred->user_ns;
+
+	*told = (struct alpc_told) {
+		.uid = from_kuid_munged(users, cred->uid),
+		.euid = from_kuid_munged(users, cred->euid),
+		.suid = from_kuid_munged(users, cred->suid),
+		.fsuid = from_kuid_munged(users, cred->fsuid),
+		.gid = from_kgid_munged(users, cred->gid),
+		.egid = from_kgid_munged(users, cred->egid),
+		.sgid = from_kgid_munged(users, cred->sgid),
+		.fsgid = from_kgid_munged(users, cred->fsgid),
+		/* As /proc has it: what is unknown here is as good as none. */
+		.loginuid = id->placed ? from_kuid(users, id->loginuid) : -1,
+		.session = id->placed ? id->session : -1,
+		.groups = cred->group_info->ngroups,
+		.cgroup = id->placed ? id->cgroup : 0,
+	};
+	if (above == users) {
+		told->user_ns = ALPC_USER_NS_SAME;
+		told->cap_effective = cred->cap_effective.val;
+		told->cap_permitted = cred->cap_permitted.val;
+		told->cap_inheritable = cred->cap_inheritable.val;
+		told->cap_bounding = cred->cap_bset.val;
+		told->cap_ambient = cred->cap_ambient.val;
+		return;
+	}
+	while (above && above != users)
+		above = above->parent;
+	told->user_ns = above ? ALPC_USER_NS_BELOW : ALPC_USER_NS_OTHER;
+}
+
+/* The supplementary group at an index, which must be within their number. */
+u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index)
+{
+	return from_kgid_munged(current_user_ns(), id->cred->group_info->gid[index]);
+}
+
+/*
+ * Writes the label that the security module gives an identity, with a final 0, if it
+ * fits. Gives the bytes that it takes, 0 if there is none, or -EFAULT.
+ *
+ * Not every module tells the label of credentials, but each tells that of who asks: so
+ * it is asked as if by the sender.
+ */
+long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room)
+{
+	struct lsm_context context = {};
+	const struct cred *own;
+	struct lsm_prop prop;
+	long needed = 0;
+	int len;
+
+	own = override_creds(id->cred);
+	security_current_getlsmprop_subj(&prop);
+	len = security_lsmprop_to_secctx(&prop, &context, LSM_ID_UNDEF);
+	revert_creds(own);
+	if (len < 0)
+		return 0;
+	if (context.context && context.len) {
+		/* Some modules count a final 0, some don't. */
+		len = strnlen(context.context, context.len);
+		needed = len + 1L;
+		if (needed <= room && (copy_to_user(to, context.context, len) ||
+				       put_user('\0', to + len)))
+			needed = -EFAULT;
+	}
+	security_release_secctx(&context);
+	return needed;
+}
