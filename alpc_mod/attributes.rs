@@ -286,12 +286,12 @@ impl Outgoing {
             cargo.handles.capture(at, handle, takes, charge)?;
         }
         if let Some(memory) = &self.memory() {
-            cargo.memory = Some(Memory::capture(memory)?);
+            cargo.add_memory(Memory::capture(memory)?)?;
         }
         if let Some(view) = &self.view() {
             if view.release != 0 {
                 let lent = connection.lent_counter(to.other());
-                cargo.given = Some(Given::take(view.release, lent)?);
+                cargo.add_given(|| Given::take(view.release, lent))?;
             }
             if view.base != 0 {
                 cargo.view = Some(view::lend(view, connection, to)?);
@@ -379,7 +379,7 @@ impl Incoming {
         let body = delivery.body.as_ref().filter(|body| !body.is_bare());
         if let Some(cargo) = body.map(|body| &body.cargo) {
             if let Some(at) = container.place(uapi::ALPC_ATTR_MEMORY)? {
-                if let Some(memory) = &cargo.memory {
+                if let Some(memory) = cargo.memory() {
                     memory.show(at, &self.memory())?;
                     head.valid |= uapi::ALPC_ATTR_MEMORY;
                 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What travels with a message beside its payload: a view, one that goes back, handles,
-//! the right to the caller's memory.
+//! the right to the caller's memory, the sender's origin.
 //!
 //! It is put in by the sender before anybody else has the message, does not change
 //! while the message is under way or held, and goes with the message: the view goes
@@ -9,21 +9,35 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    cred::Origin,
     handle::Handles,
     memory::Memory,
+    outcome::Failure,
     view::Loan,
     window::Given, //
 };
-use kernel::sync::Arc;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// What a message carries.
 pub(crate) struct Cargo {
     /// Lent to the receiver.
     pub(crate) view: Option<Arc<Loan>>,
-    /// What its sender held, and gives back to whom it belongs.
-    pub(crate) given: Option<Arc<Given>>,
     pub(crate) handles: Handles,
-    pub(crate) memory: Option<Arc<Memory>>,
+    /// Kept empty for the next message.
+    rest: Option<KBox<Rest>>,
+}
+
+/// What few messages carry: it is out of the way, so that all others are small.
+#[derive(Default)]
+struct Rest {
+    /// What its sender held, and gives back to whom it belongs.
+    given: Option<Arc<Given>>,
+    memory: Option<Arc<Memory>>,
+    /// That of one message only: the next one has another.
+    origin: Option<Origin>,
 }
 
 impl Cargo {
@@ -31,15 +45,59 @@ impl Cargo {
     pub(crate) const fn new() -> Self {
         Self {
             view: None,
-            given: None,
             handles: Handles::new(),
-            memory: None,
+            rest: None,
         }
+    }
+
+    fn rest(&self) -> Option<&Rest> {
+        self.rest.as_deref()
+    }
+
+    fn rest_mut(&mut self) -> Result<&mut Rest> {
+        match &mut self.rest {
+            Some(rest) => Ok(rest),
+            none => Ok(none.insert(KBox::new(Rest::default(), GFP_KERNEL_ACCOUNT)?)),
+        }
+    }
+
+    pub(crate) fn given(&self) -> Option<&Arc<Given>> {
+        self.rest()?.given.as_ref()
+    }
+
+    pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
+        self.rest()?.memory.as_ref()
+    }
+
+    /// Where its sender was, if who receives it takes that.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.rest()?.origin.as_ref()
+    }
+
+    /// Puts in what goes back, which is taken when nothing else can fail.
+    pub(crate) fn add_given(
+        &mut self,
+        take: impl FnOnce() -> Result<Arc<Given>, Failure>,
+    ) -> Result<(), Failure> {
+        let rest = self.rest_mut()?;
+        rest.given = Some(take()?);
+        Ok(())
+    }
+
+    pub(crate) fn add_memory(&mut self, memory: Arc<Memory>) -> Result {
+        self.rest_mut()?.memory = Some(memory);
+        Ok(())
+    }
+
+    /// Puts in where the current task is.
+    pub(crate) fn add_origin(&mut self) -> Result {
+        self.rest_mut()?.origin = Some(Origin::current());
+        Ok(())
     }
 
     /// The message has not been sent.
     pub(crate) fn recall(&self) {
-        if let Some(given) = &self.given {
+        if let Some(given) = self.given() {
             given.recall();
         }
         if let Some(loan) = &self.view {
@@ -49,16 +107,20 @@ impl Cargo {
 
     /// The receiver is about to learn of the message.
     pub(crate) fn arrive(&self) {
-        if let Some(given) = &self.given {
+        if let Some(given) = self.given() {
             given.end();
         }
     }
 
-    /// Lets go of everything.
-    pub(crate) fn clear(&mut self) {
+    /// Lets go of everything. Says whether the message can be used again.
+    pub(crate) fn clear(&mut self) -> bool {
         self.view = None;
-        self.given = None;
         self.handles.clear();
-        self.memory = None;
+        let Some(rest) = &mut self.rest else {
+            return true;
+        };
+        let once = rest.origin.is_some();
+        **rest = Rest::default();
+        !once
     }
 }

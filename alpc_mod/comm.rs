@@ -5,7 +5,7 @@
 
 use crate::{
     call,
-    cred::Identity,
+    cred::Party,
     file::{
         ObjectFile,
         PollHead,
@@ -94,9 +94,9 @@ pub(crate) struct Connection {
     /// Views that the server has from the client.
     lent_to_server: LazyCounter,
     /// Who connected.
-    pub(crate) client: Identity,
+    pub(crate) client: Party,
     /// Who accepted.
-    pub(crate) server: SetOnce<Identity>,
+    pub(crate) server: SetOnce<Party>,
 }
 
 impl Connection {
@@ -115,7 +115,7 @@ impl Connection {
                 server_takes: SetOnce::new(),
                 lent_to_client: LazyCounter::new(),
                 lent_to_server: LazyCounter::new(),
-                client: Identity::capture_current(),
+                client: Party::current(),
                 server: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -163,7 +163,7 @@ impl Connection {
     }
 
     /// The server accepts.
-    pub(crate) fn accepted(&self, server: Identity, takes: Takes) {
+    pub(crate) fn accepted(&self, server: Party, takes: Takes) {
         self.server.populate(server);
         self.server_takes.populate(takes);
     }
@@ -266,8 +266,8 @@ impl CommPort {
         self.index.load(Ordering::Relaxed)
     }
 
-    /// Whether what is sent here tells where its sender is placed: cgroup and audit session.
-    pub(crate) fn sends_placed(&self) -> bool {
+    /// Whether what is sent here tells the origin of its sender.
+    pub(crate) fn sends_origin(&self) -> bool {
         let taken = self.connection.takes(Side::Server);
         self.side == Side::Client && taken.has(uapi::ALPC_TAKE_IDENTITY)
     }
@@ -303,7 +303,7 @@ impl CommPort {
             Side::Client => (uapi::ALPC_ROLE_CLIENT, self.connection.server.as_ref()),
             Side::Server => (uapi::ALPC_ROLE_SERVER, Some(&self.connection.client)),
         };
-        let peer = peer.map(Identity::seen_by_current);
+        let peer = peer.map(|peer| peer.who.seen_by_current());
         let engine = self.port().lock();
         let phase = engine.phase(self.index());
         let context = engine.context(self.index(), self.side);

@@ -135,12 +135,12 @@ fn check(arg: &uapi::alpc_connect) -> Result<Deadline> {
 /// Refuses a port that is not the one the caller wants, or does not want the caller.
 fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
     if arg.flags & uapi::ALPC_CONNECT_REQUIRE_UID != 0
-        && kuid_from_user(arg.required_uid).ok_or(EINVAL)? != port.owner.euid()
+        && kuid_from_user(arg.required_uid).ok_or(EINVAL)? != port.owner.who.euid()
     {
         return Err(Outcome::ServerMismatch.into());
     }
     if arg.flags & uapi::ALPC_CONNECT_REQUIRE_GID != 0
-        && kgid_from_user(arg.required_gid).ok_or(EINVAL)? != port.owner.egid()
+        && kgid_from_user(arg.required_gid).ok_or(EINVAL)? != port.owner.who.egid()
     {
         return Err(Outcome::ServerMismatch.into());
     }
@@ -156,7 +156,7 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
 /// What the current task pays for a connection to `port`.
 fn charge(accounts: &Arc<Accounts>, port: &Arc<Port>) -> Result<Costs, Failure> {
     // Whoever has made the port may do with it what he wants.
-    let here = Charger::for_current_at(accounts, &port.room, &port.owner)?;
+    let here = Charger::for_current_at(accounts, &port.room, &port.owner.who)?;
     let charger = Charger::for_current(accounts)?;
     // A server that keeps too much of what its clients have closed gets no more of it.
     if !port.charger.has_room(Kind::Remains) {
@@ -206,7 +206,7 @@ fn begin(
     }
     let costs = charge(accounts, &port)?;
     // Who connects is told by the connection.
-    let mut draft = Draft::new(false)?;
+    let mut draft = Draft::new()?;
     draft.fill(arg.send_data, arg.send_length)?;
     let connection = Connection::new(port.clone(), costs, takes)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;

@@ -13,7 +13,7 @@ use crate::{
     call::Scope,
     comm::CommPort,
     connect_port::ConnectPort,
-    cred::Identity,
+    cred::Party,
     file::new_file,
     handle::claim,
     identity::{
@@ -204,7 +204,7 @@ fn try_accept(
         _ => None,
     };
     // Taken out when it is given away: what is left is dropped with no lock held.
-    let mut server = Some(Identity::capture_current());
+    let mut server = Some(Party::current());
     let body = message(scope, false, arg.send_data, arg.send_length)?;
     // A caller that can't be told is found out before anything has happened, but behind all that
     // may still fail and has no outcome: then nothing is to be written.

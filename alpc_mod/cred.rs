@@ -11,6 +11,7 @@ use crate::ffi;
 use core::{
     mem::MaybeUninit,
     ptr::{
+        self,
         null,
         NonNull, //
     }, //
@@ -31,7 +32,6 @@ use kernel::{
 /// # Invariants
 ///
 /// Owns one reference to each of the first three objects. That to the thread keeps `pids` alive.
-/// `key` is null or the credentials, and only compared.
 #[repr(C)]
 pub(crate) struct Identity {
     cred: NonNull<bindings::cred>,
@@ -41,15 +41,6 @@ pub(crate) struct Identity {
     /// in the same namespaces, and see the same. Null where that can change.
     pids: *const bindings::pid_namespace,
     own: Seen,
-    /// These may change while thread and credentials are the same.
-    cgroup: u64,
-    loginuid: bindings::kuid_t,
-    session: u32,
-    /// Whether they are those of the moment.
-    placed: bool,
-    /// What is compared to find out whether the identity is another one: the credentials, or null
-    /// if it is to be captured anew each time.
-    key: *const bindings::cred,
 }
 
 // SAFETY: The three objects are reference counted atomically, and may be released by any task.
@@ -57,6 +48,42 @@ unsafe impl Send for Identity {}
 // SAFETY: What is read through a shared `Identity` never changes: published credentials are
 // immutable, and so are the levels and numbers of a `struct pid`.
 unsafe impl Sync for Identity {}
+
+/// Where a task was: what can change while its thread and its credentials are the same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    cgroup: u64,
+    loginuid: bindings::kuid_t,
+    session: u32,
+}
+
+impl Origin {
+    /// That of the current task.
+    pub(crate) fn current() -> Self {
+        let mut origin = MaybeUninit::<Self>::uninit();
+        // SAFETY: The pointer is valid for writing, and `Origin` has C's layout.
+        unsafe { ffi::alpc_shim_origin_get(origin.as_mut_ptr()) };
+        // SAFETY: C has filled in every field.
+        unsafe { origin.assume_init() }
+    }
+}
+
+/// One that made or accepted something, once.
+pub(crate) struct Party {
+    pub(crate) who: Identity,
+    pub(crate) origin: Origin,
+}
+
+impl Party {
+    /// The current task.
+    pub(crate) fn current() -> Self {
+        Self {
+            who: Identity::current(),
+            origin: Origin::current(),
+        }
+    }
+}
 
 /// An [`Identity`] in the numbers of one receiver.
 ///
@@ -97,34 +124,13 @@ pub(crate) struct Told {
 }
 
 impl Identity {
-    /// Captures the identity of the current task, for messages that it sends one after the other.
-    /// With `placed`, that of each tells cgroup and audit session, and costs a capture.
-    pub(crate) fn for_messages(placed: bool) -> Self {
-        if !placed {
-            return Self::capture();
-        }
-        let mut id = Self::capture_current();
-        // INVARIANT: Null.
-        id.key = null();
-        id
-    }
-
-    /// Captures the whole identity of the current task.
-    pub(crate) fn capture_current() -> Self {
-        let mut id = Self::capture();
-        // SAFETY: It is valid, and nobody else has it.
-        unsafe { ffi::alpc_shim_identity_place(&mut id) };
-        id
-    }
-
-    /// The same without cgroup and audit session.
-    fn capture() -> Self {
-        let mut id = MaybeUninit::<Self>::zeroed();
+    /// Captures the identity of the current task.
+    pub(crate) fn current() -> Self {
+        let mut id = MaybeUninit::<Self>::uninit();
         // SAFETY: The pointer is valid for writing, and `Identity` has C's layout.
         unsafe { ffi::alpc_shim_identity_get(id.as_mut_ptr()) };
         // INVARIANT: C has taken a reference to each object.
-        // SAFETY: C has filled in every field that can't be zero, and a running task has all three
-        // objects.
+        // SAFETY: C has filled in every field, and a running task has all three objects.
         unsafe { id.assume_init() }
     }
 
@@ -141,14 +147,14 @@ impl Identity {
             ((*task).cred, (*task).thread_pid)
         };
         // A thread's `struct pid` never belongs to another process, so that need not be compared.
-        if cred != self.key || thread != self.thread.as_ptr() {
+        if cred != self.cred.as_ptr() || thread != self.thread.as_ptr() {
             self.replace_by_current();
         }
     }
 
     #[cold]
     fn replace_by_current(&mut self) {
-        *self = Self::for_messages(self.placed);
+        *self = Self::current();
     }
 
     /// Translates the identity into the namespaces of the current task.
@@ -161,11 +167,13 @@ impl Identity {
         unsafe { seen.assume_init() }
     }
 
-    /// The same with all that an identity has, but groups and label.
-    pub(crate) fn told_to_current(&self) -> Told {
+    /// The same with all that an identity has, but groups and label, and with an origin if one is
+    /// known.
+    pub(crate) fn told_to_current(&self, origin: Option<&Origin>) -> Told {
         let mut told = MaybeUninit::<Told>::uninit();
+        let origin = origin.map_or(null(), ptr::from_ref);
         // SAFETY: By the invariants the objects are alive, and `told` is valid for writing.
-        unsafe { ffi::alpc_shim_identity_told(self, told.as_mut_ptr()) };
+        unsafe { ffi::alpc_shim_identity_told(self, origin, told.as_mut_ptr()) };
         // SAFETY: C has filled in every field.
         unsafe { told.assume_init() }
     }

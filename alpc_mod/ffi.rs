@@ -8,6 +8,7 @@
 use crate::{
     cred::{
         Identity,
+        Origin,
         Seen,
         Told, //
     },
@@ -110,15 +111,18 @@ extern "C" {
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 
-    /// Fills in of the current task's identity what can change while thread and credentials are the
-    /// same.
-    pub(crate) fn alpc_shim_identity_place(id: *mut Identity);
+    /// Fills in where the current task is.
+    pub(crate) fn alpc_shim_origin_get(origin: *mut Origin);
 
     /// Translates an identity into the namespaces of the current task.
     pub(crate) fn alpc_shim_identity_seen(id: *const Identity, seen: *mut Seen);
 
-    /// Fills in the whole of an identity as the current task sees it.
-    pub(crate) fn alpc_shim_identity_told(id: *const Identity, told: *mut Told);
+    /// Fills in the whole of an identity as the current task sees it. The origin may be null.
+    pub(crate) fn alpc_shim_identity_told(
+        id: *const Identity,
+        origin: *const Origin,
+        told: *mut Told,
+    );
 
     /// A supplementary group as the current task sees it. `index` must be within their number.
     pub(crate) fn alpc_shim_identity_group(id: *const Identity, index: u32) -> u32;

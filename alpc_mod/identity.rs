@@ -14,7 +14,11 @@ use crate::{
     },
     call::Scope,
     comm::CommPort,
-    cred::Identity,
+    cred::{
+        Identity,
+        Origin,
+        Party, //
+    },
     ioctl,
     logic::engine::{
         End,
@@ -66,10 +70,10 @@ fn answer(
     {
         return Err(EINVAL.into());
     }
-    let tell = |identity: &Identity| tell(identity, arg).and_then(write);
-    match whose {
-        Whose::Maker(port) if arg.id == 0 => tell(&port.owner)?,
-        Whose::Held(Scope { end: Some(end), .. }) if arg.id == 0 => tell(other_end(end)?)?,
+    let party = |party: &Party| tell(&party.who, Some(&party.origin), arg);
+    let answer = match whose {
+        Whose::Maker(port) if arg.id == 0 => party(&port.owner)?,
+        Whose::Held(Scope { end: Some(end), .. }) if arg.id == 0 => party(other_end(end)?)?,
         Whose::Held(scope) if arg.id != 0 => {
             let (conn, side) = (scope.conn(), scope.side());
             // The lock is released before what it gives may be dropped.
@@ -80,18 +84,20 @@ fn answer(
             match held? {
                 (Kind::Connect, _) => {
                     let asks = scope.port.lock().peer_of_request(arg.id);
-                    tell(&asks?.1.client)?;
+                    party(&asks?.1.client)?
                 }
-                (Kind::Request | Kind::OneWay, message) => tell(&message.sender)?,
+                (Kind::Request | Kind::OneWay, message) => {
+                    tell(&message.sender, message.cargo.origin(), arg)?
+                }
             }
         }
         _ => return Err(EINVAL.into()),
-    }
-    Ok(())
+    };
+    Ok(write(answer)?)
 }
 
 /// Who connected, or who accepted.
-fn other_end(end: &CommPort) -> Result<&Identity, Failure> {
+fn other_end(end: &CommPort) -> Result<&Party, Failure> {
     match end.side {
         Side::Server => Ok(&end.connection.client),
         Side::Client => {
@@ -102,10 +108,14 @@ fn other_end(end: &CommPort) -> Result<&Identity, Failure> {
 }
 
 /// Writes what has no fixed size, and says the rest.
-fn tell(identity: &Identity, arg: &uapi::alpc_query_identity) -> Result<uapi::alpc_query_identity> {
+fn tell(
+    identity: &Identity,
+    origin: Option<&Origin>,
+    arg: &uapi::alpc_query_identity,
+) -> Result<uapi::alpc_query_identity> {
     const GROUP: u64 = size_of::<u32>() as u64;
     let seen = identity.seen_by_current();
-    let told = identity.told_to_current();
+    let told = identity.told_to_current(origin);
     for index in 0..arg.group_count.min(told.groups) {
         let Some(group) = identity.group(index) else {
             break;

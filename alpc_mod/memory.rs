@@ -458,6 +458,6 @@ fn try_memory(
         .lock()
         .held_body(conn, side, arg.id, arg.callback_id);
     let body = found?;
-    let memory = body.cargo.memory.as_ref().ok_or(EINVAL)?;
+    let memory = body.cargo.memory().ok_or(EINVAL)?;
     memory.transfer(arg, done)
 }

@@ -59,7 +59,7 @@ pub(crate) struct Message {
 }
 
 // The allocator's next size is half as large again.
-const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 192);
+const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 128);
 
 impl Message {
     /// Whether it carries nothing.
@@ -73,7 +73,7 @@ impl Message {
     pub(crate) fn given(&self) -> Option<Arc<Given>> {
         match self.is_bare() {
             true => None,
-            false => self.cargo.given.clone(),
+            false => self.cargo.given().cloned(),
         }
     }
 }
@@ -88,13 +88,13 @@ impl Body for Arc<Message> {
 pub(crate) struct Draft(Pin<UniqueArc<Message>>);
 
 impl Draft {
-    /// A new one without payload, from the current thread, whose identity is `placed` or not.
-    pub(crate) fn new(placed: bool) -> Result<Self> {
+    /// A new one without payload, from the current thread.
+    pub(crate) fn new() -> Result<Self> {
         let room = charged(size_of::<Message>(), UniqueArc::<Message>::new_uninit)?;
         let message = room.write(Message {
             buffer: Buffer::new(),
             cargo: Cargo::new(),
-            sender: Identity::for_messages(placed),
+            sender: Identity::current(),
             charge: None,
             kept: AtomicU32::new(NONE),
             loaded: false,
@@ -132,10 +132,10 @@ impl Draft {
         &mut self.0.cargo
     }
 
-    /// Lets go of what it carries.
-    fn unload(&mut self) {
+    /// Lets go of what it carries. Says whether it can be used again.
+    fn unload(&mut self) -> bool {
         self.0.loaded = false;
-        self.0.cargo.clear();
+        self.0.cargo.clear()
     }
 
     /// Ready to be sent.
@@ -145,7 +145,7 @@ impl Draft {
 }
 
 /// Empties a message that has been received, so that it can be used again. Gives nothing back if
-/// somebody else still reads it: that one drops it.
+/// somebody else still reads it, who drops it then, or if each send needs a new one.
 #[inline(always)]
 pub(crate) fn unload(message: Arc<Message>) -> Option<Arc<Message>> {
     match message.is_bare() {
@@ -157,8 +157,7 @@ pub(crate) fn unload(message: Arc<Message>) -> Option<Arc<Message>> {
 #[inline(never)]
 fn unload_cargo(message: Arc<Message>) -> Option<Arc<Message>> {
     let mut draft = Draft::reopen(message)?;
-    draft.unload();
-    Some(draft.finish())
+    draft.unload().then(|| draft.finish())
 }
 
 /// Notes which idle slot goes with a message that is about to become a spare.

@@ -25,6 +25,7 @@ use crate::{
         Send, //
     },
     port::Locked,
+    send::unsent,
     uapi, //
 };
 use kernel::{
@@ -54,7 +55,7 @@ impl Offer {
     ) -> Result<(Locked<'a>, Option<Arc<Message>>), Failure> {
         match plan.send {
             Send::New(_) => {
-                if let Some(memory) = &body.cargo.memory {
+                if let Some(memory) = &body.cargo.memory() {
                     self.opening = memory.open(0, false);
                 }
             }
@@ -83,8 +84,11 @@ impl Offer {
     ) -> Result<(Locked<'a>, Option<Arc<Message>>), Failure> {
         // Nobody else has it yet.
         let mut draft = Draft::reopen(body).ok_or(ENOMEM)?;
-        draft.load().memory = Some(memory.clone());
+        let added = draft.load().add_memory(memory.clone());
         let body = draft.finish();
+        if let Err(error) = added {
+            return Err(unsent(scope, body, error.into()));
+        }
         if plan.receive == Receive::Answer {
             self.opening = memory.open(turn.wrapping_add(1), false);
         }
@@ -113,6 +117,6 @@ impl Offer {
 /// What this side offers in a conversation, and the turn.
 fn offered(scope: Scope<'_>, engine: &Locked<'_>, id: u64) -> Option<(u32, Arc<Memory>)> {
     let (turn, body) = engine.own_body(scope.conn(), scope.side(), id)?;
-    let memory = body.cargo.memory.as_ref()?;
+    let memory = body.cargo.memory()?;
     Some((turn, memory.clone()))
 }

@@ -9,7 +9,7 @@ use crate::{
     acl::Acl,
     call,
     comm::Connection,
-    cred::Identity,
+    cred::Party,
     file::{
         ObjectFile,
         PollHead,
@@ -125,7 +125,7 @@ pub(crate) struct Port {
     pub(crate) maker: Mutex<()>,
     /// Sections made on the port's descriptor.
     pub(crate) sections: LazyCounter,
-    pub(crate) owner: Identity,
+    pub(crate) owner: Party,
     /// What the conversations that the server begins are charged to.
     pub(crate) charger: Arc<Charger>,
     /// The port itself, until it is closed.
@@ -172,7 +172,7 @@ impl Port {
                 room,
                 maker <- new_mutex!((), "Port::maker"),
                 sections: LazyCounter::new(),
-                owner: Identity::capture_current(),
+                owner: Party::current(),
                 charger: config.charger,
                 charge: config.charge,
             }),

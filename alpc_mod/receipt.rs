@@ -55,8 +55,10 @@ pub(crate) fn give(
             t.recv_length = 0;
             let peer = delivery.peer.as_ref();
             match delivery.to {
-                Side::Server => peer.map(|peer| &peer.client),
-                Side::Client => peer.and_then(|peer| peer.server.as_ref()),
+                Side::Server => peer.map(|peer| &peer.client.who),
+                Side::Client => peer
+                    .and_then(|peer| peer.server.as_ref())
+                    .map(|server| &server.who),
             }
             .map(|sender| sender.seen_by_current())
         }

@@ -252,7 +252,6 @@ fn new_message(
     addr: u64,
     len: u32,
 ) -> Result<Arc<Message>, Failure> {
-    let placed = scope.end.is_some_and(CommPort::sends_placed);
     let mut draft = match draft {
         Some(Ok(draft)) => draft,
         // Somebody still reads it: that one drops it.
@@ -260,9 +259,9 @@ fn new_message(
             if let Some(end) = scope.end {
                 end.release_slot(kept);
             }
-            Draft::new(placed)?
+            Draft::new()?
         }
-        None => Draft::new(placed)?,
+        None => Draft::new()?,
     };
     let mut ready = Ok(());
     let charged = |end: &&CommPort| (new || end.side == Side::Client) && !draft.is_charged();
@@ -271,6 +270,9 @@ fn new_message(
         ready = Charge::new(charger, kind)
             .map(|charge| draft.charge(charge))
             .map_err(|_| Failure::from(Outcome::Limit));
+    }
+    if ready.is_ok() && scope.end.is_some_and(CommPort::sends_origin) {
+        ready = draft.load().add_origin().map_err(Failure::from);
     }
     if ready.is_ok() {
         ready = draft.fill(addr, len).map_err(Failure::from);
@@ -284,7 +286,7 @@ fn new_message(
 
 /// Puts a message back that could not be filled.
 #[cold]
-fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure {
+pub(crate) fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure {
     put_back(scope, message);
     failure
 }

@@ -36,19 +36,15 @@ void alpc_shim_identity_get(struct alpc_identity *id)
 		id->pids = NULL;
 	id->own.uid = from_kuid_munged(id->cred->user_ns, id->cred->euid);
 	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
-	id->placed = false;
-	id->key = id->cred;
 }
 
-/* Captures what of it can change while thread and credentials are the same. */
-void alpc_shim_identity_place(struct alpc_identity *id)
+void alpc_shim_origin_get(struct alpc_origin *origin)
 {
 	rcu_read_lock();
-	id->cgroup = cgroup_id(task_dfl_cgroup(current));
+	origin->cgroup = cgroup_id(task_dfl_cgroup(current));
 	rcu_read_unlock();
-	id->loginuid = audit_get_loginuid(current);
-	id->session = audit_get_sessionid(current);
-	id->placed = true;
+	origin->loginuid = audit_get_loginuid(current);
+	origin->session = audit_get_sessionid(current);
 }
 
 /* pid_nr_ns(), without the call. */
@@ -79,8 +75,9 @@ void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *s
 		seen_elsewhere(id, seen);
 }
 
-/* Fills in all of an identity that has a fixed size. */
-void alpc_shim_identity_told(const struct alpc_identity *id, struct alpc_told *told)
+/* Fills in all of an identity that has a fixed size. The origin may be NULL. */
+void alpc_shim_identity_told(const struct alpc_identity *id, const struct alpc_origin *origin,
+			     struct alpc_told *told)
 {
 	const struct cred *cred = id->cred;
 	struct user_namespace *users = current_user_ns(), *above = cred->user_ns;
@@ -95,10 +92,10 @@ void alpc_shim_identity_told(const struct alpc_identity *id, struct alpc_told *t
 		.sgid = from_kgid_munged(users, cred->sgid),
 		.fsgid = from_kgid_munged(users, cred->fsgid),
 		/* As /proc has it: what is unknown here is as good as none. */
-		.loginuid = id->placed ? from_kuid(users, id->loginuid) : -1,
-		.session = id->placed ? id->session : -1,
+		.loginuid = origin ? from_kuid(users, origin->loginuid) : -1,
+		.session = origin ? origin->session : -1,
 		.groups = cred->group_info->ngroups,
-		.cgroup = id->placed ? id->cgroup : 0,
+		.cgroup = origin ? origin->cgroup : 0,
 	};
 	if (above == users) {
 		told->user_ns = ALPC_USER_NS_SAME;

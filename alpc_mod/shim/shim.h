@@ -45,12 +45,13 @@ struct alpc_identity {
 	 */
 	struct pid_namespace *pids;
 	struct alpc_seen own;
+};
+
+/* Where a task was. Layout of Origin in cred.rs. */
+struct alpc_origin {
 	u64 cgroup;
 	kuid_t loginuid;
 	u32 session;
-	/* Whether these three are those of the moment. */
-	bool placed;
-	const struct cred *key;
 };
 
 /* The whole of an identity as one task sees it. Layout of Told in cred.rs. */
@@ -108,9 +109,10 @@ bool alpc_shim_put_unless_last(struct file *file);
 void alpc_shim_close_last(struct file *file);
 bool alpc_shim_is_compat(void);
 void alpc_shim_identity_get(struct alpc_identity *id);
-void alpc_shim_identity_place(struct alpc_identity *id);
+void alpc_shim_origin_get(struct alpc_origin *origin);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
-void alpc_shim_identity_told(const struct alpc_identity *id, struct alpc_told *told);
+void alpc_shim_identity_told(const struct alpc_identity *id, const struct alpc_origin *origin,
+			     struct alpc_told *told);
 u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index);
 long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room);
 u64 alpc_shim_ipc_ns_id(void);
