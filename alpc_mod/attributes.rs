@@ -17,6 +17,10 @@ use crate::{
     call::Scope,
     cargo::Cargo,
     comm::Connection,
+    cred::{
+        Origin,
+        NO_SESSION, //
+    },
     handle,
     logic::engine::{
         Delivery,
@@ -28,6 +32,10 @@ use crate::{
         Outcome, //
     },
     port::Kernel,
+    required::{
+        self,
+        Required, //
+    },
     uapi,
     view,
     window::{
@@ -44,31 +52,34 @@ use kernel::{
 const HEAD: usize = size_of::<uapi::alpc_attributes>();
 
 /// The attributes of which a structure is known, in the order in which they follow the head.
-const ORDER: [(u32, usize); 4] = [
+const ORDER: [(u32, usize); 6] = [
     (uapi::ALPC_ATTR_VIEW, size_of::<uapi::alpc_attr_view>()),
     (
         uapi::ALPC_ATTR_CONTEXT,
         size_of::<uapi::alpc_attr_context>(),
     ),
     (uapi::ALPC_ATTR_HANDLE, size_of::<uapi::alpc_attr_handle>()),
+    (uapi::ALPC_ATTR_TOKEN, size_of::<uapi::alpc_attr_token>()),
     (uapi::ALPC_ATTR_MEMORY, size_of::<uapi::alpc_attr_memory>()),
+    (
+        uapi::ALPC_ATTR_RECEIVER,
+        size_of::<uapi::alpc_attr_receiver>(),
+    ),
 ];
 
 /// Those that have a number and nothing else.
-const RESERVED: u32 = uapi::ALPC_ATTR_SECURITY
-    | uapi::ALPC_ATTR_TOKEN
-    | uapi::ALPC_ATTR_DIRECT
-    | uapi::ALPC_ATTR_WORK_ON_BEHALF;
+const RESERVED: u32 =
+    uapi::ALPC_ATTR_SECURITY | uapi::ALPC_ATTR_DIRECT | uapi::ALPC_ATTR_WORK_ON_BEHALF;
 
 const KNOWN: u32 = {
-    let [(a, _), (b, _), (c, _), (d, _)] = ORDER;
-    a | b | c | d
+    let [(a, _), (b, _), (c, _), (d, _), (e, _), (f, _)] = ORDER;
+    a | b | c | d | e | f
 };
 
 /// Words of all these together.
 const WORDS: usize = {
-    let [(_, a), (_, b), (_, c), (_, d)] = ORDER;
-    (a + b + c + d) / size_of::<u64>()
+    let [(_, a), (_, b), (_, c), (_, d), (_, e), (_, f)] = ORDER;
+    (a + b + c + d + e + f) / size_of::<u64>()
 };
 
 /// A container in user memory, and what has been read of it: each byte once.
@@ -195,6 +206,10 @@ impl Outgoing {
         self.0.read(addr, |head| head.valid != 0)?;
         let head = self.0.head;
         if head.valid & !head.allocated != 0
+            || head.valid & uapi::ALPC_ATTR_TOKEN != 0
+            || self
+                .receiver()
+                .is_some_and(|receiver| !required::is_valid(&receiver))
             || self.context().is_some_and(|context| context.reserved != 0)
             || self.view().is_some_and(|view| !view::is_valid(&view))
             || self.memory().is_some_and(|memory| memory.reserved != 0)
@@ -228,6 +243,10 @@ impl Outgoing {
         self.valid(uapi::ALPC_ATTR_MEMORY)
     }
 
+    fn receiver(&self) -> Option<uapi::alpc_attr_receiver> {
+        self.valid(uapi::ALPC_ATTR_RECEIVER)
+    }
+
     /// The sender's own value for the conversation.
     pub(crate) fn message_context(&self) -> Option<u64> {
         self.context().map(|context| context.message_context)
@@ -240,10 +259,18 @@ impl Outgoing {
     }
 
     /// Whether there is what only the general way can do: a context value is the engine's, and
-    /// caller memory, which only a new synchronous request may carry, is the wait's.
+    /// caller memory, which only a new synchronous request may carry, is the wait's. Who a message
+    /// is for is said of new requests only.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
-        self.0.head.valid & (uapi::ALPC_ATTR_CONTEXT | uapi::ALPC_ATTR_MEMORY) != 0
+        const SPECIAL: u32 =
+            uapi::ALPC_ATTR_CONTEXT | uapi::ALPC_ATTR_MEMORY | uapi::ALPC_ATTR_RECEIVER;
+        self.0.head.valid & SPECIAL != 0
+    }
+
+    /// Whether it says who it is for.
+    pub(crate) fn has_receiver(&self) -> bool {
+        self.0.head.valid & uapi::ALPC_ATTR_RECEIVER != 0
     }
 
     /// Whether there is caller memory.
@@ -284,6 +311,9 @@ impl Outgoing {
                 .charge_handles(to.other(), handle.count)
                 .map_err(|_| Outcome::Limit)?;
             cargo.handles.capture(at, handle, takes, charge)?;
+        }
+        if let Some(receiver) = &self.receiver() {
+            cargo.require(Required::new(receiver)?)?;
         }
         if let Some(memory) = &self.memory() {
             cargo.add_memory(Memory::capture(memory)?)?;
@@ -375,6 +405,18 @@ impl Incoming {
             };
             copy_struct_out(size_of::<uapi::alpc_attr_context>(), at, &context)?;
             head.valid |= uapi::ALPC_ATTR_CONTEXT;
+        }
+        if let (Some(at), Some(body)) = (container.place(uapi::ALPC_ATTR_TOKEN)?, &delivery.body) {
+            if let Some(connection) = scope.connection(delivery.conn) {
+                let token = connection.tokens.token(&body.sender)?;
+                let token = uapi::alpc_attr_token {
+                    token_id: token.process,
+                    session_id: body.cargo.origin().map_or(NO_SESSION, Origin::session),
+                    modified_id: token.credentials,
+                };
+                copy_struct_out(size_of::<uapi::alpc_attr_token>(), at, &token)?;
+                head.valid |= uapi::ALPC_ATTR_TOKEN;
+            }
         }
         let body = delivery.body.as_ref().filter(|body| !body.is_bare());
         if let Some(cargo) = body.map(|body| &body.cargo) {

@@ -25,7 +25,11 @@ use kernel::{
     },
     bindings,
     ffi::c_void,
-    prelude::*, //
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
 };
 
 /// The smallest allocation, so that small messages of any length share one buffer.
@@ -217,11 +221,13 @@ plain! {
     alpc_attr_view = 32;
     alpc_attr_handle = 24;
     alpc_attr_memory = 16;
+    alpc_attr_token = 24;
+    alpc_attr_receiver = 16;
     alpc_handle = 8;
     alpc_memory_range = 24;
     alpc_query = 64;
     alpc_create_port = 64;
-    alpc_connect = 112;
+    alpc_connect = 128;
     alpc_accept = 56;
     alpc_transfer = 128;
     alpc_cancel = 16;
@@ -232,6 +238,8 @@ plain! {
     alpc_delete_view = 16;
     alpc_query_identity = 144;
     alpc_query_view = 24;
+    alpc_open = 24;
+    alpc_verify = 24;
     alpc_claim = 40;
     alpc_memory = 56;
 }
@@ -263,6 +271,15 @@ pub(crate) fn copy_struct_in<T: Plain>(size: usize, addr: u64, min_size: usize) 
     }
     // SAFETY: Every byte is initialised, and `T` is `Plain`.
     Ok(unsafe { value.assume_init() })
+}
+
+/// Reads bytes of the user's, of which the caller has seen that they are not too many.
+pub(crate) fn read_bytes(addr: u64, length: u32) -> Result<KVec<u8>> {
+    let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+    let mut bytes = KVec::new();
+    UserSlice::new(UserPtr::from_addr(addr), usize::try_from(length)?)
+        .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
+    Ok(bytes)
 }
 
 /// Room for structures that are read together, `N` words of it.

@@ -17,10 +17,14 @@ use crate::{
         transfer_in,
         transfer_out, //
     },
-    comm::CommPort,
+    comm::{
+        CommPort,
+        Connection, //
+    },
     control,
     ioctl,
     logic::engine::{
+        Delivery,
         Effects,
         Hand,
         New,
@@ -111,6 +115,14 @@ impl Scope<'_> {
             _ => &self.port.window,
         };
         window.place(&self.port.maker, loan)
+    }
+
+    /// The connection of a message that was received here, if it is there still.
+    pub(crate) fn connection(&self, conn: u32) -> Option<Arc<Connection>> {
+        match self.end {
+            Some(end) => Some(end.connection.clone()),
+            None => self.port.lock().peer_at(conn),
+        }
     }
 
     fn source(&self) -> Source {
@@ -234,26 +246,37 @@ pub(crate) fn conclude(
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
-    result: Result<(), Failure>,
+    mut result: Result<(), Failure>,
     mut hand: Option<Hand<Kernel>>,
 ) -> Result {
-    let failure = match result {
-        Ok(()) => match &mut hand {
-            Some(Hand::Message(delivery)) => {
-                match give(scope, plan.incoming, size, addr, t, delivery) {
-                    Ok(()) => {
-                        settle(scope, delivery);
-                        return Ok(());
+    let failure = loop {
+        match result {
+            Ok(()) => match &mut hand {
+                Some(Hand::Message(delivery)) if !is_for_current(delivery) => {}
+                Some(Hand::Message(delivery)) => {
+                    match give(scope, plan.incoming, size, addr, t, delivery) {
+                        Ok(()) => {
+                            settle(scope, delivery);
+                            return Ok(());
+                        }
+                        Err(failure) => break failure,
                     }
-                    Err(failure) => failure,
                 }
-            }
-            _ => {
-                t.outcome = uapi::ALPC_OUTCOME_OK;
-                return transfer_out(size, addr, t);
-            }
-        },
-        Err(failure) => failure,
+                _ => {
+                    t.outcome = uapi::ALPC_OUTCOME_OK;
+                    return transfer_out(size, addr, t);
+                }
+            },
+            Err(failure) => break failure,
+        }
+        if let Some(Hand::Message(delivery)) = hand.take() {
+            scope.port.reject(delivery);
+        }
+        // Whoever sends nothing but what it may not have must not keep it here.
+        result = match current!().signal_pending() {
+            true => Err(interrupted(t).into()),
+            false => exchange(scope, &plan.received_on(), t, None, &mut hand),
+        };
     };
     if let Some(Hand::Message(delivery)) = hand {
         if let Some(body) = &delivery.body {
@@ -263,6 +286,12 @@ pub(crate) fn conclude(
         scope.port.undeliver(delivery);
     }
     Err(fail(scope, plan, size, addr, t, failure))
+}
+
+/// Whether the caller is one that the message is for.
+fn is_for_current(delivery: &Delivery<Kernel>) -> bool {
+    let body = delivery.body.as_ref();
+    body.is_none_or(|body| body.is_bare() || body.cargo.is_for_current())
 }
 
 fn write_outcome(size: usize, addr: u64, t: &mut uapi::alpc_transfer, outcome: u32) -> Result {

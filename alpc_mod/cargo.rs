@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What travels with a message beside its payload: a view, one that goes back, handles,
-//! the right to the caller's memory, the sender's origin.
+//! the right to the caller's memory, the sender's origin,
+//! who it is for.
 //!
 //! It is put in by the sender before anybody else has the message, does not change
 //! while the message is under way or held, and goes with the message: the view goes
@@ -13,6 +14,7 @@ use crate::{
     handle::Handles,
     memory::Memory,
     outcome::Failure,
+    required::Required,
     view::Loan,
     window::Given, //
 };
@@ -38,6 +40,7 @@ struct Rest {
     memory: Option<Arc<Memory>>,
     /// That of one message only: the next one has another.
     origin: Option<Origin>,
+    required: Option<Required>,
 }
 
 impl Cargo {
@@ -74,6 +77,12 @@ impl Cargo {
         self.rest()?.origin.as_ref()
     }
 
+    /// Whether the current task may receive it.
+    pub(crate) fn is_for_current(&self) -> bool {
+        let required = self.rest().and_then(|rest| rest.required);
+        required.is_none_or(|required| required.is_current())
+    }
+
     /// Puts in what goes back, which is taken when nothing else can fail.
     pub(crate) fn add_given(
         &mut self,
@@ -86,6 +95,11 @@ impl Cargo {
 
     pub(crate) fn add_memory(&mut self, memory: Arc<Memory>) -> Result {
         self.rest_mut()?.memory = Some(memory);
+        Ok(())
+    }
+
+    pub(crate) fn require(&mut self, required: Required) -> Result {
+        self.rest_mut()?.required = Some(required);
         Ok(())
     }
 

@@ -36,6 +36,7 @@ use crate::{
         LazyCounter, //
     },
     takes::Takes,
+    token::Tokens,
     uapi,
     window::{
         self,
@@ -93,6 +94,9 @@ pub(crate) struct Connection {
     lent_to_client: LazyCounter,
     /// Views that the server has from the client.
     lent_to_server: LazyCounter,
+    /// Who has sent on it, for those who ask.
+    #[pin]
+    pub(crate) tokens: Tokens,
     /// Who connected.
     pub(crate) client: Party,
     /// Who accepted.
@@ -115,6 +119,7 @@ impl Connection {
                 server_takes: SetOnce::new(),
                 lent_to_client: LazyCounter::new(),
                 lent_to_server: LazyCounter::new(),
+                tokens <- Tokens::new(),
                 client: Party::current(),
                 server: SetOnce::new(),
             }),

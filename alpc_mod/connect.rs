@@ -9,7 +9,8 @@
 use crate::{
     buffer::{
         copy_range_out,
-        copy_struct_in, //
+        copy_struct_in,
+        read_bytes, //
     },
     comm::{
         CommPort,
@@ -68,10 +69,7 @@ use crate::{
         Waited, //
     }, //
 };
-use core::mem::{
-    offset_of,
-    size_of, //
-};
+use core::mem::offset_of;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -81,6 +79,7 @@ const FLAGS: u32 = uapi::ALPC_TIMEOUT_MASK
     | uapi::ALPC_CONNECT_ASYNC
     | uapi::ALPC_CONNECT_REQUIRE_UID
     | uapi::ALPC_CONNECT_REQUIRE_GID
+    | uapi::ALPC_CONNECT_REQUIRE_LABEL
     | uapi::ALPC_CONNECT_SENT;
 
 /// Connects to the port that `find` finds.
@@ -90,7 +89,7 @@ pub(crate) fn connect(
     addr: u64,
     find: impl FnOnce(&uapi::alpc_connect) -> Result<Arc<Port>, Failure>,
 ) -> Result<isize> {
-    const FIRST: usize = size_of::<uapi::alpc_connect>();
+    const FIRST: usize = offset_of!(uapi::alpc_connect, required_label);
     let mut arg: uapi::alpc_connect = copy_struct_in(size, addr, FIRST)?;
     let before = arg.outcome;
     let result = match arg.flags & uapi::ALPC_CONNECT_SENT {
@@ -123,6 +122,10 @@ fn check(arg: &uapi::alpc_connect) -> Result<Deadline> {
     let asynchronous = arg.flags & uapi::ALPC_CONNECT_ASYNC != 0;
     if arg.flags & !FLAGS != 0
         || arg.reserved1 != 0
+        || arg.reserved2 != 0
+        || (arg.flags & uapi::ALPC_CONNECT_REQUIRE_LABEL == 0
+            && (arg.required_label != 0 || arg.required_label_length != 0))
+        || arg.required_label_length > uapi::ALPC_LABEL_MAX
         || arg.accept & uapi::ALPC_TAKE_IDENTITY != 0
         || (asynchronous && arg.flags & (uapi::ALPC_TIMEOUT_MASK | uapi::ALPC_CONNECT_SENT) != 0)
         || (asynchronous && (arg.recv_data != 0 || arg.recv_capacity != 0))
@@ -143,6 +146,16 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
         && kgid_from_user(arg.required_gid).ok_or(EINVAL)? != port.owner.who.egid()
     {
         return Err(Outcome::ServerMismatch.into());
+    }
+    if arg.flags & uapi::ALPC_CONNECT_REQUIRE_LABEL != 0 {
+        // Nobody has an empty one.
+        if arg.required_label_length == 0 {
+            return Err(EINVAL.into());
+        }
+        let label = read_bytes(arg.required_label, arg.required_label_length)?;
+        if !port.owner.who.has_label(&label) {
+            return Err(Outcome::ServerMismatch.into());
+        }
     }
     if !port
         .acl

@@ -4,9 +4,14 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    buffer::{
+        copy_range_out,
+        copy_struct_in, //
+    },
     connect::connect,
     control::query,
     file::{
+        new_file,
         ObjectFile,
         PollTable, //
     },
@@ -15,8 +20,13 @@ use crate::{
         Whose, //
     },
     ioctl,
+    outcome::Failure,
     port::Port,
     uapi, //
+};
+use core::mem::{
+    offset_of,
+    size_of, //
 };
 use kernel::{
     bindings,
@@ -83,7 +93,33 @@ fn request(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
             }
         }),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Maker(&this.port), size, addr),
+        ioctl::VERIFY => identity::verify(Whose::Maker(&this.port), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || this.info()),
         _ => Err(ENOTTY),
     }
+}
+
+/// Answers `ALPC_IOC_OPEN`.
+pub(crate) fn open(
+    size: usize,
+    addr: u64,
+    find: impl FnOnce(u64, u32) -> Result<Arc<Port>, Failure>,
+) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_open>();
+    let arg: uapi::alpc_open = copy_struct_in(size, addr, FIRST)?;
+    let write = |outcome: u32| {
+        let answer = uapi::alpc_open { outcome, ..arg };
+        let at = offset_of!(uapi::alpc_open, outcome);
+        copy_range_out(size, addr, &answer, ioctl::field(at))
+    };
+    let open = || {
+        if arg.flags != 0 || arg.reserved != 0 {
+            return Err(EINVAL.into());
+        }
+        let port = find(arg.name, arg.name_length)?;
+        let file = new_file(Arc::new(ConnectPort { port }, GFP_KERNEL_ACCOUNT)?)?;
+        write(uapi::ALPC_OUTCOME_OK)?;
+        Ok(file.install())
+    };
+    open().map_err(|failure: Failure| ioctl::report(failure, arg.outcome, write))
 }

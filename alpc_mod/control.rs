@@ -77,6 +77,7 @@ pub(crate) fn port_request(
         }
         ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
+        ioctl::VERIFY => identity::verify(Whose::Held(scope), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
         ioctl::CREATE_SECTION => section::create(Maker::Port(port.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
@@ -102,6 +103,7 @@ pub(crate) fn comm_request(
         }
         ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
+        ioctl::VERIFY => identity::verify(Whose::Held(scope), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
         ioctl::CREATE_SECTION => section::create(Maker::End(end.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),

@@ -67,7 +67,15 @@ impl Origin {
         // SAFETY: C has filled in every field.
         unsafe { origin.assume_init() }
     }
+
+    /// The audit session, or [`NO_SESSION`].
+    pub(crate) fn session(&self) -> u64 {
+        u64::from(self.session)
+    }
 }
+
+/// No audit session.
+pub(crate) const NO_SESSION: u64 = u32::MAX as u64;
 
 /// One that made or accepted something, once.
 pub(crate) struct Party {
@@ -200,6 +208,42 @@ impl Identity {
         u32::try_from(needed).map_err(|_| EFAULT)
     }
 
+    /// Whether it has the very credentials of another one, and is of the same process.
+    pub(crate) fn has_credentials_of(&self, other: &Self) -> bool {
+        self.cred == other.cred && self.process == other.process
+    }
+
+    /// Whether it is of the same process as another one.
+    pub(crate) fn is_process_of(&self, other: &Self) -> bool {
+        self.process == other.process
+    }
+
+    /// Whether the security module's label is this one.
+    pub(crate) fn has_label(&self, label: &[u8]) -> bool {
+        let Ok(len @ 1..) = u32::try_from(label.len()) else {
+            return false;
+        };
+        // SAFETY: By the invariants the credentials are alive; the label is valid for reading.
+        unsafe { ffi::alpc_shim_identity_is_labeled(self, label.as_ptr(), len) }
+    }
+
+    /// Whether the process has its number still: it has not been waited for.
+    pub(crate) fn is_attached(&self) -> bool {
+        // SAFETY: By the invariants the object is alive.
+        unsafe { ffi::alpc_shim_identity_is_attached(self) }
+    }
+
+    /// Whether it is that of this thread.
+    ///
+    /// # Safety
+    ///
+    /// The task is valid, and a thread of a system call.
+    pub(crate) unsafe fn is_thread(&self, task: *const bindings::task_struct) -> bool {
+        // SAFETY: By the contract; a thread has its number as long as it runs.
+        let pid = unsafe { (*task).thread_pid };
+        self.thread.as_ptr() == pid
+    }
+
     /// The effective user, as a kernel id.
     #[inline]
     pub(crate) fn euid(&self) -> u32 {
@@ -225,6 +269,15 @@ impl Identity {
             own = unsafe { (*own).parent };
         }
         !own.is_null()
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        // SAFETY: By the invariants the objects are alive.
+        unsafe { ffi::alpc_shim_identity_hold(self) };
+        // INVARIANT: C has taken another reference to each object.
+        Self { ..*self }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         copy_struct_out, //
     },
     connect::connect,
+    connect_port,
     control::at_most,
     file::new_file,
     ioctl,
@@ -151,12 +152,12 @@ impl Factory {
         Ok(file.install())
     }
 
-    /// The port of the name in a connect request.
-    fn find(&self, arg: &uapi::alpc_connect) -> Result<Arc<Port>, Failure> {
-        if arg.name == 0 || arg.name_length == 0 {
+    /// The port of the name at an address.
+    fn find(&self, name: u64, length: u32) -> Result<Arc<Port>, Failure> {
+        if name == 0 || length == 0 {
             return Err(EINVAL.into());
         }
-        let name = PortName::from_user(arg.name, arg.name_length)?;
+        let name = PortName::from_user(name, length)?;
         let port = self.names.lookup(&name).ok_or(Outcome::NameNotFound)?;
         Ok(port)
     }
@@ -178,7 +179,10 @@ impl NodeState for Factory {
                 self.create_port(&arg, write)
                     .map_err(|failure| ioctl::report(failure, arg.outcome, write))
             }
-            ioctl::CONNECT => connect(&self.accounts, size, addr, |arg| self.find(arg)),
+            ioctl::CONNECT => connect(&self.accounts, size, addr, |arg| {
+                self.find(arg.name, arg.name_length)
+            }),
+            ioctl::OPEN => connect_port::open(size, addr, |name, length| self.find(name, length)),
             _ => Err(ENOTTY),
         }
     }

@@ -111,6 +111,9 @@ extern "C" {
     /// Fills in the current task's identity and takes the references that it holds.
     pub(crate) fn alpc_shim_identity_get(id: *mut Identity);
 
+    /// Takes another reference to each object of an identity.
+    pub(crate) fn alpc_shim_identity_hold(id: *const Identity);
+
     /// Fills in where the current task is.
     pub(crate) fn alpc_shim_origin_get(origin: *mut Origin);
 
@@ -126,6 +129,16 @@ extern "C" {
 
     /// A supplementary group as the current task sees it. `index` must be within their number.
     pub(crate) fn alpc_shim_identity_group(id: *const Identity, index: u32) -> u32;
+
+    /// Whether the security module's label is this one of `len` bytes, which are not 0.
+    pub(crate) fn alpc_shim_identity_is_labeled(
+        id: *const Identity,
+        label: *const u8,
+        len: u32,
+    ) -> bool;
+
+    /// Whether the process of an identity has its number still.
+    pub(crate) fn alpc_shim_identity_is_attached(id: *const Identity) -> bool;
 
     /// Writes the security module's label to user space if it fits, and gives the bytes that it
     /// takes, or `-EFAULT`.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ALPC_IOC_QUERY_IDENTITY`: all that the kernel knew of who has sent a message.
+//! `ALPC_IOC_QUERY_IDENTITY`: all that the kernel knew of who has sent a message, and
+//! `ALPC_IOC_VERIFY`: whether that is still there.
 //!
 //! What every message tells of its sender is in its header. The rest is in the references that the
 //! message holds, and is looked up and translated when somebody asks.
@@ -25,7 +26,10 @@ use crate::{
         Kind,
         Side, //
     },
-    outcome::Failure,
+    outcome::{
+        Failure,
+        Outcome, //
+    },
     port::Port,
     uapi, //
 };
@@ -66,34 +70,77 @@ fn answer(
     if arg.flags != 0
         || (arg.groups == 0) != (arg.group_count == 0)
         || (arg.label == 0) != (arg.label_length == 0)
-        || (arg.id == 0 && arg.callback_id != 0)
     {
         return Err(EINVAL.into());
     }
-    let party = |party: &Party| tell(&party.who, Some(&party.origin), arg);
-    let answer = match whose {
-        Whose::Maker(port) if arg.id == 0 => party(&port.owner)?,
-        Whose::Held(Scope { end: Some(end), .. }) if arg.id == 0 => party(other_end(end)?)?,
-        Whose::Held(scope) if arg.id != 0 => {
-            let (conn, side) = (scope.conn(), scope.side());
-            // The lock is released before what it gives may be dropped.
-            let held = scope
-                .port
-                .lock()
-                .held_any(conn, side, arg.id, arg.callback_id);
-            match held? {
-                (Kind::Connect, _) => {
-                    let asks = scope.port.lock().peer_of_request(arg.id);
-                    party(&asks?.1.client)?
-                }
-                (Kind::Request | Kind::OneWay, message) => {
-                    tell(&message.sender, message.cargo.origin(), arg)?
-                }
-            }
+    let answer = whose.look(arg.id, arg.callback_id, |who, origin| {
+        tell(who, origin, arg)
+    })?;
+    Ok(write(answer)?)
+}
+
+/// Answers `ALPC_IOC_VERIFY`.
+pub(crate) fn verify(whose: Whose<'_>, size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = size_of::<uapi::alpc_verify>();
+    let arg: uapi::alpc_verify = copy_struct_in(size, addr, FIRST)?;
+    let write = |outcome: u32| {
+        let answer = uapi::alpc_verify { outcome, ..arg };
+        let at = offset_of!(uapi::alpc_verify, outcome);
+        copy_range_out(size, addr, &answer, ioctl::field(at))
+    };
+    let verified = try_verify(whose, &arg).and_then(|()| Ok(write(uapi::ALPC_OUTCOME_OK)?));
+    verified.map_err(|failure| ioctl::report(failure, arg.outcome, write))?;
+    Ok(0)
+}
+
+fn try_verify(whose: Whose<'_>, arg: &uapi::alpc_verify) -> Result<(), Failure> {
+    let is_there = match (arg.flags, &whose) {
+        _ if arg.reserved != 0 => return Err(EINVAL.into()),
+        (0, _) => whose.look(arg.id, arg.callback_id, |who, _| Ok(who.is_attached()))?,
+        (uapi::ALPC_VERIFY_THREAD, Whose::Held(scope)) if arg.id != 0 => {
+            let engine = scope.port.lock();
+            engine.sender_waits(scope.conn(), scope.side(), arg.id, arg.callback_id)?
         }
         _ => return Err(EINVAL.into()),
     };
-    Ok(write(answer)?)
+    match is_there {
+        true => Ok(()),
+        false => Err(Outcome::SenderGone.into()),
+    }
+}
+
+impl Whose<'_> {
+    /// Finds out who that is at an id and a turn, and asks for something of it.
+    fn look<T>(
+        &self,
+        id: u64,
+        turn: u32,
+        ask: impl FnOnce(&Identity, Option<&Origin>) -> Result<T>,
+    ) -> Result<T, Failure> {
+        let found;
+        let party = match *self {
+            _ if id == 0 && turn != 0 => return Err(EINVAL.into()),
+            Self::Maker(port) if id == 0 => &port.owner,
+            Self::Held(Scope { end: Some(end), .. }) if id == 0 => other_end(end)?,
+            Self::Held(scope) if id != 0 => {
+                let (conn, side) = (scope.conn(), scope.side());
+                // The lock is released before what it gives may be dropped.
+                let held = scope.port.lock().held_any(conn, side, id, turn);
+                match held? {
+                    (Kind::Connect, _) => {
+                        let asks = scope.port.lock().peer_of_request(id);
+                        found = asks?.1;
+                        &found.client
+                    }
+                    (Kind::Request | Kind::OneWay, message) => {
+                        return Ok(ask(&message.sender, message.cargo.origin())?);
+                    }
+                }
+            }
+            _ => return Err(EINVAL.into()),
+        };
+        Ok(ask(&party.who, Some(&party.origin))?)
+    }
 }
 
 /// Who connected, or who accepted.

@@ -30,6 +30,7 @@ pub(crate) const fn size(cmd: u32) -> usize {
 pub(crate) const QUERY: u32 = base(uapi::ALPC_IOCTL_QUERY);
 pub(crate) const CREATE_PORT: u32 = base(uapi::ALPC_IOCTL_CREATE_PORT);
 pub(crate) const CONNECT: u32 = base(uapi::ALPC_IOCTL_CONNECT);
+pub(crate) const OPEN: u32 = base(uapi::ALPC_IOCTL_OPEN);
 pub(crate) const CREATE_CONNECT: u32 = base(uapi::ALPC_IOCTL_CREATE_CONNECT);
 pub(crate) const ACCEPT: u32 = base(uapi::ALPC_IOCTL_ACCEPT);
 pub(crate) const SEND_WAIT_RECEIVE: u32 = base(uapi::ALPC_IOCTL_SEND_WAIT_RECEIVE);
@@ -40,6 +41,7 @@ pub(crate) const CREATE_SECTION: u32 = base(uapi::ALPC_IOCTL_CREATE_SECTION);
 pub(crate) const DELETE_VIEW: u32 = base(uapi::ALPC_IOCTL_DELETE_VIEW);
 pub(crate) const QUERY_VIEW: u32 = base(uapi::ALPC_IOCTL_QUERY_VIEW);
 pub(crate) const QUERY_IDENTITY: u32 = base(uapi::ALPC_IOCTL_QUERY_IDENTITY);
+pub(crate) const VERIFY: u32 = base(uapi::ALPC_IOCTL_VERIFY);
 pub(crate) const CLAIM: u32 = base(uapi::ALPC_IOCTL_CLAIM);
 pub(crate) const MEMORY: u32 = base(uapi::ALPC_IOCTL_MEMORY);
 pub(crate) const CREATE_VIEW: u32 = base(uapi::ALPC_IOCTL_CREATE_VIEW);

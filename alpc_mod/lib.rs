@@ -63,6 +63,7 @@
 //! | 1 | `Accounts::table` | mutex: accounts are looked up in a tree under it, as often |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
+//! | 1 | `Tokens::senders` | mutex: held while a sender is looked up, and memory taken for one |
 //! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
 //! | 1 | `Given::back` | mutex: held while a view goes back, so that no one goes on before it has |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
@@ -121,6 +122,7 @@
 //! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
 //! | `Pages` | constant; freed when no slot and no loan has them |
 //! | `Loan::ended` | exchanged once, by who gives the view back |
+//! | `Tokens::senders` | its lock |
 //! | `Given::back` | its lock; taken out once, by the sender |
 //! | counters of `quota` | atomic, checked before they change |
 //!
@@ -246,12 +248,14 @@ mod plan;
 mod port;
 mod quota;
 mod receipt;
+mod required;
 mod section;
 mod send;
 mod straight;
 mod table;
 mod takes;
 mod time;
+mod token;
 #[allow(
     unreachable_pub,
     dead_code,

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    buffer::read_bytes,
     cred::ipc_namespace_id,
     logic::name, //
 };
@@ -23,11 +24,7 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
-    },
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    }, //
 };
 
 /// A well-formed name and the IPC namespace it is in.
@@ -44,14 +41,10 @@ impl PortName {
     ///
     /// `EINVAL` if it is not well-formed; `EFAULT`, `ENOMEM`.
     pub(crate) fn from_user(addr: u64, length: u32) -> Result<Self> {
-        let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
-        let length = usize::try_from(length)?;
-        if length > name::MAX_LENGTH {
+        if usize::try_from(length)? > name::MAX_LENGTH {
             return Err(EINVAL);
         }
-        let mut bytes = KVec::new();
-        UserSlice::new(UserPtr::from_addr(addr), length)
-            .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
+        let bytes = read_bytes(addr, length)?;
         name::check(&bytes).map_err(|_| EINVAL)?;
         Ok(Self {
             namespace: ipc_namespace_id(),

@@ -54,6 +54,10 @@ pub(crate) enum Outcome {
     NoWindow,
     /// The caller does not wait in its call.
     MemoryClosed,
+    /// Received by nobody that it was for.
+    ReceiverMismatch,
+    /// The sender has ended, or does not wait.
+    SenderGone,
 }
 
 impl Outcome {
@@ -91,6 +95,8 @@ impl Outcome {
             Self::NotAView => (uapi::ALPC_OUTCOME_NOT_A_VIEW, ENXIO),
             Self::NoWindow => (uapi::ALPC_OUTCOME_NO_WINDOW, ENOBUFS),
             Self::MemoryClosed => (uapi::ALPC_OUTCOME_MEMORY_CLOSED, ESTALE),
+            Self::ReceiverMismatch => (uapi::ALPC_OUTCOME_RECEIVER_MISMATCH, EACCES),
+            Self::SenderGone => (uapi::ALPC_OUTCOME_SENDER_GONE, ESRCH),
         }
     }
 }
@@ -155,6 +161,7 @@ impl From<End> for Outcome {
             End::Closed => Self::Closed,
             End::Lost => Self::Lost,
             End::Canceled => Self::Canceled,
+            End::Mismatch => Self::ReceiverMismatch,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::{
     attributes::{
+        self,
         Attributes,
         Incoming,
         Outgoing, //
@@ -162,7 +163,11 @@ impl<'a> Plan<'a> {
         // Only while the caller waits can anybody reach into its memory.
         let waits = matches!(send, Send::New(_)) && receive == Receive::Answer;
         let sends = matches!(send, Send::New(_) | Send::Into(_)) || resumed;
-        if (outgoing.has_memory() && !waits && !resumed) || (outgoing.has_cargo() && !sends) {
+        let requests = send == Send::New(New::Request) || resumed;
+        if (outgoing.has_memory() && !waits && !resumed)
+            || (outgoing.has_receiver() && !requests)
+            || (outgoing.has_cargo() && !sends)
+        {
             return Err(EINVAL.into());
         }
         Ok(Self {
@@ -172,6 +177,15 @@ impl<'a> Plan<'a> {
             outgoing,
             incoming,
         })
+    }
+
+    /// What is left of it when something has been sent and received that does not count.
+    pub(crate) fn received_on(&self) -> Self {
+        Self {
+            send: Send::Nothing,
+            outgoing: &attributes::NONE.outgoing,
+            ..*self
+        }
     }
 
     /// What [`straight`](crate::straight) does.

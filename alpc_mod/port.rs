@@ -320,6 +320,13 @@ impl Port {
         self.act(&mut fx);
     }
 
+    /// Ends a request that its receiver may not have.
+    pub(crate) fn reject(&self, delivery: Delivery<Kernel>) {
+        let mut fx = Effects::default();
+        self.lock().reject(&delivery, &mut fx);
+        self.act(&mut fx);
+    }
+
     /// Closes the port: its name is free, its connections end, its waits too.
     pub(crate) fn shut(&self, flush: bool) {
         if let Some(name) = &self.name {

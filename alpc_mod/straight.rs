@@ -490,6 +490,9 @@ fn give<'a, A: Carried>(
         describe(t, delivery, Some(seen));
         return Ok(transfer_out(SIZE, addr, t)?);
     };
+    if !body.is_bare() && !body.cargo.is_for_current() {
+        return Err(EACCES.into());
+    }
     arrives(body);
     let taken = incoming.write(scope(), delivery)?;
     let seen = give_body(t, body)?;

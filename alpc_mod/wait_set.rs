@@ -13,6 +13,7 @@ use crate::{
         Hand,
         Waiters, //
     },
+    message::Message,
     port::Kernel, //
 };
 use core::{
@@ -28,7 +29,10 @@ use core::{
         Ordering, //
     },
 };
-use kernel::bindings;
+use kernel::{
+    bindings,
+    sync::Arc, //
+};
 
 /// One waiting thread, on its own stack.
 ///
@@ -311,6 +315,12 @@ impl Waiters<Kernel> for WaitSet {
     #[inline]
     fn fits(&self, len: u32) -> bool {
         !self.find(len).is_null()
+    }
+
+    fn begins_with_sender(&self, body: &Arc<Message>) -> bool {
+        // SAFETY: By the invariants, all nodes on the list are valid, and so are their threads,
+        // which are in a system call.
+        unsafe { !self.head.is_null() && body.sender.is_thread((*self.head).task) }
     }
 
     #[inline(always)]

@@ -38,6 +38,7 @@
 #define ALPC_WINDOW_SIZE	0x200000000ull	/* addresses for them: a gap for each */
 #define ALPC_HANDLES_MAX	512	/* handles of one message */
 #define ALPC_MEMORY_RANGES_MAX	64	/* ranges of caller memory of one message */
+#define ALPC_LABEL_MAX		4095	/* bytes of a required label */
 
 /* -------------------------------------------------------------- port flags */
 
@@ -165,6 +166,8 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_NOT_A_VIEW		28u	/* ENXIO: no view begins at that address */
 #define ALPC_OUTCOME_NO_WINDOW		29u	/* ENOBUFS: no room for received views, release some */
 #define ALPC_OUTCOME_MEMORY_CLOSED	30u	/* ESTALE: the caller does not wait in its call */
+#define ALPC_OUTCOME_RECEIVER_MISMATCH	31u	/* EACCES: received by none it was for */
+#define ALPC_OUTCOME_SENDER_GONE	32u	/* ESRCH: it has ended, or does not wait */
 
 /* ---------------------------------------------------------------- timeouts */
 
@@ -189,10 +192,11 @@ struct alpc_acl_entry {
 #define ALPC_ATTR_VIEW			0x40000000u
 #define ALPC_ATTR_CONTEXT		0x20000000u
 #define ALPC_ATTR_HANDLE		0x10000000u
-#define ALPC_ATTR_TOKEN			0x08000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_TOKEN			0x08000000u	/* receive only */
 #define ALPC_ATTR_DIRECT		0x04000000u	/* reserved, EOPNOTSUPP */
 #define ALPC_ATTR_WORK_ON_BEHALF	0x02000000u	/* reserved, EOPNOTSUPP */
 #define ALPC_ATTR_MEMORY		0x01000000u
+#define ALPC_ATTR_RECEIVER		0x00800000u	/* send only */
 
 /**
  * struct alpc_attributes - head of an attribute container
@@ -295,6 +299,25 @@ struct alpc_attr_handle {
 	__u32 error;
 };
 
+/**
+ * struct alpc_attr_token - the TOKEN attribute
+ * @token_id: Out: the sender's process.
+ * @session_id: Out: its audit session, told as in struct alpc_query_identity:
+ *	0xffffffff if there is none or it is not told.
+ * @modified_id: Out: its process with the credentials that it had when it sent.
+ *
+ * Filled in with every message that somebody sent, never with a notice. Numbers of
+ * processes and credentials are never 0, never used again for others, and tell
+ * nothing but whether it is the same: on one connection the same process with the
+ * same credentials has the same numbers, unless 16 others have sent since. Any
+ * change of the credentials gives another @modified_id.
+ */
+struct alpc_attr_token {
+	__u64 token_id;
+	__u64 session_id;
+	__u64 modified_id;
+};
+
 #define ALPC_MEMORY_READ		0x00000001u	/* the holder may read it */
 #define ALPC_MEMORY_WRITE		0x00000002u	/* the holder may write it */
 
@@ -326,6 +349,29 @@ struct alpc_memory_range {
 struct alpc_attr_memory {
 	__u64 ranges;
 	__u32 count;
+	__u32 reserved;
+};
+
+#define ALPC_RECEIVER_UID		0x00000001u
+#define ALPC_RECEIVER_GID		0x00000002u
+
+/**
+ * struct alpc_attr_receiver - the RECEIVER attribute
+ * @uid: With ALPC_RECEIVER_UID the effective user id that the thread must have
+ *	which receives the message, in the sender's user namespace. Else 0.
+ * @gid: With ALPC_RECEIVER_GID a group that it must be in, with its effective or
+ *	a supplementary group id, likewise. Else 0.
+ * @flags: ALPC_RECEIVER_*, one at least.
+ * @reserved: Zero.
+ *
+ * Sent with a new request only. A thread that receives the message without having
+ * the ids at that moment sees nothing of it and goes on receiving; the request
+ * ends with RECEIVER_MISMATCH.
+ */
+struct alpc_attr_receiver {
+	__u32 uid;
+	__u32 gid;
+	__u32 flags;
 	__u32 reserved;
 };
 
@@ -427,6 +473,8 @@ struct alpc_create_port {
  * the kernel when a signal ends the wait, so that a restart only waits.
  */
 #define ALPC_CONNECT_SENT		0x00000080u
+/* The creator of the port must have had this label of the security module. */
+#define ALPC_CONNECT_REQUIRE_LABEL	0x00000100u
 
 /**
  * struct alpc_connect - connect to a port
@@ -460,6 +508,11 @@ struct alpc_create_port {
  * @server_uid: Out: its effective user id, in the caller's namespace.
  * @server_gid: Out: its effective group id, in the caller's namespace.
  * @reserved1: Zero.
+ * @required_label: With ALPC_CONNECT_REQUIRE_LABEL pointer to
+ *	@required_label_length bytes, else 0: the label as ALPC_IOC_QUERY_IDENTITY
+ *	tells it, without its final 0.
+ * @required_label_length: 1 to ALPC_LABEL_MAX, or 0 without the flag.
+ * @reserved2: Zero.
  */
 struct alpc_connect {
 	__u64 name;
@@ -485,6 +538,30 @@ struct alpc_connect {
 	__u32 server_uid;
 	__u32 server_gid;
 	__u32 reserved1;
+	__u64 required_label;
+	__u32 required_label_length;
+	__u32 reserved2;
+};
+
+/* -------------------------------------------------------------------- OPEN */
+
+/**
+ * struct alpc_open - get a connect descriptor for a named port
+ * @name: Pointer to @name_length bytes.
+ * @name_length: 1 to ALPC_NAME_MAX.
+ * @flags: 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ *
+ * It stays the same port's, whoever has the name later. Whether the caller may
+ * connect is found out when it does.
+ */
+struct alpc_open {
+	__u64 name;
+	__u32 name_length;
+	__u32 flags;
+	__u32 outcome;
+	__u32 reserved;
 };
 
 /* ------------------------------------------------------------------ ACCEPT */
@@ -835,6 +912,29 @@ struct alpc_query_identity {
 	__u32 outcome;
 };
 
+/* The thread itself, which must be waiting for the answer. */
+#define ALPC_VERIFY_THREAD		0x00000001u
+
+/**
+ * struct alpc_verify - whether who sent a held message still has its number
+ * @id: As in struct alpc_query_identity.
+ * @callback_id: The turn of @id.
+ * @flags: 0 for the process, or ALPC_VERIFY_THREAD, not with an id of 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ *
+ * A process keeps its number until it has been waited for. So a pidfd that was
+ * opened by the number in the header is the sender's if a call of this succeeds
+ * afterwards.
+ */
+struct alpc_verify {
+	__u64 id;
+	__u32 callback_id;
+	__u32 flags;
+	__u32 outcome;
+	__u32 reserved;
+};
+
 /* ----------------------------------------------------- handles, caller memory */
 
 /**
@@ -892,6 +992,8 @@ struct alpc_memory {
 #define ALPC_IOC_CREATE_PORT	_IOWR(ALPC_IOC_MAGIC, 0x01, struct alpc_create_port)
 /* On /dev/alpc with a name, on a connect descriptor without. */
 #define ALPC_IOC_CONNECT	_IOWR(ALPC_IOC_MAGIC, 0x02, struct alpc_connect)
+/* On /dev/alpc. Returns a new descriptor. */
+#define ALPC_IOC_OPEN		_IOWR(ALPC_IOC_MAGIC, 0x03, struct alpc_open)
 
 /* On a connection port. Both return a new descriptor. */
 #define ALPC_IOC_CREATE_CONNECT	_IO(ALPC_IOC_MAGIC, 0x10)
@@ -913,6 +1015,7 @@ struct alpc_memory {
 #define ALPC_IOC_MEMORY		_IOWR(ALPC_IOC_MAGIC, 0x27, struct alpc_memory)
 /* On connect descriptors too. */
 #define ALPC_IOC_QUERY_IDENTITY	_IOWR(ALPC_IOC_MAGIC, 0x29, struct alpc_query_identity)
+#define ALPC_IOC_VERIFY		_IOWR(ALPC_IOC_MAGIC, 0x2a, struct alpc_verify)
 
 /* On a section. */
 #define ALPC_IOC_CREATE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x30, struct alpc_create_view)

@@ -15,6 +15,7 @@ pub const ALPC_WINDOW_VIEWS_MAX: u32 = 4096;
 pub const ALPC_WINDOW_SIZE: u64 = 8589934592;
 pub const ALPC_HANDLES_MAX: u32 = 512;
 pub const ALPC_MEMORY_RANGES_MAX: u32 = 64;
+pub const ALPC_LABEL_MAX: u32 = 4095;
 pub const ALPC_PORT_LPC_MODE: u32 = 4096;
 pub const ALPC_PORT_ARRIVAL_ORDER: u32 = 1;
 pub const ALPC_PORT_ACL: u32 = 2;
@@ -87,6 +88,8 @@ pub const ALPC_OUTCOME_LENT: u32 = 27;
 pub const ALPC_OUTCOME_NOT_A_VIEW: u32 = 28;
 pub const ALPC_OUTCOME_NO_WINDOW: u32 = 29;
 pub const ALPC_OUTCOME_MEMORY_CLOSED: u32 = 30;
+pub const ALPC_OUTCOME_RECEIVER_MISMATCH: u32 = 31;
+pub const ALPC_OUTCOME_SENDER_GONE: u32 = 32;
 pub const ALPC_TIMEOUT_MASK: u32 = 7;
 pub const ALPC_TIMEOUT_INFINITE: u32 = 0;
 pub const ALPC_TIMEOUT_RELATIVE: u32 = 1;
@@ -101,12 +104,15 @@ pub const ALPC_ATTR_TOKEN: u32 = 134217728;
 pub const ALPC_ATTR_DIRECT: u32 = 67108864;
 pub const ALPC_ATTR_WORK_ON_BEHALF: u32 = 33554432;
 pub const ALPC_ATTR_MEMORY: u32 = 16777216;
+pub const ALPC_ATTR_RECEIVER: u32 = 8388608;
 pub const ALPC_VIEW_SECURE: u32 = 1;
 pub const ALPC_VIEW_AUTO_RELEASE: u32 = 2;
 pub const ALPC_HANDLES_CLAIM: u32 = 1;
 pub const ALPC_HANDLES_INHERIT: u32 = 2;
 pub const ALPC_MEMORY_READ: u32 = 1;
 pub const ALPC_MEMORY_WRITE: u32 = 2;
+pub const ALPC_RECEIVER_UID: u32 = 1;
+pub const ALPC_RECEIVER_GID: u32 = 2;
 pub const ALPC_FEATURE_PORTS: u32 = 1;
 pub const ALPC_FEATURE_IPC_NAMESPACES: u32 = 2;
 pub const ALPC_FEATURE_VIEWS: u32 = 4;
@@ -117,6 +123,7 @@ pub const ALPC_CONNECT_ASYNC: u32 = 16;
 pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
 pub const ALPC_CONNECT_REQUIRE_GID: u32 = 64;
 pub const ALPC_CONNECT_SENT: u32 = 128;
+pub const ALPC_CONNECT_REQUIRE_LABEL: u32 = 256;
 pub const ALPC_REFUSE: u32 = 1;
 pub const ALPC_SEND: u32 = 16;
 pub const ALPC_RECEIVE: u32 = 32;
@@ -142,6 +149,7 @@ pub const ALPC_VIEW_STATE_HELD: u32 = 3;
 pub const ALPC_USER_NS_SAME: u32 = 1;
 pub const ALPC_USER_NS_BELOW: u32 = 2;
 pub const ALPC_USER_NS_OTHER: u32 = 3;
+pub const ALPC_VERIFY_THREAD: u32 = 1;
 pub const ALPC_IOC_MAGIC: u32 = 169;
 pub type __u16 = ::core::ffi::c_ushort;
 pub type __s32 = ::core::ffi::c_int;
@@ -198,6 +206,13 @@ pub struct alpc_attr_handle {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_token {
+    pub token_id: __u64,
+    pub session_id: __u64,
+    pub modified_id: __u64,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_memory_range {
     pub base: __u64,
     pub length: __u64,
@@ -209,6 +224,14 @@ pub struct alpc_memory_range {
 pub struct alpc_attr_memory {
     pub ranges: __u64,
     pub count: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_receiver {
+    pub uid: __u32,
+    pub gid: __u32,
+    pub flags: __u32,
     pub reserved: __u32,
 }
 #[repr(C)]
@@ -273,6 +296,18 @@ pub struct alpc_connect {
     pub server_uid: __u32,
     pub server_gid: __u32,
     pub reserved1: __u32,
+    pub required_label: __u64,
+    pub required_label_length: __u32,
+    pub reserved2: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_open {
+    pub name: __u64,
+    pub name_length: __u32,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -414,6 +449,15 @@ pub struct alpc_query_identity {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_verify {
+    pub id: __u64,
+    pub callback_id: __u32,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_claim {
     pub id: __u64,
     pub handles: __u64,
@@ -439,7 +483,8 @@ pub struct alpc_memory {
 }
 pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3225463040;
 pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
-pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3228608770;
+pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3229657346;
+pub const ALPC_IOCTL_OPEN: alpc_ioctl = 3222841603;
 pub const ALPC_IOCTL_CREATE_CONNECT: alpc_ioctl = 43280;
 pub const ALPC_IOCTL_ACCEPT: alpc_ioctl = 3224938769;
 pub const ALPC_IOCTL_SEND_WAIT_RECEIVE: alpc_ioctl = 3229657376;
@@ -450,6 +495,7 @@ pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
 pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
 pub const ALPC_IOCTL_QUERY_VIEW: alpc_ioctl = 3222841640;
 pub const ALPC_IOCTL_QUERY_IDENTITY: alpc_ioctl = 3230705961;
+pub const ALPC_IOCTL_VERIFY: alpc_ioctl = 3222841642;
 pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
 pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
 pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3223365936;

@@ -38,6 +38,13 @@ void alpc_shim_identity_get(struct alpc_identity *id)
 	id->own.gid = from_kgid_munged(id->cred->user_ns, id->cred->egid);
 }
 
+void alpc_shim_identity_hold(const struct alpc_identity *id)
+{
+	get_cred(id->cred);
+	get_pid(id->process);
+	get_pid(id->thread);
+}
+
 void alpc_shim_origin_get(struct alpc_origin *origin)
 {
 	rcu_read_lock();
@@ -118,34 +125,64 @@ u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index)
 }
 
 /*
- * Writes the label that the security module gives an identity, with a final 0, if it
- * fits. Gives the bytes that it takes, 0 if there is none, or -EFAULT.
+ * Gets the label that the security module gives an identity, to be released, and its
+ * length. 0 if there is none.
  *
  * Not every module tells the label of credentials, but each tells that of who asks: so
  * it is asked as if by the sender.
  */
-long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room)
+static u32 label_get(const struct alpc_identity *id, struct lsm_context *context)
 {
-	struct lsm_context context = {};
 	const struct cred *own;
 	struct lsm_prop prop;
-	long needed = 0;
 	int len;
 
 	own = override_creds(id->cred);
 	security_current_getlsmprop_subj(&prop);
-	len = security_lsmprop_to_secctx(&prop, &context, LSM_ID_UNDEF);
+	len = security_lsmprop_to_secctx(&prop, context, LSM_ID_UNDEF);
 	revert_creds(own);
 	if (len < 0)
+		*context = (struct lsm_context) {};
+	if (!context->context || !context->len)
 		return 0;
-	if (context.context && context.len) {
-		/* Some modules count a final 0, some don't. */
-		len = strnlen(context.context, context.len);
-		needed = len + 1L;
-		if (needed <= room && (copy_to_user(to, context.context, len) ||
-				       put_user('\0', to + len)))
-			needed = -EFAULT;
-	}
+	/* Some modules count a final 0, some don't. */
+	return strnlen(context->context, context->len);
+}
+
+/*
+ * Writes the label of an identity with a final 0, if it fits. Gives the bytes that it
+ * takes, 0 if there is none, or -EFAULT.
+ */
+long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room)
+{
+	struct lsm_context context = {};
+	u32 len = label_get(id, &context);
+	long needed = len ? len + 1L : 0;
+
+	if (needed && needed <= room &&
+	    (copy_to_user(to, context.context, len) || put_user('\0', to + len)))
+		needed = -EFAULT;
 	security_release_secctx(&context);
 	return needed;
+}
+
+/* Whether an identity has this label of so many bytes, which are not 0. */
+bool alpc_shim_identity_is_labeled(const struct alpc_identity *id, const char *label, u32 len)
+{
+	struct lsm_context context = {};
+	bool same = label_get(id, &context) == len && !memcmp(context.context, label, len);
+
+	security_release_secctx(&context);
+	return same;
+}
+
+/* Whether the process of an identity has its number still. */
+bool alpc_shim_identity_is_attached(const struct alpc_identity *id)
+{
+	bool attached;
+
+	rcu_read_lock();
+	attached = pid_task(id->process, PIDTYPE_TGID);
+	rcu_read_unlock();
+	return attached;
 }

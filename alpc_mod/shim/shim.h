@@ -109,11 +109,14 @@ bool alpc_shim_put_unless_last(struct file *file);
 void alpc_shim_close_last(struct file *file);
 bool alpc_shim_is_compat(void);
 void alpc_shim_identity_get(struct alpc_identity *id);
+void alpc_shim_identity_hold(const struct alpc_identity *id);
 void alpc_shim_origin_get(struct alpc_origin *origin);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 void alpc_shim_identity_told(const struct alpc_identity *id, const struct alpc_origin *origin,
 			     struct alpc_told *told);
 u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index);
+bool alpc_shim_identity_is_labeled(const struct alpc_identity *id, const char *label, u32 len);
+bool alpc_shim_identity_is_attached(const struct alpc_identity *id);
 long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room);
 u64 alpc_shim_ipc_ns_id(void);
 ktime_t alpc_shim_monotonic(void);

@@ -84,6 +84,97 @@ fn a_query_of_an_identity_can_be_made_again() {
 }
 
 #[test]
+fn a_verification_and_an_open_can_be_made_again() {
+    isolated_long(3, || {
+        let device = device();
+        let pair = Pair::with(Create::named("faults/open"));
+        pair.client.post(b"").expect("post");
+        let request = pair.port.receive().expect("receive");
+        sweep("VERIFY", |fault| {
+            let mut arg = alpc_verify {
+                id: request.id,
+                callback_id: request.callback_id,
+                outcome: JUNK32,
+                ..Default::default()
+            };
+            if fault
+                .ioctl(&pair.port, ALPC_IOCTL_VERIFY, &mut arg)
+                .is_err()
+            {
+                assert_eq!(arg.outcome, JUNK32);
+            }
+            assert_eq!(pair.port.verify(request.id, request.callback_id, 0), Ok(()));
+        });
+        sweep("OPEN", |fault| {
+            let name = "faults/open";
+            let mut arg = alpc_open {
+                name: name.as_ptr() as u64,
+                name_length: name.len() as u32,
+                outcome: JUNK32,
+                ..Default::default()
+            };
+            let result = fault.ioctl(&device, ALPC_IOCTL_OPEN, &mut arg);
+            if adopted(result).is_none() {
+                assert_eq!(arg.outcome, JUNK32);
+            }
+            open_port(name).expect("open");
+        });
+    });
+}
+
+#[test]
+fn a_token_that_could_not_be_told_leaves_the_message() {
+    isolated_long(3, || {
+        // Each pair remembers nobody at first.
+        sweep("receive with TOKEN", |fault| {
+            let pair = Pair::new();
+            pair.client.post(b"token").expect("post");
+            let mut room = TokenContainer::room();
+            let mut transfer = Transfer::new().receive().now();
+            transfer.arg.recv_attributes = room.address();
+            transfer.point();
+            let received = fault.ioctl(&pair.port, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut transfer.arg);
+            if received.is_err() {
+                let (request, token) = pair.port.receive_token().expect("receive");
+                assert_eq!(request.data, b"token");
+                assert_ne!(token.token_id, 0);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_request_for_somebody_is_sent_whole_or_not_at_all() {
+    isolated_long(3, || {
+        let pair = Pair::new();
+        sweep("send with RECEIVER", |fault| {
+            let mut container = ReceiverContainer::new(Some(0), None);
+            let mut transfer = Transfer::new().send(b"for root");
+            transfer.arg.send_attributes = container.address();
+            transfer.point();
+            let sent = fault.ioctl(
+                &pair.client,
+                ALPC_IOCTL_SEND_WAIT_RECEIVE,
+                &mut transfer.arg,
+            );
+            match pair.port.receive_now() {
+                Ok(request) => {
+                    assert_eq!(request.data, b"for root");
+                    pair.port.reply(&request, b"").expect("reply");
+                    pair.client.receive().expect("reply");
+                }
+                // A sender that could not be told of it has sent, but not the other way round.
+                Err(failure) => {
+                    assert_eq!(failure, fail::TIMED_OUT);
+                    assert!(sent.is_err());
+                }
+            }
+            assert_quiet(&pair);
+        });
+    });
+}
+
+#[test]
 fn a_port_that_could_not_be_made_leaves_no_name() {
     isolated_long(3, || {
         let device = device();

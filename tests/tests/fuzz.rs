@@ -368,13 +368,22 @@ impl Player<'_> {
         if self.rng.one_in(3) {
             self.damage(&mut container);
             // That has no room behind it.
-            container.head.allocated &= !ALPC_ATTR_HANDLE;
+            container.head.allocated &= !(ALPC_ATTR_HANDLE | ALPC_ATTR_TOKEN);
             arg.send_attributes = container.address();
             arg.recv_attributes = container.address();
         }
         let mut handles = self.handles();
         if flags & ALPC_SEND != 0 && flags & ALPC_DISCARD == 0 && self.rng.one_in(2) {
             arg.send_attributes = handles.address();
+        }
+        let mut receiver = ReceiverContainer::new(Some(0), None);
+        if self.rng.one_in(8) {
+            self.damage(&mut receiver.receiver);
+            arg.send_attributes = receiver.address();
+        }
+        let mut token = TokenContainer::room();
+        if self.rng.one_in(4) {
+            arg.recv_attributes = token.address();
         }
         let mut claimed = HandleContainer::claiming(self.rng.below(4) as usize);
         if self.rng.one_in(3) {
@@ -489,6 +498,19 @@ impl Player<'_> {
         );
     }
 
+    fn verify(&mut self) {
+        let header = self.header();
+        let port = self.port_for(&header);
+        let mut arg = alpc_verify {
+            id: header.id,
+            callback_id: header.turn,
+            flags: self.rng.below(2) as u32,
+            ..Default::default()
+        };
+        self.damage(&mut arg);
+        self.call("VERIFY", &*port, ALPC_IOCTL_VERIFY, &mut arg);
+    }
+
     /// Any number, any memory, any descriptor.
     fn wild(&mut self) {
         let port = self.port();
@@ -521,6 +543,7 @@ impl Player<'_> {
             8..=10 => self.cancel(),
             11 => self.disconnect(),
             12 => self.query(),
+            59..=61 => self.verify(),
             62 | 63 => self.query_identity(),
             13 => self.wild(),
             14 => {

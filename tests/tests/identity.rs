@@ -237,8 +237,12 @@ fn reserved_attributes_are_not_supported_and_unknown_ones_invalid() {
         struct Container(alpc_attributes, [u64; 64]);
         for bit in 0..32 {
             let bit = 1_u32 << bit;
-            const KNOWN: u32 =
-                ALPC_ATTR_VIEW | ALPC_ATTR_CONTEXT | ALPC_ATTR_HANDLE | ALPC_ATTR_MEMORY;
+            const KNOWN: u32 = ALPC_ATTR_VIEW
+                | ALPC_ATTR_CONTEXT
+                | ALPC_ATTR_HANDLE
+                | ALPC_ATTR_TOKEN
+                | ALPC_ATTR_MEMORY
+                | ALPC_ATTR_RECEIVER;
             if bit & KNOWN != 0 {
                 continue;
             }

@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 16] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 18] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -68,6 +68,8 @@ const IOCTLS: [(&str, u32, [bool; 5]); 16] = [
         ALPC_IOCTL_QUERY_IDENTITY,
         [false, true, true, true, true],
     ),
+    ("VERIFY", ALPC_IOCTL_VERIFY, [false, true, true, true, true]),
+    ("OPEN", ALPC_IOCTL_OPEN, [true, false, false, false, false]),
     (
         "CREATE_SECTION",
         ALPC_IOCTL_CREATE_SECTION,

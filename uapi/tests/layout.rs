@@ -49,8 +49,10 @@ fn layouts() -> Vec<Layout> {
         alpc_attr_view { base, size, release, flags, reserved }
         alpc_handle { fd, kind }
         alpc_attr_handle { handles, count, flags, index, error }
+        alpc_attr_token { token_id, session_id, modified_id }
         alpc_memory_range { base, length, access, reserved }
         alpc_attr_memory { ranges, count, reserved }
+        alpc_attr_receiver { uid, gid, flags, reserved }
         alpc_query {
             abi_version, reserved, features, ports_per_user, connections_per_user,
             conversations_per_user, conversations_per_connection, queue_messages,
@@ -65,8 +67,10 @@ fn layouts() -> Vec<Layout> {
             name, send_data, recv_data, context, name_length, send_length,
             recv_capacity, required_uid, required_gid, max_message_length,
             queue_messages, queue_bytes, accept, handle_kinds, timeout, flags, outcome, fd,
-            recv_length, server_pid, server_uid, server_gid, reserved1,
+            recv_length, server_pid, server_uid, server_gid, reserved1, required_label,
+            required_label_length, reserved2,
         }
+        alpc_open { name, name_length, flags, outcome, reserved }
         alpc_accept {
             id, send_data, context, send_length, flags, max_message_length,
             queue_messages, queue_bytes, accept, outcome, handle_kinds,
@@ -93,6 +97,7 @@ fn layouts() -> Vec<Layout> {
             cap_bounding, cap_ambient, callback_id, flags, group_count, label_length, pid, tid,
             uid, euid, suid, fsuid, gid, egid, sgid, fsgid, loginuid, session, user_ns, outcome
         }
+        alpc_verify { id, callback_id, flags, outcome, reserved }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {
             id, data, offset, length, callback_id, index, flags, outcome, done,

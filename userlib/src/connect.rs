@@ -41,6 +41,7 @@ enum To<'a> {
 pub struct ConnectBuilder<'a> {
     to: To<'a>,
     payload: &'a [u8],
+    label: Option<&'a str>,
     options: Options<'static>,
     raw: sys::alpc_connect,
 }
@@ -72,6 +73,7 @@ impl<'a> ConnectBuilder<'a> {
         Self {
             to,
             payload: &[],
+            label: None,
             options: Options::new(),
             raw: sys::alpc_connect::default(),
         }
@@ -126,6 +128,15 @@ impl<'a> ConnectBuilder<'a> {
         self.raw.required_gid = gid;
         self.raw.flags |= sys::ALPC_CONNECT_REQUIRE_GID;
         self
+    }
+
+    /// The same for the label that the security module gives it, as
+    /// [`Identity::label`](crate::Identity::label) tells it.
+    pub fn require_label(self, label: &'a str) -> Self {
+        Self {
+            label: Some(label),
+            ..self
+        }
     }
 
     /// Sets the largest payload this client takes.
@@ -213,6 +224,9 @@ impl<'a> ConnectBuilder<'a> {
             ..self.raw
         };
         let mut argument = sys::Connect::new(raw, name, self.payload, answer);
+        if let Some(label) = self.label {
+            argument.require_label(label.as_bytes());
+        }
         let client = loop {
             match argument.call(fd) {
                 Ok(client) => break client,
@@ -241,7 +255,7 @@ impl<'a> ConnectBuilder<'a> {
 
 /// A connect descriptor: the right to connect to one port, and nothing else.
 ///
-/// Made by [`Server::connector`](crate::Server::connector). It can be passed to
+/// Made by [`Server::connector`](crate::Server::connector), or by name. It can be passed to
 /// another process over an `AF_UNIX` socket or by inheritance, and is how ports
 /// without a name are reached. The port's access control list applies all the
 /// same.
@@ -251,6 +265,27 @@ pub struct Connector(OwnedFd);
 impl Connector {
     pub(crate) fn new(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+
+    /// One for the port that has this name now, to look at it before anything is sent. It stays
+    /// that port's, whoever has the name later.
+    ///
+    /// Two system calls more than the one ioctl: `/dev/alpc` is opened and closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::NameNotFound`](crate::Outcome::NameNotFound). Whether the port admits the caller
+    /// is found out by connecting.
+    pub fn open(name: &str) -> Result<Self> {
+        Self::open_on(&Device::open()?, name)
+    }
+
+    /// The same through a device that is open already.
+    pub fn open_on(device: &Device, name: &str) -> Result<Self> {
+        let mut raw = sys::alpc_open::default();
+        sys::open_port(device.as_fd(), &mut raw, name.as_bytes())
+            .map(Self)
+            .map_err(|error| Error::new("open a port", &error, raw.outcome))
     }
 
     /// Connects. For more than that there is [`ConnectBuilder::through`].

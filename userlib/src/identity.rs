@@ -3,7 +3,7 @@
 //! All that the kernel tells of who has sent a message.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::accept::ConnectionRequest;
 use crate::connect::Connector;
@@ -153,6 +153,65 @@ impl Identity {
     }
 }
 
+/// By what a receiver recognises who sends again: two messages that one port received have the
+/// same token if and only if the same process sent them with the same credentials, unless many
+/// others have sent on the connection in between; then it may be a new one.
+///
+/// So what a sender may do can be found out once, and remembered by its token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Token {
+    /// The process.
+    pub process: u64,
+    /// The process with these credentials: any change of them gives another number.
+    pub credentials: u64,
+    /// The audit session, if the server [takes](crate::PortBuilder::take_identity) it.
+    pub session: Option<u32>,
+}
+
+impl Token {
+    pub(crate) fn new(raw: &sys::alpc_attr_token) -> Self {
+        let session = u32::try_from(raw.session_id).ok();
+        Self {
+            process: raw.token_id,
+            credentials: raw.modified_id,
+            session: session.filter(|&session| session != u32::MAX),
+        }
+    }
+}
+
+/// A pidfd of who has a number, if that is who sent a message, or is the other end.
+fn pidfd(
+    port: BorrowedFd<'_>,
+    id: u64,
+    callback_id: u32,
+    number: u32,
+    thread: bool,
+) -> Result<OwnedFd> {
+    const OPERATION: &str = "open sender";
+    let (open, verify) = match thread {
+        false => (0, 0),
+        // What it is called where a pidfd is of a thread.
+        true => (libc::PIDFD_THREAD, sys::ALPC_VERIFY_THREAD),
+    };
+    let pidfd = sys::pidfd_open(number, open).map_err(|error| {
+        let outcome = match error.raw_os_error() {
+            Some(libc::ESRCH) => sys::ALPC_OUTCOME_SENDER_GONE,
+            _ => sys::ALPC_OUTCOME_OK,
+        };
+        Error::new(OPERATION, &error, outcome)
+    })?;
+    // Not before: only now it says that the number was not anybody else's meanwhile.
+    let mut raw = sys::alpc_verify {
+        id,
+        callback_id,
+        flags: verify,
+        ..Default::default()
+    };
+    sys::verify(port, &mut raw).map_err(|error| Error::new(OPERATION, &error, raw.outcome))?;
+    Ok(pidfd)
+}
+
 impl Turn<'_> {
     /// All that is known of who sent the message that this side holds. One ioctl, or two if there
     /// are many groups.
@@ -173,7 +232,44 @@ impl Request<'_, '_> {
     }
 }
 
+impl Request<'_, '_> {
+    /// A pidfd of the process that sent it. It can't be that of another one, however late this is
+    /// called.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::SenderGone`](crate::Outcome::SenderGone): the process has ended, and has been
+    /// waited for. Errno `EINVAL`: it has no number in this process' pid namespace.
+    pub fn sender_pidfd(&self) -> Result<OwnedFd> {
+        self.pidfd(self.sender().pid, false)
+    }
+
+    /// The same of the thread that sent it and waits for the answer: of synchronous requests only.
+    pub fn sender_thread_pidfd(&self) -> Result<OwnedFd> {
+        self.pidfd(self.sender().tid, true)
+    }
+
+    fn pidfd(&self, number: u32, thread: bool) -> Result<OwnedFd> {
+        let turn = self.turn();
+        let (id, port) = (turn.id(), turn.port().as_fd());
+        pidfd(
+            port,
+            id.conversation.to_raw(),
+            id.callback_id,
+            number,
+            thread,
+        )
+    }
+}
+
 impl ConnectionRequest<'_, '_> {
+    /// A pidfd of the process that wants to connect, as
+    /// [`Request::sender_pidfd`] gives one.
+    pub fn sender_pidfd(&self) -> Result<OwnedFd> {
+        let (port, id) = self.pending();
+        pidfd(port.as_fd(), id, 0, self.sender().pid, false)
+    }
+
     /// All that is known of who wants to connect. One ioctl, or two if there are many groups.
     pub fn identity(&self) -> Result<Identity> {
         let (port, id) = self.pending();
@@ -182,6 +278,12 @@ impl ConnectionRequest<'_, '_> {
 }
 
 impl Endpoint {
+    /// A pidfd of the process that connected or accepted, as
+    /// [`Request::sender_pidfd`] gives one. Two ioctls.
+    pub fn peer_pidfd(&self) -> Result<OwnedFd> {
+        pidfd(self.as_fd(), 0, 0, self.peer_identity()?.pid, false)
+    }
+
     /// All that is known of who is at the other end, as of when it connected or accepted. One ioctl,
     /// or two if there are many groups.
     pub fn peer_identity(&self) -> Result<Identity> {
@@ -190,6 +292,12 @@ impl Endpoint {
 }
 
 impl Connector {
+    /// A pidfd of the process that made the port that this connects to, as
+    /// [`Request::sender_pidfd`] gives one. Two ioctls.
+    pub fn server_pidfd(&self) -> Result<OwnedFd> {
+        pidfd(self.as_fd(), 0, 0, self.server_identity()?.pid, false)
+    }
+
     /// All that is known of who made the port that this connects to. One ioctl, or two if there are
     /// many groups.
     pub fn server_identity(&self) -> Result<Identity> {

@@ -47,7 +47,7 @@ pub use connect::{ConnectBuilder, Connected, Connector};
 pub use endpoint::{Client, Endpoint, ServerPort};
 pub use error::{Error, Result};
 pub use handles::{Claimed, HandleKinds, Handles};
-pub use identity::{Capabilities, Identity, Ids, UserNamespace};
+pub use identity::{Capabilities, Identity, Ids, Token, UserNamespace};
 pub use memory::{CallerMemory, MemoryRange, Offer};
 pub use message::{ConversationId, Message, Notice, NoticeKind, Received, Reply, Request, Sender};
 pub use options::{Options, Timeout};

@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use crate::accept::ConnectionRequest;
 use crate::handles::Handles;
+use crate::identity::Token;
 use crate::port::Port;
 use crate::sys;
 use crate::turn::Turn;
@@ -56,6 +57,7 @@ pub struct Message<'b> {
     port_context: u64,
     sequence: u64,
     message_context: Option<u64>,
+    token: Option<Token>,
     handles: Handles,
 }
 
@@ -77,6 +79,7 @@ impl<'b> Message<'b> {
             port_context: raw.port_context,
             sequence: raw.sequence,
             message_context: received.message_context,
+            token: received.token,
             handles: received.handles,
         }
     }
@@ -109,6 +112,12 @@ impl<'b> Message<'b> {
         self.message_context
     }
 
+    /// By what its sender can be recognised, if it was
+    /// [asked for](crate::Options::ask_token). Notices have none.
+    pub fn token(&self) -> Option<Token> {
+        self.token
+    }
+
     /// The handles it has, if they were
     /// [asked for](crate::Options::ask_handles).
     pub fn handles(&self) -> Handles {
@@ -135,6 +144,7 @@ impl<'b> Message<'b> {
 pub(crate) struct Raw {
     pub(crate) transfer: sys::alpc_transfer,
     pub(crate) message_context: Option<u64>,
+    pub(crate) token: Option<Token>,
     pub(crate) memory: Vec<sys::alpc_memory_range>,
     pub(crate) handles: Handles,
 }

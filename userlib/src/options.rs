@@ -79,6 +79,9 @@ pub struct Options<'a> {
     pub(crate) nonblocking: bool,
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
+    pub(crate) ask_token: bool,
+    pub(crate) for_user: Option<u32>,
+    pub(crate) for_group: Option<u32>,
     pub(crate) ask_memory: bool,
     pub(crate) lent: Option<&'a Lent>,
     pub(crate) given: Option<&'a GivenBack>,
@@ -97,6 +100,9 @@ impl<'a> Options<'a> {
             nonblocking: false,
             message_context: None,
             ask_context: false,
+            ask_token: false,
+            for_user: None,
+            for_group: None,
             ask_memory: false,
             lent: None,
             given: None,
@@ -144,6 +150,34 @@ impl<'a> Options<'a> {
     pub const fn ask_message_context(self) -> Self {
         Self {
             ask_context: true,
+            ..self
+        }
+    }
+
+    /// Ask by what its sender can be recognised, see
+    /// [`Message::token`](crate::Message::token).
+    pub const fn ask_token(self) -> Self {
+        Self {
+            ask_token: true,
+            ..self
+        }
+    }
+
+    /// Send a request that only a thread with this effective user id may receive. If another one
+    /// does, that sees nothing of it, and the request ends with
+    /// [`Outcome::ReceiverMismatch`](crate::Outcome::ReceiverMismatch), or with a notice if nobody
+    /// waits. Only for new requests.
+    pub const fn for_user(self, user: u32) -> Self {
+        Self {
+            for_user: Some(user),
+            ..self
+        }
+    }
+
+    /// The same for a thread that is in this group.
+    pub const fn for_group(self, group: u32) -> Self {
+        Self {
+            for_group: Some(group),
             ..self
         }
     }
@@ -234,6 +268,8 @@ impl Options<'_> {
             given: None,
             handles: &[],
             message_context: None,
+            for_user: None,
+            for_group: None,
             ..self
         }
     }

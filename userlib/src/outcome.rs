@@ -144,6 +144,12 @@ outcomes! {
     /// The caller doesn't wait in its call (`ESTALE`).
     MemoryClosed = ALPC_OUTCOME_MEMORY_CLOSED,
         "the caller doesn't wait in its call now: its memory can't be reached";
+    /// The request was received by a thread that it was not for (`EACCES`).
+    ReceiverMismatch = ALPC_OUTCOME_RECEIVER_MISMATCH,
+        "the thread that received the request isn't one that it was for";
+    /// The sender has ended, or doesn't wait (`ESRCH`).
+    SenderGone = ALPC_OUTCOME_SENDER_GONE,
+        "the sender has ended, or doesn't wait: its number may be somebody else's";
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::cancel::{self, CancelMode, Canceled, Canceller};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::handles::{Handles, SHOWN};
+use crate::identity::Token;
 use crate::memory::Offer;
 use crate::message::{ConversationId, Message, Raw, Received};
 use crate::options::{Options, Timeout};
@@ -139,6 +140,9 @@ impl Port {
                 if let Some(value) = options.message_context {
                     transfer.set_message_context(value);
                 }
+                if options.for_user.is_some() || options.for_group.is_some() {
+                    transfer.set_receiver(options.for_user, options.for_group);
+                }
                 if let Some(memory) = memory {
                     transfer.offer(memory);
                 }
@@ -153,6 +157,9 @@ impl Port {
                 transfer.receive(buffer.room());
                 if options.ask_context {
                     transfer.ask_context();
+                }
+                if options.ask_token {
+                    transfer.ask_token();
                 }
                 if options.inbox.is_some() {
                     transfer.ask_view();
@@ -180,6 +187,7 @@ impl Port {
                         return Ok(Raw {
                             transfer: *transfer.raw(),
                             message_context: transfer.context().map(|c| c.message_context),
+                            token: transfer.token().map(Token::new),
                             memory: transfer.take_memory(),
                             handles: transfer
                                 .handles()

@@ -4,7 +4,9 @@
 #![deny(unsafe_code)]
 
 use super::list::Store;
-use super::types::{End, Hand, Host, Kind, Phase, Place, Refusal, Side, State, Waiters, What};
+use super::types::{
+    Delivery, End, Hand, Host, Kind, Phase, Place, Refusal, Side, State, Waiters, What,
+};
 use super::{Effects, Engine};
 
 /// Why a conversation ends.
@@ -14,6 +16,8 @@ pub(super) enum Why {
     Cancel,
     /// A side ended the connection.
     Disconnect,
+    /// A thread received it that it was not for.
+    Mismatch,
 }
 
 impl<H: Host> Engine<H> {
@@ -72,6 +76,21 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
+    /// Ends a conversation that began with a request which the receiver may not have.
+    pub fn reject(&mut self, delivery: &Delivery<H>, fx: &mut Effects<H>) {
+        let (index, to) = (delivery.slot, delivery.to);
+        // It may have been cancelled meanwhile.
+        let is_held = self.slots.get(index).is_some_and(|slot| {
+            slot.kind == Kind::Request
+                && slot.id == delivery.id
+                && slot.state == State::Held(to)
+                && slot.turn == delivery.turn
+        });
+        if is_held {
+            self.end_conversation(index, to, Why::Mismatch, fx);
+        }
+    }
+
     /// Ends a conversation: wakes who waits for it, leaves a notice to who must
     /// know, and frees the slot else.
     pub(super) fn end_conversation(&mut self, index: u32, by: Side, why: Why, fx: &mut Effects<H>) {
@@ -86,6 +105,7 @@ impl<H: Host> Engine<H> {
         let unreceived = !(knows && *slot.seen.get(by));
         // The end as each side would see it in its wait.
         let end_for = |side: Side| match (why, unreceived) {
+            (Why::Mismatch, _) => End::Mismatch,
             (Why::Disconnect, _) if side == by => End::Closed,
             (Why::Disconnect, true) => End::Disconnected,
             (Why::Cancel, true) if side == by => End::Canceled,
@@ -105,6 +125,7 @@ impl<H: Host> Engine<H> {
             _ if told || !knows || !listens => None,
             (Why::Disconnect, State::Queued(to)) if to == Side::Client && !slot.open => None,
             (Why::Disconnect, _) => Some(What::Canceled),
+            (Why::Mismatch, _) => owed.then_some(What::LostReply),
             (Why::Cancel, State::Held(holder)) if holder == other => Some(What::Canceled),
             (Why::Cancel, State::Held(_)) if owed => Some(What::LostReply),
             (Why::Cancel, State::Held(_)) => None,
@@ -123,7 +144,7 @@ impl<H: Host> Engine<H> {
         slot.open = false;
         // What it was begun with stays, and what that is charged to: else there would be
         // any number of conversations whose notices the side that began them does not read.
-        let stays = why == Why::Cancel && slot.origin == other;
+        let stays = why != Why::Disconnect && slot.origin == other;
         for side in [Side::Client, Side::Server] {
             if !(stays && side == other) {
                 *fx.bodies.get_mut(side) = slot.bodies.get_mut(side).take();

@@ -364,6 +364,11 @@ impl<H: Host> Engine<H> {
         peer.ok_or(Refusal::NotFound)
     }
 
+    /// The connection of a number that was one's a moment ago: by now it may be another one's.
+    pub fn peer_at(&self, conn: u32) -> Option<H::Peer> {
+        self.conns.get(conn)?.peer.clone()
+    }
+
     /// The message that `side` holds, for what its holder may do with what it carries.
     pub fn held_body(
         &self,
@@ -392,6 +397,21 @@ impl<H: Host> Engine<H> {
         let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
         let body = slot.bodies.get(side.other()).clone();
         Ok((slot.kind, body.ok_or(Refusal::NotFound)?))
+    }
+
+    /// Whether the thread that sent what `side` holds waits for the answer.
+    pub fn sender_waits(
+        &self,
+        conn: Option<u32>,
+        side: Side,
+        id: u64,
+        turn: u32,
+    ) -> Result<bool, Refusal> {
+        let index = self.held(conn, side, id, turn)?;
+        let slot = self.slots.get(index).ok_or(Refusal::NotFound)?;
+        let body = slot.bodies.get(side.other()).as_ref();
+        let waiters = slot.waiters.get(side.other());
+        Ok(body.is_some_and(|body| waiters.begins_with_sender(body)))
     }
 
     /// Gives a slot to a connection: the one it kept, or a free one.

@@ -95,6 +95,8 @@ pub trait Waiters<H: Host>: Default {
     fn is_empty(&self) -> bool;
     /// Whether a thread waits that has room for `len` bytes.
     fn fits(&self, len: u32) -> bool;
+    /// Whether the first that waits is the thread that has sent this.
+    fn begins_with_sender(&self, body: &H::Body) -> bool;
     /// Ends the wait of the first thread that has room for `len` bytes by handing
     /// it what `make` makes, which is not called when there is none.
     fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<H>) -> Option<H::Handed<'_>>;
@@ -139,6 +141,8 @@ pub enum End {
     Lost,
     /// The request was cancelled.
     Canceled,
+    /// The request was not for who received it.
+    Mismatch,
 }
 
 /// Why a send, an accept or a cancel did not happen. Nothing has changed then.

@@ -12,6 +12,7 @@ use super::{adopt, device, ioctl, Failure, Port, JUNK, JUNK32};
 pub struct Connect {
     pub name: Option<Vec<u8>>,
     pub data: Vec<u8>,
+    pub label: Vec<u8>,
     /// The buffer of the answer, junk where nothing was written.
     pub recv: Vec<u8>,
     pub arg: alpc_connect,
@@ -39,6 +40,7 @@ impl Connect {
         Self {
             name: name.map(|n| n.as_bytes().to_vec()),
             data: Vec::new(),
+            label: Vec::new(),
             recv: vec![JUNK; 256],
             arg: alpc_connect {
                 fd: -1,
@@ -108,6 +110,11 @@ impl Connect {
         self.flags(ALPC_CONNECT_REQUIRE_GID)
     }
 
+    pub fn required_label(mut self, label: &str) -> Self {
+        self.label = label.as_bytes().to_vec();
+        self.flags(ALPC_CONNECT_REQUIRE_LABEL)
+    }
+
     pub fn run(&mut self) -> Result<Connected, Failure> {
         self.run_on(&device())
     }
@@ -134,6 +141,8 @@ impl Connect {
         self.arg.send_length = self.data.len() as u32;
         self.arg.recv_data = address(&self.recv);
         self.arg.recv_capacity = self.recv.len() as u32;
+        self.arg.required_label = address(&self.label);
+        self.arg.required_label_length = self.label.len() as u32;
     }
 
     /// Runs with whatever the argument holds.

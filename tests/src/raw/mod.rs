@@ -8,6 +8,7 @@ mod create;
 mod handles;
 mod identity;
 mod memory;
+mod token;
 mod transfer;
 mod view;
 
@@ -19,6 +20,7 @@ pub use create::{allow, deny, Create};
 pub use handles::{own, Claim, HandleContainer};
 pub use identity::{identity_argument, Identity};
 pub use memory::*;
+pub use token::*;
 pub use transfer::{ContextContainer, Message, Transfer};
 pub use view::{View, ViewContainer};
 
@@ -94,6 +96,8 @@ pub mod fail {
         NO_WINDOW ENOBUFS ALPC_OUTCOME_NO_WINDOW;
         MEMORY_CLOSED ESTALE ALPC_OUTCOME_MEMORY_CLOSED;
         BAD_HANDLE EPERM ALPC_OUTCOME_BAD_HANDLE;
+        RECEIVER_MISMATCH EACCES ALPC_OUTCOME_RECEIVER_MISMATCH;
+        SENDER_GONE ESRCH ALPC_OUTCOME_SENDER_GONE;
         NO_HANDLE EBADF ALPC_OUTCOME_BAD_HANDLE;
     }
 }

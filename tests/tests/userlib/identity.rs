@@ -2,7 +2,11 @@
 
 //! Who somebody is, by the crate.
 
-use alpc::{Acl, ConnectBuilder, PortBuilder, Received, UserNamespace, Who};
+use std::os::fd::AsRawFd;
+
+use alpc::{
+    Acl, ConnectBuilder, Connector, Options, Outcome, PortBuilder, Received, UserNamespace, Who,
+};
 use alpc_tests::{isolated, Peer, BOB, ROOT};
 
 use super::pair;
@@ -75,5 +79,114 @@ fn many_groups_and_none_are_told_alike() {
         let (_server, _port, client) = pair();
         let peer = client.peer_identity().expect("identity");
         assert!(peer.groups.is_empty());
+    });
+}
+
+#[test]
+fn a_sender_is_recognised_opened_and_verified() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        let asking = Options::new().ask_token();
+        let mut buffer = [0; 64];
+        let mut tokens = Vec::new();
+        for _ in 0..2 {
+            let peer = Peer::fork(BOB, |_| {
+                for _ in 0..2 {
+                    client.call(b"", &mut [0; 8]).expect("call");
+                }
+            });
+            for _ in 0..2 {
+                let received = server.receive_with(&mut buffer, asking).expect("receive");
+                let Received::Request(request) = received else {
+                    panic!("a request was expected");
+                };
+                tokens.push(request.token().expect("a token"));
+                for pidfd in [request.sender_pidfd(), request.sender_thread_pidfd()] {
+                    let pidfd = pidfd.expect("pidfd");
+                    let info = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+                    let info = std::fs::read_to_string(info).expect("fdinfo");
+                    assert!(info.contains(&format!("Pid:\t{}\n", peer.pid())), "{info}");
+                }
+                request.into_turn().reply(b"").expect("reply");
+            }
+            peer.wait();
+        }
+        assert_eq!((tokens[0], tokens[2]), (tokens[1], tokens[3]));
+        assert_ne!(tokens[0].process, tokens[2].process);
+        assert_ne!(tokens[0].credentials, tokens[2].credentials);
+        // One that is not asked for is not told.
+        client.send_request(b"").expect("send");
+        let Received::Request(request) = server.receive(&mut buffer).expect("receive") else {
+            panic!("a request was expected");
+        };
+        assert_eq!(request.token(), None);
+        // Nobody waits for that.
+        let error = request.sender_thread_pidfd().expect_err("no thread");
+        assert_eq!(error.outcome(), Outcome::SenderGone);
+        assert_eq!(client.peer_pidfd().is_ok(), request.sender_pidfd().is_ok());
+    });
+}
+
+#[test]
+fn a_sender_that_has_gone_is_not_opened() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        let peer = Peer::fork(BOB, |_| {
+            client.send_request(b"").expect("send");
+        });
+        let mut buffer = [0; 64];
+        let Received::Request(request) = server.receive(&mut buffer).expect("receive") else {
+            panic!("a request was expected");
+        };
+        peer.wait();
+        let error = request.sender_pidfd().expect_err("nobody");
+        assert_eq!(error.outcome(), Outcome::SenderGone);
+    });
+}
+
+#[test]
+fn a_request_says_who_it_is_for() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        let server_thread = std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            let Received::Request(request) = server.receive(&mut buffer).expect("receive") else {
+                panic!("a request was expected");
+            };
+            assert_eq!(request.data(), b"for root");
+            request.into_turn().reply(b"").expect("reply");
+        });
+        let alice = Options::new().for_user(alpc_tests::ALICE.uid);
+        let mut room = [0; 8];
+        let error = client.call_with(b"for alice", &mut room, alice);
+        let error = error.expect_err("nobody of that name");
+        assert_eq!(error.outcome(), Outcome::ReceiverMismatch);
+        let root = Options::new().for_user(0).for_group(0);
+        client
+            .call_with(b"for root", &mut [0; 8], root)
+            .expect("call");
+        server_thread.join().expect("server");
+    });
+}
+
+#[test]
+fn a_server_is_looked_at_before_anything_is_sent() {
+    isolated(|| {
+        let missing = Connector::open("lib/looked-at").expect_err("no such port");
+        assert_eq!(missing.outcome(), Outcome::NameNotFound);
+        let server = PortBuilder::new("lib/looked-at");
+        let _server = server.create().expect("create");
+        let connector = Connector::open("lib/looked-at").expect("open");
+        let maker = connector.server_identity().expect("identity");
+        assert_eq!(maker.pid, std::process::id());
+        connector.server_pidfd().expect("pidfd");
+        let wrong = ConnectBuilder::through(&connector).require_label("somebody-else");
+        let error = wrong.connect().expect_err("another label");
+        assert_eq!(error.outcome(), Outcome::ServerMismatch);
+        if let Some(label) = maker.label {
+            let label = label.to_str().expect("text");
+            let right = ConnectBuilder::through(&connector).require_label(label);
+            right.start().expect("the right label");
+        }
     });
 }

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::transfer::{address, address_mut, length};
 use super::{
-    alpc_accept, alpc_acl_entry, alpc_connect, alpc_create_port, ALPC_CONNECT_SENT,
-    ALPC_MESSAGE_MAX, ALPC_PORT_ACL,
+    alpc_accept, alpc_acl_entry, alpc_connect, alpc_create_port, ALPC_CONNECT_REQUIRE_LABEL,
+    ALPC_CONNECT_SENT, ALPC_MESSAGE_MAX, ALPC_PORT_ACL,
 };
 
 /// The argument of `CREATE_PORT`.
@@ -69,7 +69,7 @@ impl<'a> CreatePort<'a> {
 /// # Invariants
 ///
 /// `name` and `send_data` are null with a length of 0, or were borrowed for
-/// `'a`; so was `recv_data`, exclusively. `raw.fd` is -1 or that of `pending`.
+/// `'a`, and so was `required_label`; so was `recv_data`, exclusively. `raw.fd` is -1 or that of `pending`.
 #[derive(Debug)]
 pub struct Connect<'a> {
     raw: alpc_connect,
@@ -103,13 +103,21 @@ impl<'a> Connect<'a> {
                 raw.recv_capacity = ALPC_MESSAGE_MAX;
             }
         }
-        raw.flags &= !ALPC_CONNECT_SENT;
+        raw.flags &= !(ALPC_CONNECT_SENT | ALPC_CONNECT_REQUIRE_LABEL);
+        (raw.required_label, raw.required_label_length) = (0, 0);
         raw.fd = -1;
         Self {
             raw,
             pending: None,
             borrows: PhantomData,
         }
+    }
+
+    /// Requires that the port's maker has this label, see `ALPC_CONNECT_REQUIRE_LABEL`.
+    pub fn require_label(&mut self, label: &'a [u8]) {
+        self.raw.flags |= ALPC_CONNECT_REQUIRE_LABEL;
+        self.raw.required_label = address(label);
+        self.raw.required_label_length = length(label);
     }
 
     /// The structure as the kernel has left it.

@@ -4,8 +4,9 @@
 //! allocated, the highest bit first.
 
 use super::{
-    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_view, alpc_attributes,
-    ALPC_ATTR_CONTEXT, ALPC_ATTR_HANDLE, ALPC_ATTR_MEMORY, ALPC_ATTR_VIEW,
+    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_token,
+    alpc_attr_view, alpc_attributes, ALPC_ATTR_CONTEXT, ALPC_ATTR_HANDLE, ALPC_ATTR_MEMORY,
+    ALPC_ATTR_RECEIVER, ALPC_ATTR_TOKEN, ALPC_ATTR_VIEW,
 };
 
 /// Words of the head and of every structure there is.
@@ -13,7 +14,9 @@ const WORDS: usize = (size_of::<alpc_attributes>()
     + size_of::<alpc_attr_view>()
     + size_of::<alpc_attr_context>()
     + size_of::<alpc_attr_handle>()
-    + size_of::<alpc_attr_memory>())
+    + size_of::<alpc_attr_token>()
+    + size_of::<alpc_attr_memory>()
+    + size_of::<alpc_attr_receiver>())
     / size_of::<u64>();
 
 /// The attributes to be allocated, and the words of a container that has just these.
@@ -22,7 +25,9 @@ pub(super) struct Container {
     pub(super) view: Option<alpc_attr_view>,
     pub(super) context: Option<alpc_attr_context>,
     pub(super) handle: Option<alpc_attr_handle>,
+    pub(super) token: Option<alpc_attr_token>,
     pub(super) memory: Option<alpc_attr_memory>,
+    pub(super) receiver: Option<alpc_attr_receiver>,
     words: [u64; WORDS],
 }
 
@@ -48,7 +53,9 @@ impl Container {
             (self.view.is_some(), ALPC_ATTR_VIEW),
             (self.context.is_some(), ALPC_ATTR_CONTEXT),
             (self.handle.is_some(), ALPC_ATTR_HANDLE),
+            (self.token.is_some(), ALPC_ATTR_TOKEN),
             (self.memory.is_some(), ALPC_ATTR_MEMORY),
+            (self.receiver.is_some(), ALPC_ATTR_RECEIVER),
         ];
         bits.iter()
             .filter(|(has, _)| *has)
@@ -82,12 +89,20 @@ impl Container {
         let handle = self
             .handle
             .map(|a| [a.handles, word(a.count, a.flags), word(a.index, a.error)]);
+        let token = self
+            .token
+            .map(|a| [a.token_id, a.session_id, a.modified_id]);
         let memory = self.memory.map(|a| [a.ranges, word(a.count, a.reserved)]);
+        let receiver = self
+            .receiver
+            .map(|a| [word(a.uid, a.gid), word(a.flags, a.reserved)]);
         let words = std::iter::once(word(allocated, valid))
             .chain(view.into_iter().flatten())
             .chain(context.into_iter().flatten())
             .chain(handle.into_iter().flatten())
-            .chain(memory.into_iter().flatten());
+            .chain(token.into_iter().flatten())
+            .chain(memory.into_iter().flatten())
+            .chain(receiver.into_iter().flatten());
         for (to, from) in self.words.iter_mut().zip(words) {
             *to = from;
         }
@@ -131,6 +146,11 @@ impl Container {
                 error: second.1,
             }
         });
+        let token = self.token.map(|_| alpc_attr_token {
+            token_id: next(),
+            session_id: next(),
+            modified_id: next(),
+        });
         let memory = self.memory.map(|_| {
             let (ranges, last) = (next(), halves(next()));
             alpc_attr_memory {
@@ -139,11 +159,22 @@ impl Container {
                 reserved: last.1,
             }
         });
+        let receiver = self.receiver.map(|_| {
+            let (ids, last) = (halves(next()), halves(next()));
+            alpc_attr_receiver {
+                uid: ids.0,
+                gid: ids.1,
+                flags: last.0,
+                reserved: last.1,
+            }
+        });
         Self {
             view: view.filter(|_| valid & ALPC_ATTR_VIEW != 0),
             context: context.filter(|_| valid & ALPC_ATTR_CONTEXT != 0),
             handle: handle.filter(|_| valid & ALPC_ATTR_HANDLE != 0),
+            token: token.filter(|_| valid & ALPC_ATTR_TOKEN != 0),
             memory: memory.filter(|_| valid & ALPC_ATTR_MEMORY != 0),
+            receiver: receiver.filter(|_| valid & ALPC_ATTR_RECEIVER != 0),
             words: [0; WORDS],
         }
     }
@@ -177,10 +208,21 @@ mod tests {
                 index: 15,
                 error: 16,
             }),
+            token: Some(alpc_attr_token {
+                token_id: 17,
+                session_id: 18,
+                modified_id: 19,
+            }),
             memory: Some(alpc_attr_memory {
-                ranges: 17,
-                count: 18,
-                reserved: 19,
+                ranges: 20,
+                count: 21,
+                reserved: 22,
+            }),
+            receiver: Some(alpc_attr_receiver {
+                uid: 23,
+                gid: 24,
+                flags: 25,
+                reserved: 26,
             }),
             words: [0; WORDS],
         }
@@ -188,10 +230,10 @@ mod tests {
 
     #[test]
     fn every_subset_is_laid_out_highest_bit_first_and_read_back() {
-        for subset in 0..16 {
+        for subset in 0..64 {
             let mut container = full();
             let mut words = 1;
-            for (bit, size) in [(0, 4), (1, 5), (2, 3), (3, 2)] {
+            for (bit, size) in [(0, 4), (1, 5), (2, 3), (3, 3), (4, 2), (5, 2)] {
                 if subset & (1 << bit) != 0 {
                     words += size;
                     continue;
@@ -200,7 +242,9 @@ mod tests {
                     0 => container.view = None,
                     1 => container.context = None,
                     2 => container.handle = None,
-                    _ => container.memory = None,
+                    3 => container.token = None,
+                    4 => container.memory = None,
+                    _ => container.receiver = None,
                 }
             }
             let expected = format!("{container:?}");

@@ -235,6 +235,36 @@ pub fn query_identity(
     unsafe { ioctl(port, ALPC_IOCTL_QUERY_IDENTITY, argument) }.map(drop)
 }
 
+/// `ALPC_IOC_VERIFY` on any port or connect descriptor: whether a sender still has its number.
+pub fn verify(port: BorrowedFd<'_>, argument: &mut alpc_verify) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_VERIFY, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_OPEN` on `/dev/alpc`: makes a connect descriptor for the port of a name.
+pub fn open_port(
+    device: BorrowedFd<'_>,
+    argument: &mut alpc_open,
+    name: &[u8],
+) -> io::Result<OwnedFd> {
+    argument.name = transfer::address(name);
+    argument.name_length = transfer::length(name);
+    // SAFETY: The structure is the one the number names; the name is borrowed for the call.
+    let result = unsafe { ioctl(device, ALPC_IOCTL_OPEN, &mut *argument) };
+    argument.name = 0;
+    result.map(made)
+}
+
+/// `pidfd_open(2)`: whose number that is now.
+pub fn pidfd_open(number: u32, flags: u32) -> io::Result<OwnedFd> {
+    // SAFETY: Takes no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, number, flags) };
+    match i32::try_from(result) {
+        Ok(fd @ 0..) => Ok(made(fd)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// `ALPC_IOC_QUERY_PORT` on any port or connect descriptor: what it is.
 pub fn query_port(port: BorrowedFd<'_>, argument: &mut alpc_query_port) -> io::Result<()> {
     // SAFETY: As for `cancel`.

@@ -8,9 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::container::Container;
 use super::{
-    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_view, alpc_handle,
-    alpc_memory_range, alpc_transfer, send_wait_receive, ALPC_HANDLES_CLAIM,
-    ALPC_MEMORY_RANGES_MAX,
+    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_token,
+    alpc_attr_view, alpc_handle, alpc_memory_range, alpc_transfer, send_wait_receive,
+    ALPC_HANDLES_CLAIM, ALPC_MEMORY_RANGES_MAX, ALPC_RECEIVER_GID, ALPC_RECEIVER_UID,
 };
 use crate::memory::Offer;
 
@@ -131,6 +131,27 @@ impl<'a> Transfer<'a> {
     /// lent or released as memory from then on.
     pub(crate) fn view(&mut self, view: alpc_attr_view) {
         self.send_container.view = Some(view);
+    }
+
+    /// Says which user and which group a thread must have to receive the message.
+    pub fn set_receiver(&mut self, user: Option<u32>, group: Option<u32>) {
+        let flag = |id: Option<u32>, flag| id.map_or(0, |_| flag);
+        self.send_container.receiver = Some(alpc_attr_receiver {
+            uid: user.unwrap_or(0),
+            gid: group.unwrap_or(0),
+            flags: flag(user, ALPC_RECEIVER_UID) | flag(group, ALPC_RECEIVER_GID),
+            reserved: 0,
+        });
+    }
+
+    /// Asks for the TOKEN attribute of the received message.
+    pub fn ask_token(&mut self) {
+        self.recv_container.token = Some(Default::default());
+    }
+
+    /// The TOKEN attribute of the received message, if it was asked for and somebody sent it.
+    pub fn token(&self) -> Option<&alpc_attr_token> {
+        self.filled.token.as_ref()
     }
 
     /// Asks for the CONTEXT attribute of the received message.

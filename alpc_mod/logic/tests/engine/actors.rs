@@ -33,6 +33,10 @@ impl Sim {
             self.w.undeliver(delivery);
             return;
         }
+        if how % 8 == 5 && delivery.what == What::Request && delivery.turn == 0 {
+            self.w.reject(delivery);
+            return;
+        }
         if let Some(body) = &delivery.body {
             assert!(self.received.insert(body.serial()), "received twice");
         }

@@ -264,3 +264,37 @@ fn a_cancelled_callback_is_known_to_be_lost_to_who_asked() {
     assert_eq!(w.engine.gauges(client(conn)).conversations, 0);
     w.end();
 }
+
+#[test]
+fn a_request_that_is_not_for_its_receiver_ends_there() {
+    // One that is waited for: its thread is told.
+    let mut w = World::new();
+    let conn = w.open();
+    let id = w.call(1, conn, Client, 100);
+    let got = w.next(PORT).message();
+    w.reject(got);
+    assert_eq!(word(&w.taken(1)), "Ended Mismatch");
+    assert_eq!(w.discard(Server, id, 0), Err(Refusal::NotFound));
+    assert_eq!(w.next(PORT).word(), "Empty");
+    w.end();
+    // One that is not: a notice.
+    let mut w = World::new();
+    let conn = w.open();
+    let id = w.request(conn, Client).id;
+    let got = w.next(PORT).message();
+    w.reject(got);
+    let notice = w.next(client(conn)).message();
+    assert_eq!(notice.what, What::LostReply);
+    w.settle(notice);
+    assert_eq!(w.discard(Server, id, 0), Err(Refusal::NotFound));
+    w.end();
+    // One that was cancelled while it was looked at.
+    let mut w = World::new();
+    let conn = w.open();
+    let id = w.request(conn, Client).id;
+    let got = w.next(PORT).message();
+    assert_eq!(w.cancel(Client, id, false), Ok(true));
+    w.reject(got);
+    assert_eq!(w.next(PORT).word(), "Canceled");
+    w.end_with_notices();
+}

@@ -196,6 +196,11 @@ impl Waiters<Test> for Set {
         self.0.iter().any(|waiting| waiting.capacity >= len)
     }
 
+    /// Messages have no sender here: whoever waits is it.
+    fn begins_with_sender(&self, _body: &<Test as Host>::Body) -> bool {
+        !self.0.is_empty()
+    }
+
     fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Test>) -> Option<Alarm> {
         let at = self.0.iter().position(|waiting| waiting.capacity >= len)?;
         let waiting = self.0.remove(at);

@@ -238,6 +238,11 @@ impl World {
         self.step(|engine, fx| engine.undeliver(delivery, fx));
     }
 
+    /// Its receiver may not have it.
+    pub fn reject(&mut self, delivery: Delivery<Test>) {
+        self.step(|engine, fx| engine.reject(&delivery, fx));
+    }
+
     pub fn cancel(&mut self, side: Side, id: u64, try_only: bool) -> Result<bool, Refusal> {
         self.step(|engine, fx| engine.cancel(None, side, id, try_only, fx))
     }
