@@ -232,7 +232,10 @@ plain! {
     alpc_transfer = 128;
     alpc_cancel = 16;
     alpc_disconnect = 8;
-    alpc_query_port = 72;
+    alpc_query_port = 80;
+    alpc_gauge = 16;
+    alpc_query_user = 136;
+    alpc_query_connection = 64;
     alpc_create_section = 16;
     alpc_create_view = 32;
     alpc_delete_view = 16;

@@ -5,6 +5,10 @@
 
 use crate::{
     call,
+    charge::{
+        Charge,
+        Charger, //
+    },
     cred::Party,
     file::{
         ObjectFile,
@@ -29,8 +33,6 @@ use crate::{
         WRITABLE, //
     },
     quota::{
-        Charge,
-        Charger,
         Counter,
         Kind,
         LazyCounter, //
@@ -228,6 +230,16 @@ impl Connection {
     }
 }
 
+/// What a phase is in the ABI.
+pub(crate) fn state(phase: Phase) -> u32 {
+    match phase {
+        Phase::Pending => uapi::ALPC_STATE_PENDING,
+        Phase::Open => uapi::ALPC_STATE_OPEN,
+        Phase::Refused => uapi::ALPC_STATE_REFUSED,
+        Phase::Ended(_) | Phase::Free => uapi::ALPC_STATE_DISCONNECTED,
+    }
+}
+
 /// One end of a connection: the object of its descriptor.
 pub(crate) struct CommPort {
     pub(crate) connection: Arc<Connection>,
@@ -315,12 +327,12 @@ impl CommPort {
         let share = engine.share(self.index());
         drop(engine);
         uapi::alpc_query_port {
-            state: match phase {
-                Phase::Pending => uapi::ALPC_STATE_PENDING,
-                Phase::Open => uapi::ALPC_STATE_OPEN,
-                Phase::Refused => uapi::ALPC_STATE_REFUSED,
-                Phase::Ended(_) | Phase::Free => uapi::ALPC_STATE_DISCONNECTED,
-            },
+            state: state(phase),
+            views: self
+                .connection
+                .lent_counter(self.side)
+                .map_or(0, |lent| lent.get()),
+            sections: self.sections.get().map_or(0, |sections| sections.get()),
             max_message_length: share.map_or(0, |share| share.max_length),
             queue_messages: share.map_or(0, |share| share.messages),
             queue_bytes: share.map_or(0, |share| share.bytes),

@@ -12,6 +12,10 @@ use crate::{
         copy_struct_in,
         read_bytes, //
     },
+    charge::{
+        Charge,
+        Charger, //
+    },
     comm::{
         CommPort,
         Connection,
@@ -56,8 +60,6 @@ use crate::{
     },
     quota::{
         Accounts,
-        Charge,
-        Charger,
         Kind, //
     },
     takes::Takes,
@@ -217,7 +219,11 @@ fn begin(
     if arg.send_length > share.max_length {
         return Err(Outcome::TooLong.into());
     }
-    let costs = charge(accounts, &port)?;
+    let costs = charge(accounts, &port).inspect_err(|failure| {
+        if failure.is(Outcome::Limit) {
+            port.note_refusal();
+        }
+    })?;
     // Who connects is told by the connection.
     let mut draft = Draft::new()?;
     draft.fill(arg.send_data, arg.send_length)?;
@@ -235,6 +241,7 @@ fn begin(
         let (pending, connections) = connection.places();
         if !engine.has_place(pending, connections) {
             drop(engine);
+            port.note_refusal();
             return Err(Outcome::Limit.into());
         }
         let refused;

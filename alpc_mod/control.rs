@@ -41,6 +41,7 @@ use crate::{
         put_back, //
     },
     uapi,
+    usage,
     view, //
 };
 use core::mem::{
@@ -78,6 +79,7 @@ pub(crate) fn port_request(
         ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
         ioctl::VERIFY => identity::verify(Whose::Held(scope), size, addr),
+        ioctl::QUERY_CONNECTION => usage::query_connection(&port, size, addr),
         ioctl::QUERY_PORT => query(size, addr, || port.info()),
         ioctl::CREATE_SECTION => section::create(Maker::Port(port.into()), size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
@@ -118,7 +120,7 @@ pub(crate) fn query(
     addr: u64,
     info: impl FnOnce() -> uapi::alpc_query_port,
 ) -> Result<isize> {
-    const FIRST: usize = size_of::<uapi::alpc_query_port>();
+    const FIRST: usize = offset_of!(uapi::alpc_query_port, sections);
     // A caller of the future is told what is known now, the rest is zero to it.
     let _: uapi::alpc_query_port = copy_struct_in(size, addr, FIRST)?;
     copy_struct_out(size, addr, &info())?;

@@ -319,6 +319,24 @@ impl Caller {
     }
 }
 
+/// Whether the current task has a capability over a user namespace. Security modules are told that
+/// it was used, so this is asked last.
+///
+/// # Safety
+///
+/// Somebody holds the namespace.
+unsafe fn is_capable(namespace: *mut bindings::user_namespace, capability: u32) -> bool {
+    // CAST: There are some forty.
+    // SAFETY: By the caller the namespace is alive; nothing else is required.
+    unsafe { bindings::ns_capable(namespace, capability as i32) }
+}
+
+/// Whether the current task may look at what others of its user namespace have.
+pub(crate) fn is_current_resourceful() -> bool {
+    // SAFETY: The current credentials hold their namespace.
+    unsafe { is_capable(bindings::current_user_ns(), bindings::CAP_SYS_RESOURCE) }
+}
+
 /// A process, to be compared with another one. While an [`Identity`] from it exists, no other
 /// process is the same.
 #[derive(Clone, Copy, PartialEq, Eq)]

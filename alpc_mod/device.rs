@@ -10,6 +10,10 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
+    charge::{
+        Charge,
+        Charger, //
+    },
     connect::connect,
     connect_port,
     control::at_most,
@@ -40,13 +44,12 @@ use crate::{
         view_pages,
         view_pages_per_user,
         Accounts,
-        Charge,
-        Charger,
         Kind, //
     },
     section::SECTIONS_PER_PORT,
     takes::Takes,
-    uapi, //
+    uapi,
+    usage, //
 };
 use core::mem::{
     offset_of,
@@ -72,10 +75,10 @@ pub(crate) struct Factory {
 }
 
 impl Factory {
-    /// No ports, no accounts.
-    pub(crate) fn new() -> Result<Self> {
+    /// No ports.
+    pub(crate) fn new(accounts: Arc<Accounts>) -> Result<Self> {
         Ok(Self {
-            accounts: Accounts::new()?,
+            accounts,
             names: Names::new()?,
         })
     }
@@ -182,6 +185,7 @@ impl NodeState for Factory {
             ioctl::CONNECT => connect(&self.accounts, size, addr, |arg| {
                 self.find(arg.name, arg.name_length)
             }),
+            ioctl::QUERY_USER => usage::query_user(&self.accounts, size, addr),
             ioctl::OPEN => connect_port::open(size, addr, |name, length| self.find(name, length)),
             _ => Err(ENOTTY),
         }

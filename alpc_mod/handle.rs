@@ -14,6 +14,7 @@ use crate::{
         copy_struct_in, //
     },
     call::Scope,
+    charge::Charge,
     open_file::{
         Bundle,
         Sendable, //
@@ -22,7 +23,6 @@ use crate::{
         Failure,
         Outcome, //
     },
-    quota::Charge,
     takes::Takes,
     uapi, //
 };

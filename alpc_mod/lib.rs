@@ -220,6 +220,7 @@ mod buffer;
 mod call;
 mod cargo;
 mod carried;
+mod charge;
 mod comm;
 mod connect;
 mod connect_port;
@@ -265,12 +266,18 @@ mod token;
 )]
 #[path = "../uapi/bindings.rs"]
 mod uapi;
+mod usage;
 mod view;
 mod wait;
 mod wait_set;
 mod window;
 
-use kernel::prelude::*;
+use kernel::{
+    debugfs,
+    fmt,
+    prelude::*,
+    sync::Arc, //
+};
 
 module! {
     type: Alpc,
@@ -308,17 +315,29 @@ module! {
 
 #[pin_data]
 struct Alpc {
+    /// `alpc/users` in debugfs. Goes before what it shows.
+    #[pin]
+    users: debugfs::File<Arc<quota::Accounts>>,
     // Goes first: only then there are no messages any more.
     #[pin]
     device: node::Node<device::Factory>,
     closer: open_file::Closer,
+    accounts: Arc<quota::Accounts>,
 }
 
 impl kernel::InPlaceModule for Alpc {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            accounts: quota::Accounts::new()?,
             closer: open_file::Closer::new()?,
-            device <- node::Node::register(device::Factory::new()?),
+            device <- node::Node::register(device::Factory::new(accounts.clone())?),
+            users <- debugfs::Dir::new(c"alpc").read_callback_file(
+                c"users",
+                accounts.clone(),
+                &|accounts: &Arc<quota::Accounts>, f: &mut fmt::Formatter<'_>| {
+                    usage::print(accounts, f)
+                },
+            ),
         })
     }
 }

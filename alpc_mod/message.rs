@@ -13,12 +13,12 @@ use crate::{
         Buffer, //
     },
     cargo::Cargo,
+    charge::Charge,
     cred::Identity,
     logic::engine::{
         Body,
         NONE, //
     },
-    quota::Charge,
     window::Given, //
 };
 use core::{

@@ -8,13 +8,13 @@
 
 use crate::{
     buffer::charged,
+    charge::Charge,
     cred::{
         current_process,
         Process, //
     },
     ffi,
     file::Kind,
-    quota::Charge,
     section::Section,
     uapi, //
 };

@@ -115,6 +115,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether it is this one.
+    pub(crate) fn is(self, outcome: Outcome) -> bool {
+        self.outcome() == Some(outcome.row().0)
+    }
+
     /// The errno.
     pub(crate) fn errno(self) -> Error {
         match self {

@@ -6,10 +6,7 @@
 //! theirs is ever given to anybody: user space gets at them by page numbers in page tables alone,
 //! so nothing can hold them that the module has not let.
 
-use crate::{
-    ffi,
-    quota::Charge, //
-};
+use crate::{charge::Charge, ffi};
 use core::ptr::NonNull;
 use kernel::{
     bindings,

@@ -8,6 +8,10 @@
 use crate::{
     acl::Acl,
     call,
+    charge::{
+        Charge,
+        Charger, //
+    },
     comm::Connection,
     cred::Party,
     file::{
@@ -40,8 +44,6 @@ use crate::{
         PortName, //
     },
     quota::{
-        Charge,
-        Charger,
         Counter,
         LazyCounter, //
     },
@@ -67,6 +69,10 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         lock::{
             spinlock::SpinLockBackend,
             Guard, //
@@ -130,6 +136,8 @@ pub(crate) struct Port {
     pub(crate) charger: Arc<Charger>,
     /// The port itself, until it is closed.
     charge: Charge,
+    /// Connections that there was no place for.
+    refused: Atomic<u32>,
 }
 
 /// What a port is made with.
@@ -175,6 +183,7 @@ impl Port {
                 owner: Party::current(),
                 charger: config.charger,
                 charge: config.charge,
+                refused: Atomic::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -184,6 +193,11 @@ impl Port {
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
         self.engine.lock()
+    }
+
+    /// There was no place for a connection.
+    pub(crate) fn note_refusal(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     /// Whether the port is in LPC mode.
@@ -421,6 +435,13 @@ impl Port {
             info.connections,
             info.conversations
         );
+        seq_print!(
+            m,
+            "alpc-refused:\t{}\nalpc-sections:\t{}\nalpc-views:\t{}\n",
+            info.refused,
+            info.sections,
+            info.views
+        );
         if info.peer_pid != 0 {
             seq_print!(
                 m,
@@ -444,6 +465,8 @@ impl Port {
             queue_messages: self.share.messages,
             queue_bytes: self.share.bytes,
             context: self.context,
+            refused: self.refused.load(Relaxed),
+            sections: self.sections.get().map_or(0, |sections| sections.get()),
             ..self.describe(Source::Port, uapi::ALPC_ROLE_CONNECTION)
         }
     }

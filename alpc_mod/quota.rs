@@ -2,24 +2,18 @@
 
 //! What each user has in the module, and the most that it may have.
 //!
-//! A user's [`Account`] exists while somebody can charge it. A [`Charger`] is the accounts of all
-//! who answer for one task, looked up once, when a port or a connection is made: charging is then
-//! a few atomic operations, without a lock. Memory is charged by its size, to the memory cgroup;
-//! these limits are about numbers, which a user could otherwise drive up cheaply.
+//! A user's [`Account`] exists while somebody can charge it, see [`charge`](crate::charge). Memory
+//! is charged by its size, to the memory cgroup; these limits are about numbers, which a user could
+//! otherwise drive up cheaply.
 #![deny(unsafe_code)]
 
 use crate::{
-    cred::{
-        for_each_accountable,
-        for_each_accountable_to,
-        Accountable,
-        Identity, //
-    },
+    charge::OpenAccount,
+    cred::Accountable,
     lazy::Lazy,
     logic::quota,
     module_parameters,
-    pages,
-    window, //
+    pages, //
 };
 use kernel::{
     new_mutex,
@@ -107,7 +101,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The most that one user may have.
-    fn limit(self) -> u32 {
+    pub(crate) fn limit(self) -> u32 {
         match self {
             Self::Port => ports_per_user(),
             Self::Connection | Self::Remains => connections_per_user(),
@@ -131,7 +125,8 @@ impl Counter {
         Self(Atomic::new(0))
     }
 
-    fn get(&self) -> u32 {
+    /// How many there are.
+    pub(crate) fn get(&self) -> u32 {
         self.0.load(Relaxed)
     }
 
@@ -183,46 +178,62 @@ impl LazyCounter {
 
 /// Whose an account is, and where.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+pub(crate) struct Key {
     /// 0 for all that the user has, else a port: what the user has there.
-    port: usize,
-    who: Accountable,
+    pub(crate) port: usize,
+    pub(crate) who: Accountable,
 }
 
-/// What one user has. Counters are atomic, nothing else changes.
-struct Account {
-    key: Key,
-    ports: Counter,
-    connections: Counter,
-    remains: Counter,
-    pending: Counter,
-    conversations: Counter,
-    told: Counter,
-    pages: Counter,
-    handles: Counter,
-    handles_told: Counter,
-    room: Counter,
+/// What one user has of one kind.
+struct Gauge {
+    used: Counter,
+    /// How often it could not have more.
+    refused: Atomic<u64>,
+}
+
+impl Gauge {
+    const fn new() -> Self {
+        Self {
+            used: Counter::new(),
+            refused: Atomic::new(0),
+        }
+    }
+}
+
+/// What one user has. Gauges are atomic, nothing else changes.
+pub(crate) struct Account {
+    pub(crate) key: Key,
+    ports: Gauge,
+    connections: Gauge,
+    remains: Gauge,
+    pending: Gauge,
+    conversations: Gauge,
+    told: Gauge,
+    pages: Gauge,
+    handles: Gauge,
+    handles_told: Gauge,
+    room: Gauge,
 }
 
 impl Account {
     fn new(key: Key) -> Self {
         Self {
             key,
-            ports: Counter::new(),
-            connections: Counter::new(),
-            remains: Counter::new(),
-            pending: Counter::new(),
-            conversations: Counter::new(),
-            told: Counter::new(),
-            pages: Counter::new(),
-            handles: Counter::new(),
-            handles_told: Counter::new(),
-            room: Counter::new(),
+            ports: Gauge::new(),
+            connections: Gauge::new(),
+            remains: Gauge::new(),
+            pending: Gauge::new(),
+            conversations: Gauge::new(),
+            told: Gauge::new(),
+            pages: Gauge::new(),
+            handles: Gauge::new(),
+            handles_told: Gauge::new(),
+            room: Gauge::new(),
         }
     }
 
     #[inline]
-    fn counter(&self, kind: Kind) -> &Counter {
+    fn gauge(&self, kind: Kind) -> &Gauge {
         match kind {
             Kind::Port => &self.ports,
             Kind::Connection => &self.connections,
@@ -235,6 +246,27 @@ impl Account {
             Kind::HandleTold => &self.handles_told,
             Kind::Room => &self.room,
         }
+    }
+
+    /// How many of a kind it has.
+    #[inline]
+    pub(crate) fn counter(&self, kind: Kind) -> &Counter {
+        &self.gauge(kind).used
+    }
+
+    /// The same as a number.
+    pub(crate) fn used(&self, kind: Kind) -> u32 {
+        self.counter(kind).get()
+    }
+
+    /// How often it could not have more of a kind.
+    pub(crate) fn refused(&self, kind: Kind) -> u64 {
+        self.gauge(kind).refused.load(Relaxed)
+    }
+
+    /// It could not have more of a kind.
+    pub(crate) fn refuse(&self, kind: Kind) {
+        self.gauge(kind).refused.fetch_add(1, Relaxed);
     }
 }
 
@@ -267,7 +299,7 @@ impl Accounts {
     }
 
     /// The account of a user, listed until the result is dropped.
-    fn open(this: &Arc<Self>, key: Key) -> Result<OpenAccount> {
+    pub(crate) fn open(this: &Arc<Self>, key: Key) -> Result<OpenAccount> {
         let new = Arc::new(Account::new(key), GFP_KERNEL_ACCOUNT)?;
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
         let mut table = this.table.lock();
@@ -288,14 +320,36 @@ impl Accounts {
             }
         };
         drop(table);
-        Ok(OpenAccount {
-            accounts: this.clone(),
-            account,
-        })
+        Ok(OpenAccount::new(this, account))
+    }
+
+    /// Pages of views of all users.
+    pub(crate) fn all_pages(&self) -> &Counter {
+        &self.pages
+    }
+
+    /// What a user has, if that is anything.
+    pub(crate) fn find(&self, who: Accountable) -> Option<Arc<Account>> {
+        let key = Key { port: 0, who };
+        let table = self.table.lock();
+        table.get(&key).map(|listed| listed.account.clone())
+    }
+
+    /// Calls `f` with each user that has anything, until it fails. Others who want something of
+    /// the table wait.
+    pub(crate) fn for_each<E>(
+        &self,
+        mut f: impl FnMut(Accountable, &Account) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let table = self.table.lock();
+        for (key, listed) in table.iter().filter(|(key, _)| key.port == 0) {
+            f(key.who, &listed.account)?;
+        }
+        Ok(())
     }
 
     /// Undoes one [`open`](Self::open).
-    fn close(&self, key: Key) {
+    pub(crate) fn close(&self, key: Key) {
         let mut table = self.table.lock();
         let Some(mut entry) = table.find_mut(&key) else {
             return;
@@ -305,183 +359,5 @@ impl Accounts {
         if listed.holders == 0 {
             entry.remove_node();
         }
-    }
-}
-
-/// An account that stays in the table as long as this exists.
-struct OpenAccount {
-    accounts: Arc<Accounts>,
-    account: Arc<Account>,
-}
-
-impl Drop for OpenAccount {
-    fn drop(&mut self) {
-        self.accounts.close(self.account.key);
-    }
-}
-
-/// The accounts that something is charged to: one task's, at the time when this was made.
-///
-/// Dropping it takes a mutex, so it must not be dropped under a spinlock.
-pub(crate) struct Charger {
-    accounts: Arc<Accounts>,
-    chain: KVec<OpenAccount>,
-    /// Of the accounts at a port. Goes last: its address is in their key.
-    room: Option<Arc<Counter>>,
-}
-
-impl Charger {
-    /// The accounts of the current task. `ENOMEM` if there is no memory for them.
-    pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
-        let mut charger = Self::empty(accounts);
-        for_each_accountable(|who| charger.add(Key { port: 0, who }))?;
-        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
-    }
-
-    /// The accounts of the current task at one port, whose owner has none there. `room` is what
-    /// all have taken of the port's window.
-    pub(crate) fn for_current_at(
-        accounts: &Arc<Accounts>,
-        room: &Arc<Counter>,
-        owner: &Identity,
-    ) -> Result<Arc<Self>> {
-        // It is kept as long as the accounts, so its address tells the port apart.
-        let port = Arc::as_ptr(room).addr();
-        let mut charger = Self::empty(accounts);
-        charger.room = Some(room.clone());
-        for_each_accountable_to(owner, |who| charger.add(Key { port, who }))?;
-        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
-    }
-
-    fn empty(accounts: &Arc<Accounts>) -> Self {
-        Self {
-            accounts: accounts.clone(),
-            chain: KVec::new(),
-            room: None,
-        }
-    }
-
-    /// A user that answers twice, as an owner of nested namespaces, still pays once.
-    fn add(&mut self, key: Key) -> Result {
-        if !self.chain.iter().any(|open| open.account.key == key) {
-            let open = Accounts::open(&self.accounts, key)?;
-            self.chain.push(open, GFP_KERNEL_ACCOUNT)?;
-        }
-        Ok(())
-    }
-
-    /// The table that the accounts are in.
-    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
-        &self.accounts
-    }
-
-    /// Charges `count` to every account, or `EDQUOT` and to none.
-    #[inline]
-    fn try_charge(&self, kind: Kind, count: u32) -> Result {
-        let charged = match self.common(kind) {
-            None => quota::take_all(self.counters(kind), count, kind.limit()),
-            Some(common) => self.try_share(kind, count, common),
-        };
-        charged.then_some(()).ok_or(EDQUOT)
-    }
-
-    /// The same with something that all users have together.
-    fn try_share(&self, kind: Kind, count: u32, (all, capacity): (&Counter, u32)) -> bool {
-        if !quota::Account::try_take(all, count, capacity) {
-            return false;
-        }
-        // Who has most has no more than is left for others.
-        let left = capacity.saturating_sub(all.get());
-        let fits = quota::take_all(self.counters(kind), count, kind.limit().min(left));
-        if !fits {
-            quota::Account::give_back(all, count);
-        }
-        fits
-    }
-
-    /// Gives back what [`try_charge`](Self::try_charge) charged.
-    #[inline]
-    fn uncharge(&self, kind: Kind, count: u32) {
-        quota::give_back_all(self.counters(kind), count);
-        if let Some((all, _)) = self.common(kind) {
-            quota::Account::give_back(all, count);
-        }
-    }
-
-    /// What all users have of a kind together, and the most that they may have.
-    #[inline]
-    fn common(&self, kind: Kind) -> Option<(&Counter, u32)> {
-        match kind {
-            Kind::Page => Some((&self.accounts.pages, view_pages())),
-            Kind::Room => Some((self.room.as_ref()?, window::ROOM)),
-            _ => None,
-        }
-    }
-
-    /// How many of a kind that one has who has most.
-    pub(crate) fn most(&self, kind: Kind) -> u32 {
-        self.counters(kind).map(Counter::get).max().unwrap_or(0)
-    }
-
-    /// Whether another one of a kind would be within the limit.
-    pub(crate) fn has_room(&self, kind: Kind) -> bool {
-        self.most(kind) < kind.limit()
-    }
-
-    #[inline]
-    fn counters(&self, kind: Kind) -> impl Iterator<Item = &Counter> + Clone {
-        self.chain
-            .iter()
-            .map(move |open| open.account.counter(kind))
-    }
-}
-
-/// So many of a kind, charged until somebody says that they have ended, or as long as this exists.
-pub(crate) struct Charge {
-    charger: Arc<Charger>,
-    count: u32,
-    kind: Kind,
-    ended: Atomic<bool>,
-}
-
-impl Charge {
-    /// Charges one to every account of the charger, or `EDQUOT` and to none.
-    pub(crate) fn new(charger: &Arc<Charger>, kind: Kind) -> Result<Self> {
-        Self::several(charger, kind, 1)
-    }
-
-    /// The same with `count` of them.
-    pub(crate) fn several(charger: &Arc<Charger>, kind: Kind, count: u32) -> Result<Self> {
-        charger.try_charge(kind, count)?;
-        Ok(Self::taken(charger, kind, count))
-    }
-
-    /// Charges one above every limit: for what is there already, and can't be refused.
-    pub(crate) fn beyond(charger: &Arc<Charger>, kind: Kind) -> Self {
-        // No more exist than memory has room for, far below the limit of the number.
-        quota::take_all(charger.counters(kind), 1, u32::MAX);
-        Self::taken(charger, kind, 1)
-    }
-
-    fn taken(charger: &Arc<Charger>, kind: Kind, count: u32) -> Self {
-        Self {
-            charger: charger.clone(),
-            count,
-            kind,
-            ended: Atomic::new(false),
-        }
-    }
-
-    /// Gives it back now. It may be called by many and often.
-    pub(crate) fn end(&self) {
-        if !self.ended.xchg(true, Relaxed) {
-            self.charger.uncharge(self.kind, self.count);
-        }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.end();
     }
 }

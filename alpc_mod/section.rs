@@ -16,6 +16,10 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
+    charge::{
+        Charge,
+        Charger, //
+    },
     comm::CommPort,
     file::{
         new_file,
@@ -34,8 +38,6 @@ use crate::{
     },
     port::Port,
     quota::{
-        Charge,
-        Charger,
         Counter,
         Kind, //
     },

@@ -7,6 +7,7 @@
 use crate::{
     attributes::Outgoing,
     call::Scope,
+    charge::Charge,
     comm::CommPort,
     logic::engine::{
         Effects,
@@ -36,7 +37,6 @@ use crate::{
         Kernel,
         Locked, //
     },
-    quota::Charge,
     time::Deadline,
     uapi,
     wait::{

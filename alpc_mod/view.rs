@@ -33,6 +33,7 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
+    charge::Charge,
     comm::Connection,
     file::FileRef,
     ioctl,
@@ -47,10 +48,7 @@ use crate::{
         pages_of,
         Pages, //
     },
-    quota::{
-        Charge,
-        Counter, //
-    },
+    quota::Counter,
     section::Section,
     uapi,
     window, //

@@ -750,7 +750,9 @@ struct alpc_disconnect {
  * @peer_pid: Out: the other side's process, 0 for none or if not visible.
  * @peer_uid: Out: its effective user id at connect or accept.
  * @peer_gid: Out: its effective group id at connect or accept.
- * @reserved: Zero.
+ * @refused: Out: connections that there was no place for, of a connection port.
+ * @sections: Out: sections made on this descriptor that have not ended.
+ * @views: Out: views that a communication port's side has from the other one.
  */
 struct alpc_query_port {
 	__u32 role;
@@ -768,7 +770,89 @@ struct alpc_query_port {
 	__u32 peer_pid;
 	__u32 peer_uid;
 	__u32 peer_gid;
-	__u32 reserved;
+	__u32 refused;
+	__u32 sections;
+	__u32 views;
+};
+
+/* --------------------------------------------------------- who uses what */
+
+/**
+ * struct alpc_gauge - what a user has of something that is limited
+ * @used: How many.
+ * @limit: The most that it may have.
+ * @refused: How often it could not have more, since it had none of anything.
+ */
+struct alpc_gauge {
+	__u32 used;
+	__u32 limit;
+	__u64 refused;
+};
+
+/* What is used in the user namespaces that the user owns, by whomever. */
+#define ALPC_USER_AS_OWNER		0x00000001u
+
+/**
+ * struct alpc_query_user - what a user has of all that is limited
+ * @uid: User id in the caller's user namespace: its own effective one, or any
+ *	with CAP_SYS_RESOURCE in that namespace.
+ * @flags: 0 or ALPC_USER_AS_OWNER.
+ * @ports: Out: connection ports.
+ * @connections: Out: connections that it has begun and not closed.
+ * @left_connections: Out: ended connections that its servers have not closed.
+ * @conversations: Out: conversations that it has begun.
+ * @told_conversations: Out: conversations that servers have begun with it.
+ * @view_pages: Out: pages of memory of its views.
+ * @handles: Out: handles in messages that it has sent.
+ * @told_handles: Out: handles in messages that servers have sent to it.
+ */
+struct alpc_query_user {
+	__u32 uid;
+	__u32 flags;
+	struct alpc_gauge ports;
+	struct alpc_gauge connections;
+	struct alpc_gauge left_connections;
+	struct alpc_gauge conversations;
+	struct alpc_gauge told_conversations;
+	struct alpc_gauge view_pages;
+	struct alpc_gauge handles;
+	struct alpc_gauge told_handles;
+};
+
+/**
+ * struct alpc_query_connection - what a connection uses of its port
+ * @index: In: the number to look from. Out: that of the connection found. One
+ *	more leads to the next one.
+ * @state: Out: ALPC_STATE_*.
+ * @context: Out: the server's context value.
+ * @refused: Out: sends that found no room in the share of either direction, and
+ *	failed or waited.
+ * @pid: Out: who connected, in the caller's namespaces, as in the header.
+ * @uid: Out: its effective user id.
+ * @gid: Out: its effective group id.
+ * @conversations: Out: open conversations.
+ * @to_server_messages: Out: messages that the server has not received.
+ * @to_server_bytes: Out: their bytes.
+ * @to_client_messages: Out: messages that the client has not received.
+ * @to_client_bytes: Out: their bytes.
+ * @views_to_server: Out: views that the server has from this client.
+ * @views_to_client: Out: views that the client has from the server.
+ */
+struct alpc_query_connection {
+	__u32 index;
+	__u32 state;
+	__u64 context;
+	__u64 refused;
+	__u32 pid;
+	__u32 uid;
+	__u32 gid;
+	__u32 conversations;
+	__u32 to_server_messages;
+	__u32 to_server_bytes;
+	__u32 to_client_messages;
+	__u32 to_client_bytes;
+	__u32 views_to_server;
+	__u32 views_to_client;
 };
 
 /* ------------------------------------------------------- sections and views */
@@ -995,9 +1079,14 @@ struct alpc_memory {
 /* On /dev/alpc. Returns a new descriptor. */
 #define ALPC_IOC_OPEN		_IOWR(ALPC_IOC_MAGIC, 0x03, struct alpc_open)
 
+#define ALPC_IOC_QUERY_USER	_IOWR(ALPC_IOC_MAGIC, 0x04, struct alpc_query_user)
+
 /* On a connection port. Both return a new descriptor. */
 #define ALPC_IOC_CREATE_CONNECT	_IO(ALPC_IOC_MAGIC, 0x10)
 #define ALPC_IOC_ACCEPT		_IOWR(ALPC_IOC_MAGIC, 0x11, struct alpc_accept)
+/* Returns 0. */
+#define ALPC_IOC_QUERY_CONNECTION \
+				_IOWR(ALPC_IOC_MAGIC, 0x14, struct alpc_query_connection)
 
 /* On every port. */
 #define ALPC_IOC_SEND_WAIT_RECEIVE \

@@ -143,6 +143,7 @@ pub const ALPC_STATE_OPEN: u32 = 1;
 pub const ALPC_STATE_PENDING: u32 = 2;
 pub const ALPC_STATE_REFUSED: u32 = 3;
 pub const ALPC_STATE_DISCONNECTED: u32 = 4;
+pub const ALPC_USER_AS_OWNER: u32 = 1;
 pub const ALPC_VIEW_STATE_OWNED: u32 = 1;
 pub const ALPC_VIEW_STATE_LENT: u32 = 2;
 pub const ALPC_VIEW_STATE_HELD: u32 = 3;
@@ -383,7 +384,48 @@ pub struct alpc_query_port {
     pub peer_pid: __u32,
     pub peer_uid: __u32,
     pub peer_gid: __u32,
-    pub reserved: __u32,
+    pub refused: __u32,
+    pub sections: __u32,
+    pub views: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_gauge {
+    pub used: __u32,
+    pub limit: __u32,
+    pub refused: __u64,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_query_user {
+    pub uid: __u32,
+    pub flags: __u32,
+    pub ports: alpc_gauge,
+    pub connections: alpc_gauge,
+    pub left_connections: alpc_gauge,
+    pub conversations: alpc_gauge,
+    pub told_conversations: alpc_gauge,
+    pub view_pages: alpc_gauge,
+    pub handles: alpc_gauge,
+    pub told_handles: alpc_gauge,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_query_connection {
+    pub index: __u32,
+    pub state: __u32,
+    pub context: __u64,
+    pub refused: __u64,
+    pub pid: __u32,
+    pub uid: __u32,
+    pub gid: __u32,
+    pub conversations: __u32,
+    pub to_server_messages: __u32,
+    pub to_server_bytes: __u32,
+    pub to_client_messages: __u32,
+    pub to_client_bytes: __u32,
+    pub views_to_server: __u32,
+    pub views_to_client: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -485,12 +527,14 @@ pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3225463040;
 pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
 pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3229657346;
 pub const ALPC_IOCTL_OPEN: alpc_ioctl = 3222841603;
+pub const ALPC_IOCTL_QUERY_USER: alpc_ioctl = 3230181636;
+pub const ALPC_IOCTL_QUERY_CONNECTION: alpc_ioctl = 3225463060;
 pub const ALPC_IOCTL_CREATE_CONNECT: alpc_ioctl = 43280;
 pub const ALPC_IOCTL_ACCEPT: alpc_ioctl = 3224938769;
 pub const ALPC_IOCTL_SEND_WAIT_RECEIVE: alpc_ioctl = 3229657376;
 pub const ALPC_IOCTL_CANCEL: alpc_ioctl = 3222317345;
 pub const ALPC_IOCTL_DISCONNECT: alpc_ioctl = 1074309410;
-pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3225987363;
+pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3226511651;
 pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
 pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
 pub const ALPC_IOCTL_QUERY_VIEW: alpc_ioctl = 3222841640;

@@ -28,7 +28,8 @@ fn a_query_tells_version_features_and_finite_limits() {
             | ALPC_FEATURE_IPC_NAMESPACES
             | ALPC_FEATURE_VIEWS
             | ALPC_FEATURE_MEMORY
-            | ALPC_FEATURE_HANDLES;
+            | ALPC_FEATURE_HANDLES
+            | ALPC_FEATURE_IDENTITY;
         assert_eq!(query.features, known.into());
         for limit in [
             query.ports_per_user,
@@ -91,7 +92,7 @@ fn a_port_has_the_stated_defaults() {
         assert_eq!((query.queued_messages, query.queued_bytes), (0, 0));
         assert_eq!((query.connections, query.conversations), (0, 0));
         assert_eq!((query.context, query.sequence), (77, 0));
-        assert_eq!((query.peer_pid, query.reserved), (0, 0));
+        assert_eq!((query.peer_pid, query.refused), (0, 0));
     });
 }
 
@@ -257,7 +258,7 @@ fn only_known_things_and_kinds_of_handle_can_be_taken() {
         for bit in 0..32 {
             let made = edited(|arg| arg.accept = 1 << bit);
             match bit {
-                0..=2 => made.map(drop).expect("create"),
+                0..=2 | 5 => made.map(drop).expect("create"),
                 3..=4 => refused_with(made, libc::EOPNOTSUPP, &format!("bit {bit}")),
                 _ => refused_with(made, libc::EINVAL, &format!("bit {bit}")),
             }

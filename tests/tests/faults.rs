@@ -123,6 +123,23 @@ fn a_verification_and_an_open_can_be_made_again() {
 }
 
 #[test]
+fn a_question_who_has_what_can_be_asked_again() {
+    isolated_long(3, || {
+        let (device, pair) = (device(), Pair::new());
+        sweep("QUERY_USER", |fault| {
+            let mut arg = alpc_query_user::default();
+            let _ = fault.ioctl(&device, ALPC_IOCTL_QUERY_USER, &mut arg);
+            assert_ne!(user_usage(0, 0).expect("usage").ports.used, 0);
+        });
+        sweep("QUERY_CONNECTION", |fault| {
+            let mut arg = alpc_query_connection::default();
+            let _ = fault.ioctl(&pair.port, ALPC_IOCTL_QUERY_CONNECTION, &mut arg);
+            assert_eq!(pair.port.connections_usage().len(), 1);
+        });
+    });
+}
+
+#[test]
 fn a_token_that_could_not_be_told_leaves_the_message() {
     isolated_long(3, || {
         // Each pair remembers nobody at first.

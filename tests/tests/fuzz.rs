@@ -377,12 +377,12 @@ impl Player<'_> {
             arg.send_attributes = handles.address();
         }
         let mut receiver = ReceiverContainer::new(Some(0), None);
-        if self.rng.one_in(8) {
+        if arg.send_attributes == 0 && self.rng.one_in(4) {
             self.damage(&mut receiver.receiver);
             arg.send_attributes = receiver.address();
         }
         let mut token = TokenContainer::room();
-        if self.rng.one_in(4) {
+        if arg.recv_attributes == 0 && self.rng.one_in(4) {
             arg.recv_attributes = token.address();
         }
         let mut claimed = HandleContainer::claiming(self.rng.below(4) as usize);
@@ -471,6 +471,15 @@ impl Player<'_> {
         self.damage(&mut arg);
         let port = self.port();
         self.call("QUERY_PORT", &*port, ALPC_IOCTL_QUERY_PORT, &mut arg);
+        let mut arg = alpc_query_connection::default();
+        self.damage(&mut arg);
+        let port = self.port_of(&[ALPC_ROLE_CONNECTION]);
+        let request = ALPC_IOCTL_QUERY_CONNECTION;
+        self.call("QUERY_CONNECTION", &*port, request, &mut arg);
+        let mut arg = alpc_query_user::default();
+        self.damage(&mut arg);
+        let device = self.device.clone();
+        self.call("QUERY_USER", &*device, ALPC_IOCTL_QUERY_USER, &mut arg);
         let mut arg = alpc_query::default();
         self.damage(&mut arg);
         let device = self.device.clone();
@@ -543,7 +552,7 @@ impl Player<'_> {
             8..=10 => self.cancel(),
             11 => self.disconnect(),
             12 => self.query(),
-            59..=61 => self.verify(),
+            60 | 61 => self.verify(),
             62 | 63 => self.query_identity(),
             13 => self.wild(),
             14 => {

@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 18] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 20] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -69,6 +69,16 @@ const IOCTLS: [(&str, u32, [bool; 5]); 18] = [
         [false, true, true, true, true],
     ),
     ("VERIFY", ALPC_IOCTL_VERIFY, [false, true, true, true, true]),
+    (
+        "QUERY_USER",
+        ALPC_IOCTL_QUERY_USER,
+        [true, false, false, false, false],
+    ),
+    (
+        "QUERY_CONNECTION",
+        ALPC_IOCTL_QUERY_CONNECTION,
+        [false, true, false, false, false],
+    ),
     ("OPEN", ALPC_IOCTL_OPEN, [true, false, false, false, false]),
     (
         "CREATE_SECTION",
@@ -217,12 +227,37 @@ fn an_argument_shorter_than_its_first_version_is_invalid() {
     isolated(|| {
         let pair = Pair::new();
         let mut bytes = [JUNK; size_of::<alpc_query_port>()];
-        for size in [0, 1, 16, bytes.len() - 1] {
+        let first = std::mem::offset_of!(alpc_query_port, sections);
+        for size in [0, 1, 16, first - 1] {
             let request = sized(ALPC_IOCTL_QUERY_PORT, size);
             let result = ioctl(&pair.client, request, &mut bytes);
             assert_eq!(result, Err(libc::EINVAL), "{size}");
             assert!(bytes.iter().all(|&byte| byte == JUNK));
         }
+    });
+}
+
+#[test]
+fn who_knows_only_the_beginning_of_a_structure_is_told_that() {
+    isolated(|| {
+        let pair = Pair::new();
+        let mut bytes = [JUNK; size_of::<alpc_query_port>()];
+        let first = std::mem::offset_of!(alpc_query_port, sections);
+        let request = sized(ALPC_IOCTL_QUERY_PORT, first);
+        assert_eq!(ioctl(&pair.client, request, &mut bytes), Ok(0));
+        assert_ne!(bytes[..4], [JUNK; 4]);
+        assert!(bytes[first..].iter().all(|&byte| byte == JUNK));
+        // A connect from before there were labels.
+        let through = pair.port.connect_descriptor().expect("descriptor");
+        let mut connect = Connect::new(None).asynchronous();
+        connect.point();
+        connect.arg.required_label = JUNK64;
+        let first = std::mem::offset_of!(alpc_connect, required_label);
+        let request = sized(ALPC_IOCTL_CONNECT, first);
+        let made = ioctl(&through, request, &mut connect.arg).expect("connect");
+        assert_eq!(connect.arg.required_label, JUNK64);
+        // SAFETY: The kernel has just made it, for nobody else.
+        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(made) });
     });
 }
 

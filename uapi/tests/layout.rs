@@ -86,7 +86,17 @@ fn layouts() -> Vec<Layout> {
         alpc_query_port {
             role, state, flags, max_message_length, queue_messages, queue_bytes,
             queued_messages, queued_bytes, connections, conversations, context, sequence,
-            peer_pid, peer_uid, peer_gid, reserved,
+            peer_pid, peer_uid, peer_gid, refused, sections, views,
+        }
+        alpc_gauge { used, limit, refused }
+        alpc_query_user {
+            uid, flags, ports, connections, left_connections, conversations, told_conversations,
+            view_pages, handles, told_handles,
+        }
+        alpc_query_connection {
+            index, state, context, refused, pid, uid, gid, conversations, to_server_messages,
+            to_server_bytes, to_client_messages, to_client_bytes, views_to_server,
+            views_to_client,
         }
         alpc_create_section { size, flags, outcome }
         alpc_create_view { size, base, offset, flags, outcome }
@@ -296,7 +306,12 @@ fn no_structure_has_padding() {
         let mut end = 0;
         for (field, offset, size) in &layout.fields {
             assert_eq!(*offset, end, "padding before {}.{field}", layout.name);
-            assert_eq!(offset % size, 0, "{}.{field} is not aligned", layout.name);
+            assert_eq!(
+                offset % size.min(&8),
+                0,
+                "{}.{field} is not aligned",
+                layout.name
+            );
             end = offset + size;
         }
         assert_eq!(end, layout.size, "padding at the end of {}", layout.name);

@@ -32,6 +32,32 @@ impl Device {
         sys::query(self.as_fd(), &mut argument).map_err(|error| Error::plain("query", &error))?;
         Ok(argument)
     }
+
+    /// What a user has of all that is limited, and how often it could not have more. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// Errno `EPERM`: it is another user's, and this process has not the capability
+    /// `CAP_SYS_RESOURCE`.
+    pub fn usage_of(&self, user: u32) -> Result<sys::alpc_query_user> {
+        self.usage(user, 0)
+    }
+
+    /// The same of what is used in the user namespaces that the user owns, by whomever.
+    pub fn usage_of_owner(&self, user: u32) -> Result<sys::alpc_query_user> {
+        self.usage(user, sys::ALPC_USER_AS_OWNER)
+    }
+
+    fn usage(&self, uid: u32, flags: u32) -> Result<sys::alpc_query_user> {
+        let mut argument = sys::alpc_query_user {
+            uid,
+            flags,
+            ..Default::default()
+        };
+        sys::query_user(self.as_fd(), &mut argument)
+            .map_err(|error| Error::plain("query user", &error))?;
+        Ok(argument)
+    }
 }
 
 impl From<OwnedFd> for Device {

@@ -2,6 +2,7 @@
 
 //! Connection ports.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::acl::Acl;
@@ -194,6 +195,22 @@ impl Server {
         match sys::create_connect(self.as_fd()) {
             Ok(fd) => Ok(Connector::new(fd)),
             Err(error) => Err(Error::plain("create connect descriptor", &error)),
+        }
+    }
+
+    /// What each connection uses of this port, to find out who holds what. One ioctl for each.
+    ///
+    /// Connections that come or go meanwhile may be among them or not.
+    pub fn connections(&self) -> Result<Vec<sys::alpc_query_connection>> {
+        let mut all = Vec::new();
+        let mut argument = sys::alpc_query_connection::default();
+        loop {
+            match sys::query_connection(self.as_fd(), &mut argument) {
+                Ok(()) => all.push(argument),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
+                Err(error) => return Err(Error::plain("query connection", &error)),
+            }
+            argument.index = argument.index.saturating_add(1);
         }
     }
 

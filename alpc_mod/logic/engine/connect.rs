@@ -45,6 +45,7 @@ impl<H: Host> Engine<H> {
             *c.sequence.get_mut(Side::Client) = 0;
             *c.sequence.get_mut(Side::Server) = 0;
             c.share = share;
+            c.refused = 0;
             c.peer = Some(peer);
         }
         let id = self.begin(index, Kind::Connect, Side::Client, body);

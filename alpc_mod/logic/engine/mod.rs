@@ -36,6 +36,7 @@ mod connect;
 mod deliver;
 mod effects;
 mod end;
+mod gauges;
 mod list;
 mod receive;
 mod send;
@@ -44,6 +45,7 @@ mod types;
 
 pub use close::Progress;
 pub use effects::Effects;
+pub use gauges::{Found, Gauges};
 pub use list::{Store, NONE};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};
@@ -127,21 +129,6 @@ pub struct Engine<H: Host> {
     closed: bool,
     /// The last descriptor is gone, and all that it could receive.
     gone: bool,
-}
-
-/// What can be asked about a port.
-#[derive(Clone, Copy, Debug)]
-pub struct Gauges {
-    /// Messages that wait to be received.
-    pub messages: u32,
-    /// Their bytes.
-    pub bytes: u32,
-    /// Connections.
-    pub connections: u32,
-    /// Open conversations.
-    pub conversations: u32,
-    /// Messages that have arrived.
-    pub sequence: u64,
 }
 
 impl<H: Host> Engine<H> {
@@ -267,42 +254,6 @@ impl<H: Host> Engine<H> {
             Wait::Conversation { slot, id, side } => {
                 let s = self.slots.get_mut(slot)?;
                 (s.id == id).then_some(s.waiters.get_mut(side))
-            }
-        }
-    }
-
-    /// Counts of what a port holds now.
-    pub fn gauges(&self, source: Source) -> Gauges {
-        match source {
-            Source::Port => Gauges {
-                messages: self.messages,
-                bytes: self.bytes,
-                connections: self.connections,
-                conversations: self
-                    .slots
-                    .len()
-                    .saturating_sub(self.free_slots.len())
-                    .saturating_sub(self.nameless),
-                sequence: self.sequence,
-            },
-            Source::Side(conn, side) => {
-                let Some(c) = self.conns.get(conn) else {
-                    return Gauges {
-                        messages: 0,
-                        bytes: 0,
-                        connections: 0,
-                        conversations: 0,
-                        sequence: 0,
-                    };
-                };
-                let queue = c.queues.get(side);
-                Gauges {
-                    messages: queue.messages,
-                    bytes: queue.bytes,
-                    connections: 1,
-                    conversations: c.all.len().saturating_sub(c.nameless),
-                    sequence: *c.sequence.get(side),
-                }
             }
         }
     }

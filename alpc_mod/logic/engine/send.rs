@@ -71,6 +71,7 @@ impl<H: Host> Engine<H> {
     ) -> Result<Sent, (Refusal, H::Body)> {
         let len = body.len();
         if let Err(refusal) = self.may_send_new(conn, side, len) {
+            self.note_refusal(conn, refusal);
             return Err((refusal, body));
         }
         let index = match self.take_slot(conn, kept) {
@@ -97,6 +98,13 @@ impl<H: Host> Engine<H> {
             return Err(Refusal::QueueFull);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn note_refusal(&mut self, conn: u32, refusal: Refusal) {
+        if let (Refusal::QueueFull, Some(c)) = (refusal, self.conns.get_mut(conn)) {
+            c.refused = c.refused.saturating_add(1);
+        }
     }
 
     /// Makes a conversation of an idle slot.

@@ -370,6 +370,8 @@ pub struct Conn<H: Host> {
     pub(super) context: Sides<u64>,
     pub(super) sequence: Sides<u64>,
     pub(super) share: Share,
+    /// Sends that found no room.
+    pub(super) refused: u64,
     pub(super) peer: Option<H::Peer>,
     links: Links,
     owner_links: Links,
@@ -396,6 +398,7 @@ impl<H: Host> Default for Conn<H> {
                 messages: 0,
                 bytes: 0,
             },
+            refused: 0,
             peer: None,
             links: Links::default(),
             owner_links: Links::default(),

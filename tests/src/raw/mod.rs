@@ -10,6 +10,7 @@ mod identity;
 mod memory;
 mod token;
 mod transfer;
+mod usage;
 mod view;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -22,6 +23,7 @@ pub use identity::{identity_argument, Identity};
 pub use memory::*;
 pub use token::*;
 pub use transfer::{ContextContainer, Message, Transfer};
+pub use usage::user_usage;
 pub use view::{View, ViewContainer};
 
 /// What outputs hold before a call.
@@ -221,7 +223,6 @@ impl Port {
         // SAFETY: Plain numbers: any bytes are valid.
         let mut arg: alpc_query_port =
             unsafe { std::mem::transmute([JUNK; std::mem::size_of::<alpc_query_port>()]) };
-        arg.reserved = 0;
         ioctl(self, ALPC_IOCTL_QUERY_PORT, &mut arg).map_err(|errno| Failure {
             errno,
             outcome: JUNK32,

@@ -5,7 +5,8 @@
 use std::os::fd::AsRawFd;
 
 use alpc::{
-    Acl, ConnectBuilder, Connector, Options, Outcome, PortBuilder, Received, UserNamespace, Who,
+    Acl, ConnectBuilder, Connector, Device, Options, Outcome, PortBuilder, Received, UserNamespace,
+    Who,
 };
 use alpc_tests::{isolated, Peer, BOB, ROOT};
 
@@ -188,5 +189,22 @@ fn a_server_is_looked_at_before_anything_is_sent() {
             let right = ConnectBuilder::through(&connector).require_label(label);
             right.start().expect("the right label");
         }
+    });
+}
+
+#[test]
+fn a_server_finds_out_who_holds_what() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        client.send(b"unread").expect("send");
+        let connections = server.connections().expect("connections");
+        assert_eq!(connections.len(), 1);
+        let own = connections[0];
+        assert_eq!((own.pid, own.uid), (std::process::id(), 0));
+        assert_eq!((own.to_server_messages, own.to_server_bytes), (1, 6));
+        let device = Device::open().expect("open");
+        let usage = device.usage_of(0).expect("usage");
+        assert_eq!((usage.ports.used, usage.connections.used), (1, 1));
+        assert_eq!(device.usage_of_owner(0).expect("usage").ports.used, 0);
     });
 }

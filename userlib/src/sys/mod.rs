@@ -265,6 +265,21 @@ pub fn pidfd_open(number: u32, flags: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// `ALPC_IOC_QUERY_USER` on `/dev/alpc`: what a user has.
+pub fn query_user(device: BorrowedFd<'_>, argument: &mut alpc_query_user) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(device, ALPC_IOCTL_QUERY_USER, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_QUERY_CONNECTION` on a connection port: what one of its connections uses.
+pub fn query_connection(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_query_connection,
+) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_QUERY_CONNECTION, argument) }.map(drop)
+}
+
 /// `ALPC_IOC_QUERY_PORT` on any port or connect descriptor: what it is.
 pub fn query_port(port: BorrowedFd<'_>, argument: &mut alpc_query_port) -> io::Result<()> {
     // SAFETY: As for `cancel`.

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Charging: what is counted for a task is counted for all who answer for it, or for none.
+//!
+//! A [`Charger`] is the accounts of all who answer for one task, looked up once, when a port or a
+//! connection is made: charging is then a few atomic operations, without a lock.
+#![deny(unsafe_code)]
+
+use crate::{
+    cred::{
+        for_each_accountable,
+        for_each_accountable_to,
+        Identity, //
+    },
+    logic::quota,
+    quota::{
+        view_pages,
+        Account,
+        Accounts,
+        Counter,
+        Key,
+        Kind, //
+    },
+    window, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// An account that stays in the table as long as this exists.
+pub(crate) struct OpenAccount {
+    accounts: Arc<Accounts>,
+    account: Arc<Account>,
+}
+
+impl OpenAccount {
+    /// One that the table has counted.
+    pub(crate) fn new(accounts: &Arc<Accounts>, account: Arc<Account>) -> Self {
+        Self {
+            accounts: accounts.clone(),
+            account,
+        }
+    }
+}
+
+impl Drop for OpenAccount {
+    fn drop(&mut self) {
+        self.accounts.close(self.account.key);
+    }
+}
+
+/// The accounts that something is charged to: one task's, at the time when this was made.
+///
+/// Dropping it takes a mutex, so it must not be dropped under a spinlock.
+pub(crate) struct Charger {
+    accounts: Arc<Accounts>,
+    chain: KVec<OpenAccount>,
+    /// Of the accounts at a port. Goes last: its address is in their key.
+    room: Option<Arc<Counter>>,
+}
+
+impl Charger {
+    /// The accounts of the current task. `ENOMEM` if there is no memory for them.
+    pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
+        let mut charger = Self::empty(accounts);
+        for_each_accountable(|who| charger.add(Key { port: 0, who }))?;
+        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// The accounts of the current task at one port, whose owner has none there. `room` is what
+    /// all have taken of the port's window.
+    pub(crate) fn for_current_at(
+        accounts: &Arc<Accounts>,
+        room: &Arc<Counter>,
+        owner: &Identity,
+    ) -> Result<Arc<Self>> {
+        // It is kept as long as the accounts, so its address tells the port apart.
+        let port = Arc::as_ptr(room).addr();
+        let mut charger = Self::empty(accounts);
+        charger.room = Some(room.clone());
+        for_each_accountable_to(owner, |who| charger.add(Key { port, who }))?;
+        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn empty(accounts: &Arc<Accounts>) -> Self {
+        Self {
+            accounts: accounts.clone(),
+            chain: KVec::new(),
+            room: None,
+        }
+    }
+
+    /// A user that answers twice, as an owner of nested namespaces, still pays once.
+    fn add(&mut self, key: Key) -> Result {
+        if !self.chain.iter().any(|open| open.account.key == key) {
+            let open = Accounts::open(&self.accounts, key)?;
+            self.chain.push(open, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
+    }
+
+    /// The table that the accounts are in.
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
+    }
+
+    /// Charges `count` to every account, or `EDQUOT` and to none.
+    #[inline]
+    fn try_charge(&self, kind: Kind, count: u32) -> Result {
+        let charged = match self.common(kind) {
+            None => quota::take_all(self.counters(kind), count, kind.limit()),
+            Some(common) => self.try_share(kind, count, common),
+        };
+        match charged {
+            true => Ok(()),
+            false => Err(self.refuse(kind, count)),
+        }
+    }
+
+    /// Notes who could not have more: whose account is full, or who asks for what all have together.
+    #[cold]
+    fn refuse(&self, kind: Kind, count: u32) -> Error {
+        let is_full = |open: &&OpenAccount| {
+            let used = open.account.used(kind);
+            used.saturating_add(count) > kind.limit()
+        };
+        if let Some(open) = self.chain.iter().find(is_full).or(self.chain.first()) {
+            open.account.refuse(kind);
+        }
+        EDQUOT
+    }
+
+    /// The same with something that all users have together.
+    fn try_share(&self, kind: Kind, count: u32, (all, capacity): (&Counter, u32)) -> bool {
+        if !quota::Account::try_take(all, count, capacity) {
+            return false;
+        }
+        // Who has most has no more than is left for others.
+        let left = capacity.saturating_sub(all.get());
+        let fits = quota::take_all(self.counters(kind), count, kind.limit().min(left));
+        if !fits {
+            quota::Account::give_back(all, count);
+        }
+        fits
+    }
+
+    /// Gives back what [`try_charge`](Self::try_charge) charged.
+    #[inline]
+    fn uncharge(&self, kind: Kind, count: u32) {
+        quota::give_back_all(self.counters(kind), count);
+        if let Some((all, _)) = self.common(kind) {
+            quota::Account::give_back(all, count);
+        }
+    }
+
+    /// What all users have of a kind together, and the most that they may have.
+    #[inline]
+    fn common(&self, kind: Kind) -> Option<(&Counter, u32)> {
+        match kind {
+            Kind::Page => Some((self.accounts.all_pages(), view_pages())),
+            Kind::Room => Some((self.room.as_ref()?, window::ROOM)),
+            _ => None,
+        }
+    }
+
+    /// How many of a kind that one has who has most.
+    pub(crate) fn most(&self, kind: Kind) -> u32 {
+        self.counters(kind).map(Counter::get).max().unwrap_or(0)
+    }
+
+    /// Whether another one of a kind would be within the limit.
+    pub(crate) fn has_room(&self, kind: Kind) -> bool {
+        self.most(kind) < kind.limit()
+    }
+
+    #[inline]
+    fn counters(&self, kind: Kind) -> impl Iterator<Item = &Counter> + Clone {
+        self.chain
+            .iter()
+            .map(move |open| open.account.counter(kind))
+    }
+}
+
+/// So many of a kind, charged until somebody says that they have ended, or as long as this exists.
+pub(crate) struct Charge {
+    charger: Arc<Charger>,
+    count: u32,
+    kind: Kind,
+    ended: Atomic<bool>,
+}
+
+impl Charge {
+    /// Charges one to every account of the charger, or `EDQUOT` and to none.
+    pub(crate) fn new(charger: &Arc<Charger>, kind: Kind) -> Result<Self> {
+        Self::several(charger, kind, 1)
+    }
+
+    /// The same with `count` of them.
+    pub(crate) fn several(charger: &Arc<Charger>, kind: Kind, count: u32) -> Result<Self> {
+        charger.try_charge(kind, count)?;
+        Ok(Self::taken(charger, kind, count))
+    }
+
+    /// Charges one above every limit: for what is there already, and can't be refused.
+    pub(crate) fn beyond(charger: &Arc<Charger>, kind: Kind) -> Self {
+        // No more exist than memory has room for, far below the limit of the number.
+        quota::take_all(charger.counters(kind), 1, u32::MAX);
+        Self::taken(charger, kind, 1)
+    }
+
+    fn taken(charger: &Arc<Charger>, kind: Kind, count: u32) -> Self {
+        Self {
+            charger: charger.clone(),
+            count,
+            kind,
+            ended: Atomic::new(false),
+        }
+    }
+
+    /// Gives it back now. It may be called by many and often.
+    pub(crate) fn end(&self) {
+        if !self.ended.xchg(true, Relaxed) {
+            self.charger.uncharge(self.kind, self.count);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
