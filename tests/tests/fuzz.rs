@@ -413,7 +413,10 @@ impl Player<'_> {
                 if arg.id != 0 {
                     let (id, turn) = (arg.id, arg.callback_id);
                     let port = Arc::downgrade(&port);
-                    self.claim(&Header { id, turn, port });
+                    let header = Header { id, turn, port };
+                    for _ in 0..2 {
+                        self.claim(&header);
+                    }
                 }
                 if u32::from(arg.type_) == ALPC_TYPE_CONNECTION_REQUEST {
                     self.accept_on(&port, arg.id);
