@@ -319,6 +319,23 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// The caller's effective user, as a number of the user namespace that owns its IPC namespace.
+    pub(crate) fn uid_among_names(&self) -> Option<u32> {
+        // SAFETY: A task inside a system call has namespaces, and keeps them until it ends. An IPC
+        // namespace holds the user namespace that owns it.
+        let id =
+            unsafe { bindings::from_kuid(ffi::alpc_shim_ipc_user_ns(), bindings::current_euid()) };
+        (id != INVALID_ID).then_some(id)
+    }
+
+    /// Whether the caller may give ports names that are kept for others.
+    pub(crate) fn may_make_any_name(&self) -> bool {
+        // SAFETY: As in `uid_among_names`.
+        unsafe { is_capable(ffi::alpc_shim_ipc_user_ns(), bindings::CAP_IPC_OWNER) }
+    }
+}
+
 /// Whether the current task has a capability over a user namespace. Security modules are told that
 /// it was used, so this is asked last.
 ///

@@ -118,8 +118,7 @@ impl Factory {
             0 => None,
             name => Some(PortName::from_user(name, arg.name_length)?),
         };
-        // Until there is a policy for them, nobody may squat on these.
-        if name.as_ref().is_some_and(PortName::is_reserved) {
+        if name.as_ref().is_some_and(|name| !name.may_be_made()) {
             return Err(Outcome::AccessDenied.into());
         }
         let acl = match has_acl {

@@ -151,6 +151,9 @@ extern "C" {
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
 
+    /// The user namespace that owns the current task's IPC namespace.
+    pub(crate) fn alpc_shim_ipc_user_ns() -> *mut bindings::user_namespace;
+
     /// `CLOCK_MONOTONIC` as the current task's time namespace has it.
     pub(crate) fn alpc_shim_monotonic() -> i64;
 

@@ -9,7 +9,10 @@
 
 use crate::{
     buffer::read_bytes,
-    cred::ipc_namespace_id,
+    cred::{
+        ipc_namespace_id,
+        Caller, //
+    },
     logic::name, //
 };
 use core::cmp::Ordering;
@@ -58,9 +61,15 @@ impl PortName {
         core::str::from_utf8(&self.bytes).unwrap_or_default()
     }
 
-    /// Whether nobody may make a port of this name, see [`name::reserved`].
-    pub(crate) fn is_reserved(&self) -> bool {
-        name::reserved(self.as_str())
+    /// Whether the caller may make a port of this name, which it has just read.
+    ///
+    /// That is decided where the name is: by ids and capabilities of the user namespace that owns
+    /// the IPC namespace. In another user namespace, root is nobody there.
+    pub(crate) fn may_be_made(&self) -> bool {
+        let caller = Caller::current();
+        name::may_make(self.as_str(), caller.uid_among_names(), || {
+            caller.may_make_any_name()
+        })
     }
 
     /// What names are told apart by.

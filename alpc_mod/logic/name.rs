@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The syntax of port names.
+//! The syntax of port names, and who may make which.
 //!
 //! A name is UTF-8, made of components between slashes. It reads like a relative path without
 //! anything that a path could hide: no empty component, hence no slash at either end, no `.` and
@@ -38,10 +38,49 @@ pub fn check(bytes: &[u8]) -> Result<&str, NameError> {
     Ok(name)
 }
 
-/// Whether a name lies in a part of the name space whose meaning is not settled yet.
+/// Who may make the ports of a part of the name space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Realm {
+    /// Whoever comes first.
+    Anyone,
+    /// The user with this id, and who is privileged.
+    User(u32),
+    /// Who is privileged.
+    Privileged,
+}
+
+/// The part of the name space that a name is in.
 ///
-/// These are the names whose first component is `system` or `user`: nobody may make them until it
-/// is decided who may.
-pub fn reserved(name: &str) -> bool {
-    matches!(name.split('/').next(), Some("system" | "user"))
+/// `user/<id>` and what is below it belong to that user. Whatever else begins with the component
+/// `user` could be taken for somebody's, and so belongs to no user: it is as `system` is.
+pub fn realm(name: &str) -> Realm {
+    let mut parts = name.split('/');
+    match parts.next() {
+        Some("system") => Realm::Privileged,
+        Some("user") => {
+            let id = parts.next().and_then(user_id);
+            id.map_or(Realm::Privileged, Realm::User)
+        }
+        _ => Realm::Anyone,
+    }
+}
+
+/// Whether somebody with this user id, if there is one where names are decided, may make a port of
+/// this name. Privilege is asked for only where it counts.
+pub fn may_make(name: &str, id: Option<u32>, is_privileged: impl FnOnce() -> bool) -> bool {
+    match realm(name) {
+        Realm::Anyone => true,
+        Realm::User(owner) if id == Some(owner) => true,
+        Realm::User(_) | Realm::Privileged => is_privileged(),
+    }
+}
+
+/// A user id in the one spelling that it has in names: decimal, without sign or leading zeros.
+fn user_id(part: &str) -> Option<u32> {
+    let digits = part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || (part.starts_with('0') && part != "0") {
+        return None;
+    }
+    // The largest number is the id that nobody has.
+    part.parse().ok().filter(|id| *id != u32::MAX)
 }

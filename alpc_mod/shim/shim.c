@@ -148,6 +148,11 @@ u64 alpc_shim_ipc_ns_id(void)
 	return current->nsproxy->ipc_ns->ns.ns_id;
 }
 
+struct user_namespace *alpc_shim_ipc_user_ns(void)
+{
+	return current->nsproxy->ipc_ns->user_ns;
+}
+
 /* CLOCK_MONOTONIC as the current task's time namespace has it. */
 ktime_t alpc_shim_monotonic(void)
 {

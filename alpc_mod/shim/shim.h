@@ -21,6 +21,7 @@ struct page;
 struct pid;
 struct pid_namespace;
 struct task_struct;
+struct user_namespace;
 struct vm_operations_struct;
 
 /* An identity as one task sees it. Layout of Seen in cred.rs. */
@@ -119,6 +120,7 @@ bool alpc_shim_identity_is_labeled(const struct alpc_identity *id, const char *l
 bool alpc_shim_identity_is_attached(const struct alpc_identity *id);
 long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room);
 u64 alpc_shim_ipc_ns_id(void);
+struct user_namespace *alpc_shim_ipc_user_ns(void);
 ktime_t alpc_shim_monotonic(void);
 enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid_t clock);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod pair;
 pub mod peer;
 pub mod plenty;
+pub mod privilege;
 pub mod raw;
 pub mod rng;
 pub mod scale;

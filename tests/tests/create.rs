@@ -186,18 +186,6 @@ fn names_are_relative_paths_of_utf8() {
 }
 
 #[test]
-fn reserved_parts_of_the_name_space_are_refused_to_everybody() {
-    isolated(|| {
-        for name in ["system/x", "user/x", "system", "user", "user/1000/bus"] {
-            let result = Create::named(name).run().map(|_| ());
-            assert_eq!(result, Err(fail::ACCESS_DENIED), "{name}");
-        }
-        assert_eq!(errno_of(Create::named("systems/x")), None);
-        assert_eq!(errno_of(Create::named("a/system")), None);
-    });
-}
-
-#[test]
 fn a_name_is_exclusive() {
     isolated(|| {
         let port = Create::named("create/one").run().expect("create");

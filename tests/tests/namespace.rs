@@ -2,24 +2,12 @@
 
 //! Identities as seen from the receiver's namespaces, and time as the caller's has it.
 
+use alpc_tests::privilege::*;
 use alpc_tests::raw::*;
 use alpc_tests::wait::clock;
 use alpc_tests::*;
 
 const OVERFLOW: u32 = 65534;
-
-fn unshare(what: i32) {
-    // SAFETY: Takes no pointer; the caller has one thread.
-    let result = unsafe { libc::unshare(what) };
-    assert_eq!(result, 0, "unshare: {}", std::io::Error::last_os_error());
-}
-
-/// Maps ids of the process `pid`, which is in a new user namespace.
-fn map(pid: i32, map: &str) {
-    for file in ["uid_map", "gid_map"] {
-        std::fs::write(format!("/proc/{pid}/{file}"), map).expect(file);
-    }
-}
 
 #[test]
 fn a_sender_in_a_pid_namespace_has_the_receivers_number_for_it() {
@@ -69,7 +57,7 @@ fn a_user_without_a_number_here_is_the_overflow_user() {
             }
         });
         inside.sync();
-        map(inside.pid(), "0 100000 2\n");
+        map_ids(inside.pid(), "0 100000 2\n");
         inside.sync();
         let message = pair.port.receive().expect("receive");
         assert_eq!((message.uid, message.gid), (100_000, 100_000));
@@ -105,7 +93,7 @@ fn a_list_names_ids_of_its_makers_namespace() {
             link.sync();
         });
         inside.sync();
-        map(inside.pid(), "0 0 1\n1 100001 1\n");
+        map_ids(inside.pid(), "0 0 1\n1 100001 1\n");
         inside.sync();
         inside.sync();
         for (uid, expected) in [(1, Err(fail::ACCESS_DENIED)), (100_001, Ok(()))] {
@@ -153,7 +141,7 @@ fn a_required_user_is_one_of_the_clients_namespace() {
             refused_with(require(ALICE.uid), libc::EINVAL, "an id that isn't mapped");
         });
         inside.sync();
-        map(inside.pid(), "0 0 1\n5 1000 1\n");
+        map_ids(inside.pid(), "0 0 1\n5 1000 1\n");
         inside.sync();
         inside.wait();
         alice.sync();

@@ -163,7 +163,7 @@ impl fmt::Display for Error {
             Outcome::Ok => f.write_str(advice(self.operation, self.errno))?,
             Outcome::BufferTooSmall => write!(f, "{} ({} bytes)", self.outcome, self.length)?,
             Outcome::AccessDenied if self.operation == CREATE => {
-                f.write_str("names under system/ and user/ are reserved: choose another")?;
+                f.write_str("names under system/ and user/ are reserved: choose another, or user/<your id>/")?;
             }
             outcome => write!(f, "{outcome}")?,
         }

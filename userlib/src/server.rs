@@ -148,9 +148,9 @@ impl<'a> PortBuilder<'a> {
     /// # Errors
     ///
     /// [`Outcome::NameInUse`](crate::Outcome::NameInUse) and
-    /// [`Outcome::Limit`](crate::Outcome::Limit) above all. Names under
-    /// `system/` and `user/` are reserved:
-    /// [`Outcome::AccessDenied`](crate::Outcome::AccessDenied).
+    /// [`Outcome::Limit`](crate::Outcome::Limit) above all. Names under `system/` are for who has
+    /// `CAP_IPC_OWNER`, and those under `user/<uid>/` for that user too:
+    /// [`Outcome::AccessDenied`](crate::Outcome::AccessDenied) for others.
     pub fn create(self) -> Result<Server> {
         let opened;
         let device = match self.device {

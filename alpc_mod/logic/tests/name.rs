@@ -2,14 +2,14 @@
 
 //! The syntax of port names, on good names, bad names and any bytes.
 
-use alpc_logic::name::{check, reserved, NameError, MAX_LENGTH};
+use alpc_logic::name::{check, may_make, realm, NameError, Realm, MAX_LENGTH};
 use proptest::prelude::*;
 
 proptest! {
     #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Ok(name) = check(&bytes) {
-            let _ = reserved(name);
+            let _ = realm(name);
         }
     }
 
@@ -25,7 +25,8 @@ proptest! {
         } else {
             prop_assert_eq!(check(name.as_bytes()), Err(NameError::Length));
         }
-        prop_assert_eq!(reserved(&name), parts[0] == "system" || parts[0] == "user");
+        let is_open = parts[0] != "system" && parts[0] != "user";
+        prop_assert_eq!(realm(&name) == Realm::Anyone, is_open);
     }
 
     #[test]
@@ -67,10 +68,85 @@ fn control_characters_and_broken_utf8_are_refused() {
 
 #[test]
 fn only_the_first_component_reserves() {
-    for name in ["system", "user", "system/x", "user/1000/bus"] {
-        assert!(reserved(name), "{name:?}");
+    for name in ["system", "system/x", "system/1000", "system/user/1"] {
+        assert_eq!(realm(name), Realm::Privileged, "{name:?}");
     }
-    for name in ["systems", "users/x", "a/system", "System", "x/user"] {
-        assert!(!reserved(name), "{name:?}");
+    for name in [
+        "systems", "users/1", "a/system", "System", "x/user", "User/1",
+    ] {
+        assert_eq!(realm(name), Realm::Anyone, "{name:?}");
+    }
+}
+
+#[test]
+fn a_users_part_is_under_the_one_spelling_of_its_id() {
+    for (name, id) in [
+        ("user/0", 0),
+        ("user/0/x", 0),
+        ("user/1000/bus", 1000),
+        ("user/4294967294/a/b", u32::MAX - 1),
+    ] {
+        assert_eq!(realm(name), Realm::User(id), "{name:?}");
+    }
+    for look_alike in [
+        "user",
+        "user/x",
+        "user/007/x",
+        "user/00",
+        "user/0x1/x",
+        "user/+1/x",
+        "user/-1/x",
+        "user/1 /x",
+        "user/ 1/x",
+        "user/1e3/x",
+        "user/1_000/x",
+        // Digits, but not those.
+        "user/\u{0661}/x",
+        "user/\u{ff11}/x",
+        // The id that nobody has, and more.
+        "user/4294967295/x",
+        "user/4294967296/x",
+        "user/18446744073709551616/x",
+    ] {
+        assert_eq!(realm(look_alike), Realm::Privileged, "{look_alike:?}");
+    }
+}
+
+proptest! {
+    /// The other way round: a part is a user's exactly if it is what that id is printed as.
+    #[test]
+    fn an_id_reads_as_it_is_printed(part in "[0-9+x]{1,11}", rest in "(/[a-z0-9]{1,4}){0,2}") {
+        let name = format!("user/{part}{rest}");
+        let id = part.parse::<u64>().ok().filter(|id| id.to_string() == part);
+        let expected = match id {
+            Some(id) if id < u64::from(u32::MAX) => Realm::User(id as u32),
+            _ => Realm::Privileged,
+        };
+        prop_assert_eq!(realm(&name), expected);
+    }
+}
+
+#[test]
+fn what_is_kept_for_somebody_is_made_by_that_one_or_by_privilege() {
+    let without = |name, id| may_make(name, id, || false);
+    assert!(without("a/b", None));
+    assert!(without("user/5/x", Some(5)));
+    for (name, id) in [
+        ("user/5/x", Some(6)),
+        ("user/5/x", None),
+        ("user/4294967295/x", None),
+        ("user/05/x", Some(5)),
+        ("user", Some(0)),
+        ("system/x", Some(0)),
+    ] {
+        assert!(!without(name, id), "{name:?} as {id:?}");
+        assert!(may_make(name, id, || true), "{name:?} as {id:?}");
+    }
+}
+
+#[test]
+fn privilege_is_asked_for_only_where_it_counts() {
+    for (name, id) in [("a", None), ("user/5/x", Some(5))] {
+        assert!(may_make(name, id, || unreachable!()));
     }
 }

@@ -9,7 +9,7 @@ use alpc::{
     Acl, Answer, Client, ConnectBuilder, Device, Flush, Outcome, PortBuilder, Received, Request,
     Role, ServerLoop, State,
 };
-use alpc_tests::isolated;
+use alpc_tests::{isolated, Peer, BOB};
 
 use super::{outcome, pair, request};
 
@@ -161,8 +161,11 @@ fn errors_say_what_to_do_and_queries_what_is() {
             error.to_string().contains("no port has that name"),
             "{error}"
         );
-        let reserved = PortBuilder::new("system/x").create().expect_err("reserved");
-        assert!(reserved.to_string().contains("reserved"), "{reserved}");
+        Peer::spawn(BOB, |_| {
+            let reserved = PortBuilder::new("system/x").create().expect_err("reserved");
+            assert!(reserved.to_string().contains("reserved"), "{reserved}");
+        })
+        .wait();
         let nobody = Acl::new();
         let server = PortBuilder::new("userlib/empty")
             .acl(&nobody)
