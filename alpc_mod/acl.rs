@@ -9,13 +9,13 @@
 use crate::{
     buffer::copy_struct_in,
     cred::{
-        current_euid,
         kgid_from_user,
         kuid_from_user,
-        Caller, //
+        Caller,
+        Identity, //
     },
     logic::acl::{
-        evaluate,
+        granted,
         Effect,
         Entry,
         Subject,
@@ -26,28 +26,18 @@ use crate::{
 use core::mem::size_of;
 use kernel::prelude::*;
 
-/// Every right that an entry can name. What is reserved is known too, and grants nothing yet.
-const RIGHTS: u32 = uapi::ALPC_RIGHT_CONNECT
-    | uapi::ALPC_RIGHT_VIEW
-    | uapi::ALPC_RIGHT_HANDLE
-    | uapi::ALPC_RIGHT_MEMORY
-    | uapi::ALPC_RIGHT_IMPERSONATE
-    | uapi::ALPC_RIGHT_CALLBACK;
+/// Every right that there is.
+const RIGHTS: u32 = uapi::ALPC_RIGHT_ALL;
 
 /// Who may do what. Never changes.
 pub(crate) enum Acl {
-    /// No list: everything for the user with this kernel id, nothing for anybody else, root too.
-    Owner(u32),
+    /// No list: everything for the owner, nothing for anybody else, root too.
+    Owner,
     /// What the list says. It may well be empty, and admit nobody.
     List(KVec<Entry>),
 }
 
 impl Acl {
-    /// What a port has whose maker gave no list: its effective user is the owner.
-    pub(crate) fn owned_by_current() -> Self {
-        Self::Owner(current_euid())
-    }
-
     /// Reads a list of `count` entries from user space.
     ///
     /// `EINVAL` if it is too long, or an entry is malformed or names an id that does not exist in
@@ -67,11 +57,12 @@ impl Acl {
         Ok(Self::List(entries))
     }
 
-    /// Whether the caller has all of the wanted rights now.
-    pub(crate) fn allows(&self, wanted: u32, caller: &Caller) -> bool {
+    /// The rights that somebody has who connects now.
+    pub(crate) fn granted(&self, connector: &Connector<'_>) -> u32 {
         match self {
-            Self::Owner(kuid) => caller.is_user(*kuid),
-            Self::List(entries) => evaluate(entries, wanted, caller),
+            Self::Owner if connector.is_owner() => RIGHTS,
+            Self::Owner => 0,
+            Self::List(entries) => granted(entries, RIGHTS, connector),
         }
     }
 }
@@ -90,6 +81,8 @@ fn entry_from(entry: uapi::alpc_acl_entry) -> Result<Entry> {
         (uapi::ALPC_ACL_USER, id) => Who::User(kuid_from_user(id).ok_or(EINVAL)?),
         (uapi::ALPC_ACL_GROUP, id) => Who::Group(kgid_from_user(id).ok_or(EINVAL)?),
         (uapi::ALPC_ACL_EVERYONE, 0) => Who::Everyone,
+        (uapi::ALPC_ACL_OWNER, 0) => Who::Owner,
+        (uapi::ALPC_ACL_USER_NS, 0) => Who::UserNamespace,
         _ => return Err(EINVAL),
     };
     Ok(Entry {
@@ -99,12 +92,37 @@ fn entry_from(entry: uapi::alpc_acl_entry) -> Result<Entry> {
     })
 }
 
-impl Subject for Caller {
+/// The current task, about to connect to a port.
+pub(crate) struct Connector<'a> {
+    caller: Caller,
+    /// Who has made the port.
+    maker: &'a Identity,
+}
+
+impl<'a> Connector<'a> {
+    /// With the credentials of this moment.
+    pub(crate) fn current(maker: &'a Identity) -> Self {
+        Self {
+            caller: Caller::current(),
+            maker,
+        }
+    }
+}
+
+impl Subject for Connector<'_> {
     fn is_user(&self, id: u32) -> bool {
-        Caller::is_user(self, id)
+        self.caller.is_user(id)
     }
 
     fn in_group(&self, id: u32) -> bool {
-        Caller::in_group(self, id)
+        self.caller.in_group(id)
+    }
+
+    fn is_owner(&self) -> bool {
+        self.caller.is_user(self.maker.euid())
+    }
+
+    fn is_in_user_namespace(&self) -> bool {
+        self.caller.is_in_namespace_of(self.maker)
     }
 }

@@ -36,6 +36,7 @@ use crate::{
         self,
         Required, //
     },
+    takes::rights_to_send,
     uapi,
     view,
     window::{
@@ -301,9 +302,12 @@ impl Outgoing {
         connection: &Arc<Connection>,
         to: Side,
     ) -> Result<(), Failure> {
-        let takes = connection.takes(to);
-        if !takes.has(self.needs()) {
+        let (takes, needs) = (connection.takes(to), self.needs());
+        if !takes.has(needs) {
             return Err(Outcome::NotTaken.into());
+        }
+        if to == Side::Server && !connection.granted(rights_to_send(needs)) {
+            return Err(Outcome::AccessDenied.into());
         }
         if let Some(handle) = &self.handle() {
             let at = self.0.place(uapi::ALPC_ATTR_HANDLE)?.ok_or(EFAULT)?;

@@ -57,6 +57,7 @@ use crate::{
     },
     send::{
         loaded_message,
+        may_await,
         put_back,
         send, //
     },
@@ -361,6 +362,9 @@ fn exchange(
     body: Option<Arc<Message>>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
+    if plan.receive == Receive::Answer {
+        may_await(scope, t.send_id)?;
+    }
     let body = match (plan.send, body) {
         (Send::New(_), None) => Some(loaded_message(scope, true, t, plan.outgoing)?),
         (Send::Into(_), None) => Some(loaded_message(scope, false, t, plan.outgoing)?),

@@ -92,6 +92,8 @@ pub(crate) struct Connection {
     client_takes: Takes,
     /// What the server takes from the client.
     server_takes: SetOnce<Takes>,
+    /// What the client may do: `ALPC_RIGHT_*`, settled when it connected.
+    rights: u32,
     /// Views that the client has from the server.
     lent_to_client: LazyCounter,
     /// Views that the server has from the client.
@@ -107,7 +109,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that the current task asks for.
-    pub(crate) fn new(port: Arc<Port>, costs: Costs, takes: Takes) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        port: Arc<Port>,
+        costs: Costs,
+        takes: Takes,
+        rights: u32,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 costs,
@@ -119,6 +126,7 @@ impl Connection {
                 server_spare: Spare::new(),
                 client_takes: takes,
                 server_takes: SetOnce::new(),
+                rights,
                 lent_to_client: LazyCounter::new(),
                 lent_to_server: LazyCounter::new(),
                 tokens <- Tokens::new(),
@@ -181,6 +189,11 @@ impl Connection {
             Side::Client => self.client_takes,
             Side::Server => self.server_takes.copy().unwrap_or_default(),
         }
+    }
+
+    /// Whether the client has all of these `ALPC_RIGHT_*`.
+    pub(crate) fn granted(&self, rights: u32) -> bool {
+        self.rights & rights == rights
     }
 
     fn lent_to(&self, to: Side) -> &LazyCounter {

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    acl::Connector,
     buffer::{
         copy_range_out,
         copy_struct_in,
@@ -24,8 +25,7 @@ use crate::{
     control::at_most,
     cred::{
         kgid_from_user,
-        kuid_from_user,
-        Caller, //
+        kuid_from_user, //
     },
     file::{
         from_fd,
@@ -137,8 +137,9 @@ fn check(arg: &uapi::alpc_connect) -> Result<Deadline> {
     Deadline::new(arg.flags, arg.timeout)
 }
 
-/// Refuses a port that is not the one the caller wants, or does not want the caller.
-fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
+/// Refuses a port that is not the one the caller wants, or does not want the caller. Gives the
+/// rights that the caller has there.
+fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<u32, Failure> {
     if arg.flags & uapi::ALPC_CONNECT_REQUIRE_UID != 0
         && kuid_from_user(arg.required_uid).ok_or(EINVAL)? != port.owner.who.euid()
     {
@@ -159,13 +160,11 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<(), Failure> {
             return Err(Outcome::ServerMismatch.into());
         }
     }
-    if !port
-        .acl
-        .allows(uapi::ALPC_RIGHT_CONNECT, &Caller::current())
-    {
-        return Err(Outcome::AccessDenied.into());
+    let rights = port.acl.granted(&Connector::current(&port.owner.who));
+    match rights & uapi::ALPC_RIGHT_CONNECT {
+        0 => Err(Outcome::AccessDenied.into()),
+        _ => Ok(rights),
     }
-    Ok(())
 }
 
 /// What the current task pays for a connection to `port`.
@@ -198,7 +197,7 @@ fn begin(
     let takes = Takes::new(arg.accept, arg.handle_kinds)?;
     let by_name = arg.name != 0;
     let port = find(arg)?;
-    admit(&port, arg)?;
+    let rights = admit(&port, arg)?;
     let share = Share {
         max_length: match arg.max_message_length {
             0 => port.share.max_length,
@@ -227,7 +226,7 @@ fn begin(
     // Who connects is told by the connection.
     let mut draft = Draft::new()?;
     draft.fill(arg.send_data, arg.send_length)?;
-    let connection = Connection::new(port.clone(), costs, takes)?;
+    let connection = Connection::new(port.clone(), costs, takes, rights)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;
     let file = new_file(end.clone())?;
     // A caller that can't be told is found out before anything has happened.

@@ -312,6 +312,14 @@ impl Caller {
         current_euid() == kuid
     }
 
+    /// Whether the caller's user namespace is the very one that somebody is in.
+    pub(crate) fn is_in_namespace_of(&self, who: &Identity) -> bool {
+        // SAFETY: There are no requirements: it looks at the current task's own credentials. Those
+        // of the identity are alive by its invariants, and the namespace is only compared: as they
+        // hold it, no other is at its address.
+        unsafe { ptr::eq(bindings::current_user_ns(), (*who.cred.as_ptr()).user_ns) }
+    }
+
     /// Whether this kernel id is the caller's effective group or one of the supplementary ones.
     pub(crate) fn in_group(&self, kgid: u32) -> bool {
         // SAFETY: There are no requirements: it looks at the current task's own credentials.

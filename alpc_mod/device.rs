@@ -123,7 +123,7 @@ impl Factory {
         }
         let acl = match has_acl {
             true => Acl::from_user(arg.acl, arg.acl_count)?,
-            false => Acl::owned_by_current(),
+            false => Acl::Owner,
         };
         let charger = Charger::for_current(&self.accounts)?;
         let charge = Charge::new(&charger, Kind::Port).map_err(|_| Outcome::Limit)?;

@@ -8,7 +8,10 @@ use crate::{
     attributes::Outgoing,
     call::Scope,
     charge::Charge,
-    comm::CommPort,
+    comm::{
+        CommPort,
+        Connection, //
+    },
     logic::engine::{
         Effects,
         Hand,
@@ -181,6 +184,35 @@ pub(crate) fn loaded_message(
     }
 }
 
+/// The connection that a call is about: that of its end, or that of its conversation.
+fn connection<'a>(
+    scope: Scope<'a>,
+    id: u64,
+    found: &'a mut Option<Arc<Connection>>,
+) -> Result<&'a Arc<Connection>, Refusal> {
+    match scope.end {
+        Some(end) => Ok(&end.connection),
+        None => {
+            // The lock is released before a message or the connection may be dropped.
+            let peer = scope.port.lock().peer_of(id);
+            Ok(found.insert(peer?))
+        }
+    }
+}
+
+/// Refuses a thread of the server that is about to wait for a client which may not have that:
+/// a client may let it wait for ever.
+#[inline(never)]
+pub(crate) fn may_await(scope: Scope<'_>, id: u64) -> Result<(), Failure> {
+    if scope.side() == Side::Client {
+        return Ok(());
+    }
+    match connection(scope, id, &mut None)?.granted(uapi::ALPC_RIGHT_CALLBACK) {
+        true => Ok(()),
+        false => Err(Outcome::AccessDenied.into()),
+    }
+}
+
 #[inline(never)]
 fn load(
     scope: Scope<'_>,
@@ -188,20 +220,10 @@ fn load(
     id: u64,
     outgoing: &Outgoing,
 ) -> Result<Arc<Message>, Failure> {
-    let found;
-    let connection = match scope.end {
-        Some(end) => &end.connection,
-        None => {
-            // The lock is released before the message may be dropped.
-            let peer = scope.port.lock().peer_of(id);
-            match peer {
-                Ok(peer) => {
-                    found = peer;
-                    &found
-                }
-                Err(refusal) => return Err(unsent(scope, message, refusal.into())),
-            }
-        }
+    let mut found = None;
+    let connection = match connection(scope, id, &mut found) {
+        Ok(connection) => connection,
+        Err(refusal) => return Err(unsent(scope, message, refusal.into())),
     };
     let to = scope.side().other();
     // Nobody else has it yet.

@@ -75,3 +75,14 @@ impl Takes {
         self.kinds
     }
 }
+
+/// The rights that a client needs to send what takes these `ALPC_TAKE_*` of a server.
+pub(crate) fn rights_to_send(takes: u32) -> u32 {
+    const NEEDS: [(u32, u32); 3] = [
+        (uapi::ALPC_TAKE_VIEWS, uapi::ALPC_RIGHT_VIEW),
+        (uapi::ALPC_TAKE_HANDLES, uapi::ALPC_RIGHT_HANDLE),
+        (uapi::ALPC_TAKE_MEMORY, uapi::ALPC_RIGHT_MEMORY),
+    ];
+    let needed = NEEDS.iter().filter(|(flag, _)| takes & flag != 0);
+    needed.fold(0, |rights, (_, right)| rights | right)
+}

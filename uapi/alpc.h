@@ -51,13 +51,17 @@
 
 /* ------------------------------------------- access control lists, accepts */
 
-#define ALPC_RIGHT_CONNECT	0x00000001u
-/* Reserved rights: nothing grants or asks them yet. */
-#define ALPC_RIGHT_VIEW		0x00000002u
-#define ALPC_RIGHT_HANDLE	0x00000004u
-#define ALPC_RIGHT_MEMORY	0x00000008u
-#define ALPC_RIGHT_IMPERSONATE	0x00000010u
-#define ALPC_RIGHT_CALLBACK	0x00000020u
+/*
+ * What a client may do. All rights are settled when it connects, and are the
+ * connection's from then on.
+ */
+#define ALPC_RIGHT_CONNECT	0x00000001u	/* connect */
+#define ALPC_RIGHT_VIEW		0x00000002u	/* lend views to the server */
+#define ALPC_RIGHT_HANDLE	0x00000004u	/* send handles to the server */
+#define ALPC_RIGHT_MEMORY	0x00000008u	/* offer caller memory to the server */
+#define ALPC_RIGHT_IMPERSONATE	0x00000010u	/* be impersonated by the server */
+#define ALPC_RIGHT_CALLBACK	0x00000020u	/* have a thread of the server wait for it */
+#define ALPC_RIGHT_ALL		0x0000003fu	/* all of these */
 
 #define ALPC_ACL_ALLOW		1u
 #define ALPC_ACL_DENY		2u
@@ -65,12 +69,15 @@
 #define ALPC_ACL_USER		1u	/* effective user id equals id */
 #define ALPC_ACL_GROUP		2u	/* effective or supplementary group */
 #define ALPC_ACL_EVERYONE	3u	/* id must be 0 */
+#define ALPC_ACL_OWNER		4u	/* the same user as who made the port; id must be 0 */
+#define ALPC_ACL_USER_NS	5u	/* the user namespace of who made the port; id must be 0 */
 
 /**
  * struct alpc_acl_entry - one entry of an access control list
  * @type: ALPC_ACL_ALLOW or ALPC_ACL_DENY.
- * @who: ALPC_ACL_USER, ALPC_ACL_GROUP or ALPC_ACL_EVERYONE.
- * @id: User or group id in the caller's user namespace.
+ * @who: ALPC_ACL_USER, ALPC_ACL_GROUP, ALPC_ACL_EVERYONE, ALPC_ACL_OWNER or
+ *	ALPC_ACL_USER_NS.
+ * @id: User or group id in the caller's user namespace; else 0.
  * @rights: ALPC_RIGHT_* the entry settles. Entries are read in order, and a
  *	right is settled by the first matching entry that names it. A right
  *	that no entry settles is denied.
@@ -157,7 +164,7 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_LIMIT		19u	/* EDQUOT: a per-user or per-port limit */
 #define ALPC_OUTCOME_NAME_IN_USE	20u	/* EADDRINUSE */
 #define ALPC_OUTCOME_NAME_NOT_FOUND	21u	/* ENOENT: no port of that name */
-#define ALPC_OUTCOME_ACCESS_DENIED	22u	/* EACCES: the port's ACL says no */
+#define ALPC_OUTCOME_ACCESS_DENIED	22u	/* EACCES: an ACL or a rule says no */
 #define ALPC_OUTCOME_SERVER_MISMATCH	23u	/* EACCES: not the required server */
 #define ALPC_OUTCOME_TOO_DEEP		24u	/* ELOOP: ALPC_CALLBACK_DEPTH_MAX */
 #define ALPC_OUTCOME_NOT_TAKEN		25u	/* EOPNOTSUPP: the other side takes no such thing */

@@ -24,6 +24,10 @@ pub enum Who {
     Group(u32),
     /// Every subject.
     Everyone,
+    /// The user to whom belongs what the list is about.
+    Owner,
+    /// Those of the user namespace of who made that.
+    UserNamespace,
 }
 
 /// One entry of a list.
@@ -43,13 +47,15 @@ pub trait Subject {
     fn is_user(&self, id: u32) -> bool;
     /// Whether the subject is a member of this group.
     fn in_group(&self, id: u32) -> bool;
+    /// Whether the subject is the owner's user.
+    fn is_owner(&self) -> bool;
+    /// Whether the subject's user namespace is the maker's, and not one below it.
+    fn is_in_user_namespace(&self) -> bool;
 }
 
-/// Whether the list grants the subject all of the wanted rights.
-///
-/// Wanting nothing is granted always; a list without entries grants nothing else.
-pub fn evaluate(entries: &[Entry], wanted: u32, subject: &impl Subject) -> bool {
-    let mut open = wanted;
+/// Those of the wanted rights that the list grants the subject.
+pub fn granted(entries: &[Entry], wanted: u32, subject: &impl Subject) -> u32 {
+    let (mut granted, mut open) = (0, wanted);
     for entry in entries {
         if open == 0 {
             break;
@@ -59,12 +65,12 @@ pub fn evaluate(entries: &[Entry], wanted: u32, subject: &impl Subject) -> bool 
         if settles == 0 || !matches(entry.who, subject) {
             continue;
         }
-        match entry.effect {
-            Effect::Allow => open &= !settles,
-            Effect::Deny => return false,
+        open &= !settles;
+        if entry.effect == Effect::Allow {
+            granted |= settles;
         }
     }
-    open == 0
+    granted
 }
 
 /// Whether an entry for `who` is about the subject.
@@ -73,5 +79,7 @@ fn matches(who: Who, subject: &impl Subject) -> bool {
         Who::User(id) => subject.is_user(id),
         Who::Group(id) => subject.in_group(id),
         Who::Everyone => true,
+        Who::Owner => subject.is_owner(),
+        Who::UserNamespace => subject.is_in_user_namespace(),
     }
 }

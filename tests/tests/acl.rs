@@ -2,6 +2,7 @@
 
 //! Who is admitted to a port, and to which server a client will talk.
 
+use alpc_tests::privilege::*;
 use alpc_tests::raw::*;
 use alpc_tests::*;
 
@@ -105,12 +106,31 @@ fn the_first_entry_that_names_the_right_settles_it() {
 #[test]
 fn an_entry_that_does_not_name_the_right_settles_nothing() {
     isolated(|| {
-        let mut other_right = deny(ALPC_ACL_EVERYONE, 0);
-        other_right.rights = ALPC_RIGHT_CALLBACK;
+        let other_right = withhold(ALPC_ACL_EVERYONE, 0, ALPC_RIGHT_CALLBACK);
         let _port = port_of(ALICE, || {
             Create::named("acl/other").acl(&[other_right, allow(ALPC_ACL_USER, BOB.uid)])
         });
         admits("acl/other", &[BOB]);
+    });
+}
+
+#[test]
+fn an_entry_for_the_owner_is_for_the_user_that_made_the_port() {
+    isolated(|| {
+        let owner = allow(ALPC_ACL_OWNER, 0);
+        let _a = port_of(ALICE, || Create::named("acl/owner-only").acl(&[owner]));
+        admits("acl/owner-only", &[ALICE]);
+        let _b = port_of(ALICE, || {
+            let not_owner = deny(ALPC_ACL_OWNER, 0);
+            Create::named("acl/not-owner").acl(&[not_owner, allow(ALPC_ACL_EVERYONE, 0)])
+        });
+        admits("acl/not-owner", &[ROOT, BOB, CAROL, MALLORY]);
+        // The effective user, then and now.
+        let _c = port_of(ROOT, || {
+            become_effective(BOB.uid);
+            Create::named("acl/effective-owner").acl(&[owner])
+        });
+        admits("acl/effective-owner", &[BOB]);
     });
 }
 
@@ -156,10 +176,6 @@ fn the_credentials_of_the_moment_of_connecting_count() {
                 connect.run_on(&device).map(|_| ())
             };
             assert_eq!(connect(), Err(fail::ACCESS_DENIED));
-            // SAFETY: Plain numbers; the effective id of this thread only.
-            let become_effective = |uid: u32| unsafe {
-                assert_eq!(libc::syscall(libc::SYS_setresuid, -1, uid, -1), 0);
-            };
             become_effective(ALICE.uid);
             assert_eq!(connect(), Ok(()));
             become_effective(0);
@@ -304,10 +320,6 @@ fn the_required_user_is_the_one_that_created_the_port() {
     isolated(|| {
         // Root creates as alice, then goes on as root.
         let server = Peer::spawn(ROOT, |link| {
-            // SAFETY: Plain numbers; the effective id of this thread only.
-            let become_effective = |uid: u32| unsafe {
-                assert_eq!(libc::syscall(libc::SYS_setresuid, -1, uid, -1), 0);
-            };
             become_effective(ALICE.uid);
             let _port = Create::named("acl/creator").open().run().expect("create");
             become_effective(0);

@@ -365,10 +365,14 @@ fn list_entries_are_checked_one_by_one() {
         for value in [0, 3, u16::MAX] {
             bad("type", &|entry| entry.type_ = value);
         }
-        for value in [0, 4, u16::MAX] {
+        for value in [0, 6, u16::MAX] {
             bad("who", &|entry| entry.who = value);
         }
-        bad("everyone with an id", &|entry| entry.id = 1);
+        for who in [ALPC_ACL_EVERYONE, ALPC_ACL_OWNER, ALPC_ACL_USER_NS] {
+            bad("an id that counts for nothing", &|entry| {
+                (entry.who, entry.id) = (who as u16, 1)
+            });
+        }
         bad("reserved", &|entry| entry.reserved = 1);
         for bit in 6..32 {
             bad("rights", &|entry| {

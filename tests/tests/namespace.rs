@@ -175,6 +175,71 @@ fn root_of_a_user_namespace_is_not_root_to_the_list() {
     });
 }
 
+/// Whether somebody who is in new namespaces, or in none, is admitted to `name`.
+fn admitted(name: &'static str) -> Result<(), Failure> {
+    let result = Connect::to(name).asynchronous().run();
+    result.map(|_| ())
+}
+
+#[test]
+fn an_entry_for_a_user_namespace_is_for_the_very_one_of_the_maker() {
+    isolated(|| {
+        let near = allow(ALPC_ACL_USER_NS, 0);
+        let _outside = Create::named("namespace/outside")
+            .acl(&[near])
+            .run()
+            .expect("create");
+        for user in [ROOT, BOB] {
+            Peer::spawn(user, |_| assert_eq!(admitted("namespace/outside"), Ok(()))).wait();
+        }
+        // Root in a namespace below, who is the maker's own user.
+        let inside = nested("0 0 1\n", 0, |link| {
+            assert_eq!(admitted("namespace/outside"), Err(fail::ACCESS_DENIED));
+            let _inside = Create::named("namespace/inside")
+                .acl(&[near])
+                .run()
+                .expect("create");
+            assert_eq!(admitted("namespace/inside"), Ok(()));
+            Peer::fork(ROOT, |_| {
+                unshare(libc::CLONE_NEWUSER);
+                assert_eq!(admitted("namespace/inside"), Err(fail::ACCESS_DENIED));
+            })
+            .wait();
+            link.sync();
+            link.sync();
+        });
+        inside.sync();
+        // From above, and from beside.
+        for user in [ROOT, BOB] {
+            Peer::spawn(user, |_| {
+                assert_eq!(admitted("namespace/inside"), Err(fail::ACCESS_DENIED));
+            })
+            .wait();
+        }
+        nested("0 0 1\n", 0, |_| {
+            assert_eq!(admitted("namespace/inside"), Err(fail::ACCESS_DENIED));
+        })
+        .wait();
+        inside.sync();
+        inside.wait();
+    });
+}
+
+#[test]
+fn the_owner_is_one_user_in_all_namespaces() {
+    isolated(|| {
+        let create = Create::named("namespace/owner").acl(&[allow(ALPC_ACL_OWNER, 0)]);
+        let _port = { create }.run().expect("create");
+        // The same user by another number, and another one by the same.
+        nested("5 0 1\n0 100000 1\n", 0, |_| {
+            assert_eq!(admitted("namespace/owner"), Err(fail::ACCESS_DENIED));
+            become_effective(5);
+            assert_eq!(admitted("namespace/owner"), Ok(()));
+        })
+        .wait();
+    });
+}
+
 #[test]
 fn a_deadline_is_by_the_clocks_of_the_callers_time_namespace() {
     const MS: u64 = 1_000_000;

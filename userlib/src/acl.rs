@@ -2,10 +2,14 @@
 
 //! Access control lists.
 
+use std::fmt;
+use std::ops::BitOr;
+
 use crate::sys;
 
 /// Whom an entry of an [`Acl`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Who {
     /// Whose effective user id is this.
     User(u32),
@@ -13,20 +17,89 @@ pub enum Who {
     Group(u32),
     /// Everyone.
     Everyone,
+    /// Whose effective user id is that of who made the port.
+    Owner,
+    /// Who is in the user namespace of who made the port, and in none below it.
+    UserNamespace,
 }
 
-/// Who may connect to a port.
-///
-/// The entries are read in order, and the first that names the caller settles
-/// it; whom no entry names is not admitted. So deny first, then allow. Nobody is
-/// admitted past the list, root included, and an empty list admits nobody. A
-/// port without a list admits its owner's user id only.
+/// What a client may do. All of it is settled when it connects, and stays so for that connection.
 ///
 /// ```
-/// use alpc::{Acl, Who};
+/// use alpc::Rights;
+///
+/// let rights = Rights::CONNECT | Rights::VIEW;
+/// assert!(rights.contains(Rights::VIEW) && !rights.contains(Rights::HANDLE));
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Rights(u32);
+
+impl Rights {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Connect. Without it the others count for nothing.
+    pub const CONNECT: Self = Self(sys::ALPC_RIGHT_CONNECT);
+    /// Lend views to the server.
+    pub const VIEW: Self = Self(sys::ALPC_RIGHT_VIEW);
+    /// Send handles to the server.
+    pub const HANDLE: Self = Self(sys::ALPC_RIGHT_HANDLE);
+    /// Offer memory of its own to the server.
+    pub const MEMORY: Self = Self(sys::ALPC_RIGHT_MEMORY);
+    /// Be impersonated by the server.
+    pub const IMPERSONATE: Self = Self(sys::ALPC_RIGHT_IMPERSONATE);
+    /// Have a thread of the server wait for it: be called back, or be called at all.
+    pub const CALLBACK: Self = Self(sys::ALPC_RIGHT_CALLBACK);
+    /// Every right that this version of the crate knows.
+    pub const ALL: Self = Self(sys::ALPC_RIGHT_ALL);
+
+    /// From `ALPC_RIGHT_*`.
+    pub const fn from_raw(rights: u32) -> Self {
+        Self(rights)
+    }
+
+    /// As `ALPC_RIGHT_*`.
+    pub const fn to_raw(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of these are among them.
+    pub const fn contains(self, rights: Self) -> bool {
+        self.0 & rights.0 == rights.0
+    }
+}
+
+impl BitOr for Rights {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rights({:#x})", self.0)
+    }
+}
+
+/// Who may connect to a port, and what else they may do.
+///
+/// The entries are read in order. Each right is settled by the first entry that is about the caller
+/// and names that right; what no entry settles is denied. So deny first, then allow.
+/// [`allow`](Acl::allow) and [`deny`](Acl::deny) name every right, [`grant`](Acl::grant) and
+/// [`withhold`](Acl::withhold) single ones. Nobody gets past the list, root included, and an empty
+/// list admits nobody. A port without a list admits its owner's user id only, to everything.
+///
+/// ```
+/// use alpc::{Acl, Rights, Who};
 ///
 /// // Everyone in group 100 but user 1001.
 /// let acl = Acl::new().deny(Who::User(1001)).allow(Who::Group(100));
+/// # assert_eq!(acl.entries().len(), 2);
+/// // Everything for the owner; others may call, and no more than that.
+/// let acl = Acl::new()
+///     .allow(Who::Owner)
+///     .grant(Who::Everyone, Rights::CONNECT);
 /// # assert_eq!(acl.entries().len(), 2);
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -43,32 +116,45 @@ impl Acl {
         }
     }
 
-    /// The list that admits everyone.
+    /// The list that admits everyone to everything.
     pub fn everyone() -> Self {
         Self::new().allow(Who::Everyone)
     }
 
-    /// Adds an entry that admits.
+    /// Adds an entry that allows everything.
     pub fn allow(self, who: Who) -> Self {
-        self.entry(sys::ALPC_ACL_ALLOW, who)
+        self.grant(who, Rights::ALL)
     }
 
-    /// Adds an entry that doesn't.
+    /// Adds an entry that denies everything.
     pub fn deny(self, who: Who) -> Self {
-        self.entry(sys::ALPC_ACL_DENY, who)
+        self.withhold(who, Rights::ALL)
     }
 
-    fn entry(mut self, kind: u32, who: Who) -> Self {
+    /// Adds an entry that allows this. Who is to have any of the other rights needs
+    /// [`Rights::CONNECT`] too, in this entry or in another one.
+    pub fn grant(self, who: Who, rights: Rights) -> Self {
+        self.entry(sys::ALPC_ACL_ALLOW, who, rights)
+    }
+
+    /// Adds an entry that denies this.
+    pub fn withhold(self, who: Who, rights: Rights) -> Self {
+        self.entry(sys::ALPC_ACL_DENY, who, rights)
+    }
+
+    fn entry(mut self, kind: u32, who: Who, rights: Rights) -> Self {
         let (who, id) = match who {
             Who::User(id) => (sys::ALPC_ACL_USER, id),
             Who::Group(id) => (sys::ALPC_ACL_GROUP, id),
             Who::Everyone => (sys::ALPC_ACL_EVERYONE, 0),
+            Who::Owner => (sys::ALPC_ACL_OWNER, 0),
+            Who::UserNamespace => (sys::ALPC_ACL_USER_NS, 0),
         };
         self.entries.push(sys::alpc_acl_entry {
             type_: kind as u16,
             who: who as u16,
             id,
-            rights: sys::ALPC_RIGHT_CONNECT,
+            rights: rights.to_raw(),
             reserved: 0,
         });
         self

@@ -40,7 +40,7 @@ mod turn;
 mod views;
 
 pub use accept::{Accept, ConnectionRequest};
-pub use acl::{Acl, Who};
+pub use acl::{Acl, Rights, Who};
 pub use buffer::Buffer;
 pub use cancel::{CancelMode, Canceled, Canceller};
 pub use connect::{ConnectBuilder, Connected, Connector};

@@ -13,14 +13,30 @@ pub struct Create {
     pub arg: alpc_create_port,
 }
 
-/// An entry that allows connecting.
+/// An entry that allows everything.
 pub fn allow(who: u32, id: u32) -> alpc_acl_entry {
     entry(ALPC_ACL_ALLOW, who, id)
 }
 
-/// An entry that denies connecting.
+/// An entry that denies everything.
 pub fn deny(who: u32, id: u32) -> alpc_acl_entry {
     entry(ALPC_ACL_DENY, who, id)
+}
+
+/// An entry that allows some of it.
+pub fn grant(who: u32, id: u32, rights: u32) -> alpc_acl_entry {
+    alpc_acl_entry {
+        rights,
+        ..allow(who, id)
+    }
+}
+
+/// An entry that denies some of it.
+pub fn withhold(who: u32, id: u32, rights: u32) -> alpc_acl_entry {
+    alpc_acl_entry {
+        rights,
+        ..deny(who, id)
+    }
 }
 
 fn entry(kind: u32, who: u32, id: u32) -> alpc_acl_entry {
@@ -28,7 +44,7 @@ fn entry(kind: u32, who: u32, id: u32) -> alpc_acl_entry {
         type_: kind as u16,
         who: who as u16,
         id,
-        rights: ALPC_RIGHT_CONNECT,
+        rights: ALPC_RIGHT_ALL,
         reserved: 0,
     }
 }

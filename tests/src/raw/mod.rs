@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
-pub use create::{allow, deny, Create};
+pub use create::{allow, deny, grant, withhold, Create};
 pub use handles::{own, Claim, HandleContainer};
 pub use identity::{identity_argument, Identity};
 pub use memory::*;
