@@ -216,6 +216,7 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 plain! {
     alpc_acl_entry = 16;
+    alpc_acl = 24;
     alpc_attributes = 8;
     alpc_attr_context = 40;
     alpc_attr_view = 32;

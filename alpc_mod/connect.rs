@@ -160,7 +160,7 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<u32, Failure> {
             return Err(Outcome::ServerMismatch.into());
         }
     }
-    let rights = port.acl.granted(&Connector::current(&port.owner.who));
+    let rights = port.acl().granted(&Connector::current(&port.owner.who));
     match rights & uapi::ALPC_RIGHT_CONNECT {
         0 => Err(Outcome::AccessDenied.into()),
         _ => Ok(rights),

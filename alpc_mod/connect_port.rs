@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Connect descriptors: the right to connect to a port, and nothing else.
+//! Connect descriptors: the right to connect to a port, and nothing else. What the port's owner
+//! may do with its access control list, it may do here as well: that is no right of the descriptor.
 #![deny(unsafe_code)]
 
 use crate::{
+    acl,
     buffer::{
         copy_range_out,
         copy_struct_in, //
@@ -92,6 +94,8 @@ fn request(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
                 _ => Err(EINVAL.into()),
             }
         }),
+        ioctl::QUERY_ACL => acl::query(&this.port, size, addr),
+        ioctl::SET_ACL => acl::replace(&this.port, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Maker(&this.port), size, addr),
         ioctl::VERIFY => identity::verify(Whose::Maker(&this.port), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || this.info()),

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    acl,
     buffer::{
         copy_range_out,
         copy_struct_in,
@@ -70,6 +71,8 @@ pub(crate) fn port_request(
             Ok(new_file(connect)?.install())
         }
         ioctl::ACCEPT => accept(scope, size, addr),
+        ioctl::QUERY_ACL => acl::query(&port, size, addr),
+        ioctl::SET_ACL => acl::replace(&port, size, addr),
         ioctl::CANCEL => cancel(scope, size, addr),
         ioctl::CLAIM => claim(scope, size, addr),
         ioctl::DISCONNECT => {

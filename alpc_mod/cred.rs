@@ -320,6 +320,17 @@ impl Caller {
         unsafe { ptr::eq(bindings::current_user_ns(), (*who.cred.as_ptr()).user_ns) }
     }
 
+    /// Whether the caller may do with what somebody has made as if it were its own: because it is
+    /// that user, or by `CAP_FOWNER` over the user namespace of who made it.
+    pub(crate) fn may_act_as(&self, maker: &Identity) -> bool {
+        if self.is_user(maker.euid()) {
+            return true;
+        }
+        // SAFETY: By the invariants of the identity its credentials are alive, and hold their
+        // namespace.
+        unsafe { is_capable((*maker.cred.as_ptr()).user_ns, bindings::CAP_FOWNER) }
+    }
+
     /// Whether this kernel id is the caller's effective group or one of the supplementary ones.
     pub(crate) fn in_group(&self, kgid: u32) -> bool {
         // SAFETY: There are no requirements: it looks at the current task's own credentials.
@@ -399,6 +410,20 @@ pub(crate) fn kgid_from_user(id: u32) -> Option<u32> {
     // SAFETY: As in `kuid_from_user`.
     let kgid = unsafe { bindings::make_kgid(bindings::current_user_ns(), id) };
     (kgid.val != INVALID_ID).then_some(kgid.val)
+}
+
+/// A user in the caller's user namespace: the overflow id if it has no number there.
+pub(crate) fn uid_for_user(kuid: u32) -> u32 {
+    let kuid = bindings::kuid_t { val: kuid };
+    // SAFETY: The current credentials hold the namespace for the time of the call.
+    unsafe { bindings::from_kuid_munged(bindings::current_user_ns(), kuid) }
+}
+
+/// A group in the caller's user namespace: the overflow id if it has no number there.
+pub(crate) fn gid_for_user(kgid: u32) -> u32 {
+    let kgid = bindings::kgid_t { val: kgid };
+    // SAFETY: As in `uid_for_user`.
+    unsafe { bindings::from_kgid_munged(bindings::current_user_ns(), kgid) }
 }
 
 /// The number of the caller's IPC namespace. No other namespace ever has it.

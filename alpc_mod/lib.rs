@@ -70,6 +70,7 @@
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
+//! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
 //! But for these, no two locks are ever held together: each row is taken with none
@@ -91,8 +92,8 @@
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
-//! never the last one: the table or the caller has another. No lock is taken in
-//! interrupt context.
+//! never the last one: the table or the caller has another. Under `Port::acl` nothing
+//! is done but what its row says. No lock is taken in interrupt context.
 //!
 //! A thread that hands over, the hot path, takes no reference to the task that it wakes:
 //! it is in an RCU (read-copy-update) read-side section from before it takes the lock
@@ -109,6 +110,7 @@
 //! | `Message`, but `kept` and its cargo | written by its only owner, constant once sent |
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |
 //! | `Spare` | its one pointer is exchanged whole |
+//! | `Port::acl`, which list it is | its lock; a list is constant |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
 //! | `Connection::server` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |

@@ -60,6 +60,7 @@ use crate::{
     },
     window::LazyWindow, //
 };
+use core::mem::replace;
 use kernel::{
     bindings,
     fs::file::File,
@@ -117,7 +118,9 @@ pub(crate) struct Port {
     pub(crate) spare: Spare,
     pub(crate) name: Option<PortName>,
     names: Arc<Names<Port>>,
-    pub(crate) acl: Acl,
+    /// Who may connect, from now on.
+    #[pin]
+    acl: SpinLock<Acl>,
     pub(crate) flags: u32,
     pub(crate) context: u64,
     pub(crate) share: Share,
@@ -171,7 +174,7 @@ impl Port {
                 spare: Spare::new(),
                 name: config.name,
                 names,
-                acl: config.acl,
+                acl <- new_spinlock!(config.acl, "Port::acl"),
                 flags: config.flags,
                 context: config.context,
                 share: config.share,
@@ -198,6 +201,18 @@ impl Port {
     /// There was no place for a connection.
     pub(crate) fn note_refusal(&self) {
         self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Who may connect just now.
+    pub(crate) fn acl(&self) -> Acl {
+        self.acl.lock().clone()
+    }
+
+    /// Says who may connect from now on.
+    pub(crate) fn replace_acl(&self, acl: Acl) {
+        let old = replace(&mut *self.acl.lock(), acl);
+        // The lock is released: it may be the last reference to the list.
+        drop(old);
     }
 
     /// Whether the port is in LPC mode.

@@ -391,6 +391,7 @@ struct alpc_attr_receiver {
 #define ALPC_FEATURE_MEMORY		0x00000008u	/* caller memory */
 #define ALPC_FEATURE_HANDLES		0x00000010u	/* handles */
 #define ALPC_FEATURE_IDENTITY		0x00000020u	/* QUERY_IDENTITY */
+#define ALPC_FEATURE_ACLS		0x00000040u	/* all rights count, QUERY_ACL, SET_ACL */
 
 /**
  * struct alpc_query - version, features and default limits
@@ -466,6 +467,30 @@ struct alpc_create_port {
 	__u32 accept;
 	__u32 outcome;
 	__u32 handle_kinds;
+};
+
+/* ------------------------------------------------------- QUERY_ACL, SET_ACL */
+
+/* There is no list: the owner has all rights, and nobody else has any. */
+#define ALPC_ACL_NO_LIST		0x00000001u
+
+/**
+ * struct alpc_acl - read or replace the access control list of a port
+ * @entries: Pointer to struct alpc_acl_entry: QUERY_ACL writes as many as there is
+ *	room for, SET_ACL reads @count. 0 exactly if @count is 0.
+ * @count: QUERY_ACL, in: room at @entries; out: how many entries there are. SET_ACL:
+ *	how many there are to be, at most ALPC_ACL_MAX; 0 admits nobody.
+ * @flags: QUERY_ACL, in: 0; out: 0 or ALPC_ACL_NO_LIST, with a count of 0. SET_ACL: the
+ *	same, in.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ */
+struct alpc_acl {
+	__u64 entries;
+	__u32 count;
+	__u32 flags;
+	__u32 outcome;
+	__u32 reserved;
 };
 
 /* ----------------------------------------------------------------- CONNECT */
@@ -1091,6 +1116,9 @@ struct alpc_memory {
 /* On a connection port. Both return a new descriptor. */
 #define ALPC_IOC_CREATE_CONNECT	_IO(ALPC_IOC_MAGIC, 0x10)
 #define ALPC_IOC_ACCEPT		_IOWR(ALPC_IOC_MAGIC, 0x11, struct alpc_accept)
+/* On connect descriptors too. */
+#define ALPC_IOC_QUERY_ACL	_IOWR(ALPC_IOC_MAGIC, 0x12, struct alpc_acl)
+#define ALPC_IOC_SET_ACL	_IOWR(ALPC_IOC_MAGIC, 0x13, struct alpc_acl)
 /* Returns 0. */
 #define ALPC_IOC_QUERY_CONNECTION \
 				_IOWR(ALPC_IOC_MAGIC, 0x14, struct alpc_query_connection)

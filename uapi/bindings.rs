@@ -122,6 +122,8 @@ pub const ALPC_FEATURE_VIEWS: u32 = 4;
 pub const ALPC_FEATURE_MEMORY: u32 = 8;
 pub const ALPC_FEATURE_HANDLES: u32 = 16;
 pub const ALPC_FEATURE_IDENTITY: u32 = 32;
+pub const ALPC_FEATURE_ACLS: u32 = 64;
+pub const ALPC_ACL_NO_LIST: u32 = 1;
 pub const ALPC_CONNECT_ASYNC: u32 = 16;
 pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
 pub const ALPC_CONNECT_REQUIRE_GID: u32 = 64;
@@ -273,6 +275,15 @@ pub struct alpc_create_port {
     pub accept: __u32,
     pub outcome: __u32,
     pub handle_kinds: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_acl {
+    pub entries: __u64,
+    pub count: __u32,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -534,6 +545,8 @@ pub const ALPC_IOCTL_QUERY_USER: alpc_ioctl = 3230181636;
 pub const ALPC_IOCTL_QUERY_CONNECTION: alpc_ioctl = 3225463060;
 pub const ALPC_IOCTL_CREATE_CONNECT: alpc_ioctl = 43280;
 pub const ALPC_IOCTL_ACCEPT: alpc_ioctl = 3224938769;
+pub const ALPC_IOCTL_QUERY_ACL: alpc_ioctl = 3222841618;
+pub const ALPC_IOCTL_SET_ACL: alpc_ioctl = 3222841619;
 pub const ALPC_IOCTL_SEND_WAIT_RECEIVE: alpc_ioctl = 3229657376;
 pub const ALPC_IOCTL_CANCEL: alpc_ioctl = 3222317345;
 pub const ALPC_IOCTL_DISCONNECT: alpc_ioctl = 1074309410;

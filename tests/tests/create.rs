@@ -29,7 +29,8 @@ fn a_query_tells_version_features_and_finite_limits() {
             | ALPC_FEATURE_VIEWS
             | ALPC_FEATURE_MEMORY
             | ALPC_FEATURE_HANDLES
-            | ALPC_FEATURE_IDENTITY;
+            | ALPC_FEATURE_IDENTITY
+            | ALPC_FEATURE_ACLS;
         assert_eq!(query.features, known.into());
         for limit in [
             query.ports_per_user,

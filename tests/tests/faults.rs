@@ -192,6 +192,32 @@ fn a_request_for_somebody_is_sent_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_list_that_could_not_be_replaced_is_the_old_one() {
+    isolated_long(3, || {
+        let (old, new) = ([allow(ALPC_ACL_EVERYONE, 0)], [deny(ALPC_ACL_USER, 1); 3]);
+        let port = Create::anonymous().acl(&old).run().expect("create");
+        let before = port.query_acl().expect("query");
+        sweep("SET_ACL", |fault| {
+            let mut arg = acl_argument(&new);
+            if fault.ioctl(&port, ALPC_IOCTL_SET_ACL, &mut arg).is_err() {
+                assert_eq!(arg.outcome, JUNK32);
+                assert_eq!(port.query_acl().expect("query"), before);
+            } else {
+                assert_eq!(port.query_acl().expect("query").count, 3);
+            }
+            port.set_acl(Some(&old)).expect("set");
+        });
+        sweep("QUERY_ACL", |fault| {
+            let mut room = old;
+            let mut arg = acl_argument(&room);
+            arg.entries = room.as_mut_ptr() as u64;
+            let _ = fault.ioctl(&port, ALPC_IOCTL_QUERY_ACL, &mut arg);
+            assert_eq!(port.query_acl().expect("query"), before);
+        });
+    });
+}
+
+#[test]
 fn a_port_that_could_not_be_made_leaves_no_name() {
     isolated_long(3, || {
         let device = device();

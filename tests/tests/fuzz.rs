@@ -523,6 +523,34 @@ impl Player<'_> {
         self.call("VERIFY", &*port, ALPC_IOCTL_VERIFY, &mut arg);
     }
 
+    fn acl(&mut self) {
+        let port = match self.rng.one_in(4) {
+            true => self.port(),
+            false => self.port_of(&[ALPC_ROLE_CONNECTION, ALPC_ROLE_CONNECT]),
+        };
+        let mut entries = [allow(ALPC_ACL_EVERYONE, 0); 4];
+        // The first one is as it is, or soon nobody would connect.
+        for entry in &mut entries[1..] {
+            entry.who = 1 + self.rng.below(5) as u16;
+            entry.rights = ALPC_RIGHT_CONNECT | self.rng.below(64) as u32;
+            self.damage(entry);
+        }
+        let mut arg = acl_argument(&entries[..1 + self.rng.below(4) as usize]);
+        if self.rng.one_in(4) {
+            arg = acl_argument(&[]);
+            arg.flags = ALPC_ACL_NO_LIST;
+        }
+        self.damage(&mut arg);
+        self.call("SET_ACL", &*port, ALPC_IOCTL_SET_ACL, &mut arg);
+        let mut arg = alpc_acl {
+            entries: self.address(),
+            count: self.length(),
+            ..Default::default()
+        };
+        self.damage(&mut arg);
+        self.call("QUERY_ACL", &*port, ALPC_IOCTL_QUERY_ACL, &mut arg);
+    }
+
     /// Any number, any memory, any descriptor.
     fn wild(&mut self) {
         let port = self.port();
@@ -557,6 +585,7 @@ impl Player<'_> {
             12 => self.query(),
             60 | 61 => self.verify(),
             62 | 63 => self.query_identity(),
+            61 => self.acl(),
             13 => self.wild(),
             14 => {
                 let mut ports = self.world.ports.lock().expect("lock");

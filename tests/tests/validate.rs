@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 20] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 22] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -36,6 +36,16 @@ const IOCTLS: [(&str, u32, [bool; 5]); 20] = [
         "ACCEPT",
         ALPC_IOCTL_ACCEPT,
         [false, true, false, false, false],
+    ),
+    (
+        "QUERY_ACL",
+        ALPC_IOCTL_QUERY_ACL,
+        [false, true, false, false, true],
+    ),
+    (
+        "SET_ACL",
+        ALPC_IOCTL_SET_ACL,
+        [false, true, false, false, true],
     ),
     (
         "TRANSFER",

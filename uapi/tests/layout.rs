@@ -63,6 +63,7 @@ fn layouts() -> Vec<Layout> {
             name, acl, context, name_length, acl_count, flags, max_message_length,
             queue_messages, queue_bytes, max_connections, accept, outcome, handle_kinds,
         }
+        alpc_acl { entries, count, flags, outcome, reserved }
         alpc_connect {
             name, send_data, recv_data, context, name_length, send_length,
             recv_capacity, required_uid, required_gid, max_message_length,

@@ -4,7 +4,11 @@
 
 use std::fmt;
 use std::ops::BitOr;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::connect::Connector;
+use crate::error::{Error, Result};
+use crate::server::Server;
 use crate::sys;
 
 /// Whom an entry of an [`Acl`] is about.
@@ -160,8 +164,74 @@ impl Acl {
         self
     }
 
+    /// Reads the list of a port, if it has one.
+    fn read(port: BorrowedFd<'_>) -> Result<Option<Self>> {
+        let mut entries = vec![sys::alpc_acl_entry::default(); 16];
+        loop {
+            let mut raw = sys::alpc_acl::default();
+            sys::query_acl(port, &mut raw, &mut entries)
+                .map_err(|error| Error::new("query access control list", &error, raw.outcome))?;
+            if raw.flags & sys::ALPC_ACL_NO_LIST != 0 {
+                return Ok(None);
+            }
+            let count = raw.count as usize;
+            if count <= entries.len() {
+                entries.truncate(count);
+                return Ok(Some(Self { entries }));
+            }
+            // Another one may have come since, and be longer still.
+            entries.resize(count, sys::alpc_acl_entry::default());
+        }
+    }
+
+    /// Replaces that of a port.
+    fn write(port: BorrowedFd<'_>, acl: Option<&Self>) -> Result<()> {
+        let mut raw = sys::alpc_acl::default();
+        sys::set_acl(port, &mut raw, acl.map(Self::entries))
+            .map_err(|error| Error::new("set access control list", &error, raw.outcome))
+    }
+
     /// The entries as the ABI has them.
     pub fn entries(&self) -> &[sys::alpc_acl_entry] {
         &self.entries
+    }
+}
+
+impl Server {
+    /// The port's access control list, or `None` if it has none and so is its owner's alone. Ids are
+    /// in the caller's user namespace: the overflow id, 65534 by default, stands for those that it
+    /// doesn't have, so such a list is not to be given back. One ioctl, or two if it is long.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::AccessDenied`](crate::Outcome::AccessDenied) unless the caller's effective user is
+    /// the one who made the port, or has `CAP_FOWNER` over the user namespace that it was made in.
+    pub fn acl(&self) -> Result<Option<Acl>> {
+        Acl::read(self.as_fd())
+    }
+
+    /// Replaces the access control list, or takes it away: then the port is its owner's alone. It
+    /// counts for who connects from now on. Those who are connected, or whose request is queued, keep
+    /// what they were granted. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// As [`acl`](Server::acl); and errno `EINVAL` for an id that the caller's user namespace
+    /// doesn't have, or a list of more than 256 entries.
+    pub fn set_acl(&self, acl: Option<&Acl>) -> Result<()> {
+        Acl::write(self.as_fd(), acl)
+    }
+}
+
+impl Connector {
+    /// The port's access control list, as [`Server::acl`] tells it: to the same callers. Having the
+    /// connect descriptor is not enough.
+    pub fn acl(&self) -> Result<Option<Acl>> {
+        Acl::read(self.as_fd())
+    }
+
+    /// Replaces it, as [`Server::set_acl`] does.
+    pub fn set_acl(&self, acl: Option<&Acl>) -> Result<()> {
+        Acl::write(self.as_fd(), acl)
     }
 }

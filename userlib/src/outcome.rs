@@ -117,9 +117,9 @@ outcomes! {
     /// No port has that name (`ENOENT`).
     NameNotFound = ALPC_OUTCOME_NAME_NOT_FOUND,
         "no port has that name here: is the service running, in this IPC namespace?";
-    /// The port's access control list says no (`EACCES`).
+    /// The port's access control list says no, or it isn't the caller's to change (`EACCES`).
     AccessDenied = ALPC_OUTCOME_ACCESS_DENIED,
-        "the port's access control list doesn't admit this user or group";
+        "the port's access control list doesn't admit this user or group, or not to this";
     /// The port's creator isn't the required one (`EACCES`).
     ServerMismatch = ALPC_OUTCOME_SERVER_MISMATCH,
         "the port belongs to somebody else than the required server: don't trust it";

@@ -3,6 +3,7 @@
 //! One function for each ioctl, hiding nothing: tests say exactly what goes
 //! in, and see exactly what comes out. Outputs are filled with junk first.
 
+mod acl;
 mod connect;
 mod create;
 mod handles;
@@ -15,6 +16,7 @@ mod view;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+pub use acl::{acl_argument, acl_as_is, fields, Fields, Listed};
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, grant, withhold, Create};

@@ -2,6 +2,7 @@
 
 //! The crate `alpc` against the module: what its types promise.
 
+mod acl;
 mod bulk;
 mod handles;
 mod identity;

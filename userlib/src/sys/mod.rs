@@ -280,6 +280,40 @@ pub fn query_connection(
     unsafe { ioctl(port, ALPC_IOCTL_QUERY_CONNECTION, argument) }.map(drop)
 }
 
+/// `ALPC_IOC_QUERY_ACL` on a connection port or connect descriptor, with room for entries as long
+/// as this is. How many there are is in the argument.
+pub fn query_acl(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_acl,
+    entries: &mut [alpc_acl_entry],
+) -> io::Result<()> {
+    (argument.entries, argument.count) =
+        (transfer::address_mut(entries), transfer::length(entries));
+    // SAFETY: The structure is the one the number names; the entries are borrowed for writing, and
+    // the kernel writes no more of them than there are.
+    let result = unsafe { ioctl(port, ALPC_IOCTL_QUERY_ACL, &mut *argument) };
+    argument.entries = 0;
+    result.map(drop)
+}
+
+/// `ALPC_IOC_SET_ACL` on the same: replaces the list, or takes it away.
+pub fn set_acl(
+    port: BorrowedFd<'_>,
+    argument: &mut alpc_acl,
+    entries: Option<&[alpc_acl_entry]>,
+) -> io::Result<()> {
+    argument.flags = match entries {
+        Some(_) => 0,
+        None => ALPC_ACL_NO_LIST,
+    };
+    let entries = entries.unwrap_or_default();
+    (argument.entries, argument.count) = (transfer::address(entries), transfer::length(entries));
+    // SAFETY: As above; the entries are only read.
+    let result = unsafe { ioctl(port, ALPC_IOCTL_SET_ACL, &mut *argument) };
+    argument.entries = 0;
+    result.map(drop)
+}
+
 /// `ALPC_IOC_QUERY_PORT` on any port or connect descriptor: what it is.
 pub fn query_port(port: BorrowedFd<'_>, argument: &mut alpc_query_port) -> io::Result<()> {
     // SAFETY: As for `cancel`.

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Lists and rights, by the crate.
+
+use std::os::fd::AsFd;
+
+use alpc::{Acl, HandleKinds, Options, Outcome, PortBuilder, Rights, Who};
+use alpc_tests::{files, isolated, Peer, BOB, MALLORY};
+
+use super::{outcome, pair, pair_of};
+
+fn entries(acl: &Acl) -> Vec<(u16, u16, u32, u32)> {
+    let fields = acl.entries().iter();
+    let fields = fields.map(|entry| (entry.type_, entry.who, entry.id, entry.rights));
+    fields.collect()
+}
+
+#[test]
+fn single_rights_are_granted_beside_all_of_them() {
+    isolated(|| {
+        for (acl, handles) in [
+            (Acl::everyone(), Outcome::Ok),
+            (Acl::new().allow(Who::Owner), Outcome::Ok),
+            (
+                Acl::new().grant(Who::UserNamespace, Rights::CONNECT | Rights::HANDLE),
+                Outcome::Ok,
+            ),
+            (
+                Acl::new().grant(Who::Everyone, Rights::CONNECT),
+                Outcome::AccessDenied,
+            ),
+            (
+                Acl::everyone().withhold(Who::Everyone, Rights::HANDLE),
+                Outcome::Ok,
+            ),
+            (
+                Acl::new()
+                    .withhold(Who::Everyone, Rights::HANDLE)
+                    .allow(Who::Everyone),
+                Outcome::AccessDenied,
+            ),
+        ] {
+            let builder = PortBuilder::anonymous().acl(&acl);
+            let (_server, _port, client) = pair_of(builder.take_handles(HandleKinds::ANY));
+            let file = files::eventfd();
+            let file = [file.as_fd()];
+            let options = Options::new().handles(&file);
+            assert_eq!(outcome(client.send_with(b"", options)), handles, "{acl:?}");
+            client.send(b"payload").expect("needs no right");
+        }
+    });
+}
+
+#[test]
+fn a_list_is_read_and_replaced_while_the_port_is_open() {
+    isolated(|| {
+        let (server, _port, _client) = pair();
+        let through = server.connector().expect("connector");
+        assert!(server.acl().expect("no list").is_none());
+        let mut long = Acl::new().deny(Who::User(MALLORY.uid));
+        for id in 0..100 {
+            long = long.grant(Who::Group(id), Rights::CONNECT | Rights::VIEW);
+        }
+        for acl in [Acl::new(), Acl::everyone(), long] {
+            server.set_acl(Some(&acl)).expect("set");
+            for read in [server.acl(), through.acl()] {
+                let read = read.expect("read").expect("a list");
+                assert_eq!(entries(&read), entries(&acl));
+            }
+        }
+        through.set_acl(None).expect("set");
+        assert!(through.acl().expect("no list").is_none());
+        let too_long = (0..300).fold(Acl::new(), |acl, id| acl.allow(Who::User(id)));
+        let error = server.set_acl(Some(&too_long)).expect_err("too long");
+        assert_eq!(error.errno(), 22);
+    });
+}
+
+#[test]
+fn somebody_else_has_no_say() {
+    isolated(|| {
+        let (server, ..) = pair_of(PortBuilder::anonymous().acl(&Acl::everyone()));
+        let through = server.connector().expect("connector");
+        Peer::fork(BOB, |_| {
+            assert_eq!(outcome(through.acl()), Outcome::AccessDenied);
+            assert_eq!(outcome(through.set_acl(None)), Outcome::AccessDenied);
+        })
+        .wait();
+        let read = server.acl().expect("read").expect("a list");
+        assert_eq!(entries(&read), entries(&Acl::everyone()));
+    });
+}
