@@ -543,11 +543,12 @@ impl Player<'_> {
         self.damage(&mut arg);
         self.call("SET_ACL", &*port, ALPC_IOCTL_SET_ACL, &mut arg);
         let mut arg = alpc_acl {
-            entries: self.address(),
             count: self.length(),
             ..Default::default()
         };
         self.damage(&mut arg);
+        // Not a damaged address: what is written there, would be.
+        arg.entries = self.address();
         self.call("QUERY_ACL", &*port, ALPC_IOCTL_QUERY_ACL, &mut arg);
     }
 
