@@ -368,7 +368,8 @@ impl Player<'_> {
         if self.rng.one_in(3) {
             self.damage(&mut container);
             // That has no room behind it.
-            container.head.allocated &= !(ALPC_ATTR_HANDLE | ALPC_ATTR_TOKEN);
+            container.head.allocated &=
+                !(ALPC_ATTR_VIEW | ALPC_ATTR_HANDLE | ALPC_ATTR_TOKEN | ALPC_ATTR_MEMORY);
             arg.send_attributes = container.address();
             arg.recv_attributes = container.address();
         }
