@@ -587,7 +587,7 @@ impl Player<'_> {
             12 => self.query(),
             60 | 61 => self.verify(),
             62 | 63 => self.query_identity(),
-            61 => self.acl(),
+            59 => self.acl(),
             13 => self.wild(),
             14 => {
                 let mut ports = self.world.ports.lock().expect("lock");
