@@ -6,6 +6,7 @@
 mod acl;
 mod connect;
 mod create;
+mod every;
 mod handles;
 mod identity;
 mod memory;
@@ -20,6 +21,7 @@ pub use acl::{acl_argument, acl_as_is, fields, Fields, Listed};
 pub use alpc_uapi::*;
 pub use connect::{Accept, Connect, Connected};
 pub use create::{allow, deny, grant, withhold, Create};
+pub use every::*;
 pub use handles::{own, Claim, HandleContainer};
 pub use identity::{identity_argument, Identity};
 pub use memory::*;
