@@ -15,6 +15,7 @@ pub mod hang;
 pub mod inspect;
 pub mod isolate;
 pub mod link;
+pub mod low;
 pub mod memory;
 pub mod pair;
 pub mod peer;

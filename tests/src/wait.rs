@@ -3,7 +3,10 @@
 //! Waiting without an upper bound: the watchdog bounds every test as a whole.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;
+
+use crate::{inspect, signals};
 
 /// Returns when `done` says so, looking once a millisecond.
 pub fn eventually(mut done: impl FnMut() -> bool) {
@@ -16,6 +19,26 @@ pub fn eventually(mut done: impl FnMut() -> bool) {
 /// that relies on it may only become weaker when it is too short, never wrong.
 pub fn settle() {
     std::thread::sleep(Duration::from_millis(20));
+}
+
+/// Runs a call in a thread of its own, and something else while it sleeps in there.
+pub fn asleep<R: Send>(call: impl FnOnce() -> R + Send, meanwhile: impl FnOnce()) -> R {
+    let caller = AtomicI32::new(0);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            caller.store(signals::tid(), SeqCst);
+            call()
+        });
+        let sleeps = || match caller.load(SeqCst) {
+            0 => false,
+            tid => inspect::thread_sleeps(tid),
+        };
+        eventually(sleeps);
+        settle();
+        eventually(sleeps);
+        meanwhile();
+        thread.join().unwrap()
+    })
 }
 
 /// What `poll` says about `fd` at once; `events` are what is asked for.

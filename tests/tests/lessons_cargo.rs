@@ -6,36 +6,16 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use alpc_tests::files::{pipe, read, write};
 use alpc_tests::raw::*;
-use alpc_tests::signals::tid;
 use alpc_tests::views::{self, filled, map_section, peek, poke, survive_refusals, PAGE};
+use alpc_tests::wait::asleep;
 use alpc_tests::*;
 
 const EVERYTHING: u32 = ALPC_TAKE_VIEWS | ALPC_TAKE_HANDLES | ALPC_TAKE_MEMORY;
 const SECURE: u32 = ALPC_VIEW_SECURE;
-
-/// Runs a call in a thread of its own, and something else while it sleeps in there.
-fn asleep<R: Send>(call: impl FnOnce() -> R + Send, meanwhile: impl FnOnce()) -> R {
-    let caller = AtomicI32::new(0);
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            caller.store(tid(), SeqCst);
-            call()
-        });
-        let sleeps = || match caller.load(SeqCst) {
-            0 => false,
-            tid => inspect::thread_sleeps(tid),
-        };
-        eventually(sleeps);
-        wait::settle();
-        eventually(sleeps);
-        meanwhile();
-        thread.join().unwrap()
-    })
-}
 
 fn entry(fd: &impl AsFd) -> alpc_handle {
     alpc_handle {
