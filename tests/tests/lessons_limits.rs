@@ -400,9 +400,8 @@ fn a_late_reply_never_answers_the_next_call_in_its_slot() {
                 }
             };
             for old in late.iter().rev().take(8) {
-                // The slot is one half of the id, the generation the other.
-                let same = old.id as u32 == request.id as u32 || old.id >> 32 == request.id >> 32;
-                again += u64::from(same);
+                // The slot is the lower part of the id, the generation the rest.
+                again += u64::from((old.id ^ request.id) << 40 == 0);
                 for port in [&port, &end] {
                     for turn in [old.callback_id, request.callback_id] {
                         let old = Message {
