@@ -28,6 +28,11 @@ fn attempts(port: &Port, named: &Message) -> Vec<(&'static str, Failure)> {
     let short = |short: Short| plain(short.failure.errno, short.failure.outcome);
     let tried = [
         ("reply", send(ALPC_RELEASE)),
+        // The one that has a short cut.
+        (
+            "reply and receive",
+            port.reply_receive(named, b"forged").err(),
+        ),
         ("reply that stays open", send(0)),
         ("callback", call(0)),
         ("answer", call(ALPC_ANSWER)),

@@ -56,7 +56,7 @@ fn a_cleanup_of_half_a_message_gives_up_no_reference_it_did_not_take() {
 
 /// A container of whichever attributes, as they follow each other.
 fn laid_out(from: &EveryContainer, allocated: u32, valid: u32) -> Vec<u64> {
-    let mut words = vec![u64::from(valid) << 32 | u64::from(allocated)];
+    let mut words = vec![(u64::from(valid) << 32) | u64::from(allocated)];
     for attribute in EVERY_ATTRIBUTE {
         if allocated & attribute != 0 {
             // SAFETY: A structure of words only, and a part of it.
@@ -82,7 +82,7 @@ fn place(attribute: u32) -> (usize, usize) {
 
 fn subsets() -> impl Iterator<Item = u32> {
     let chosen = |set: usize| {
-        let of = |(index, attribute): (usize, &u32)| attribute * (set >> index & 1) as u32;
+        let of = |(index, attribute): (usize, &u32)| attribute * ((set >> index) & 1) as u32;
         EVERY_ATTRIBUTE.iter().enumerate().map(of).sum()
     };
     (0..16).map(chosen)
@@ -143,7 +143,7 @@ fn every_subset_of_attributes_is_sent_whole_or_not_at_all() {
                     receive.arg.recv_attributes = received.as_mut_ptr() as u64;
                     let request = receive.run(&pair.port).expect("receive");
                     let valid = (sent | ALPC_ATTR_CONTEXT) & room;
-                    assert_eq!(received[0], u64::from(valid) << 32 | u64::from(room));
+                    assert_eq!(received[0], (u64::from(valid) << 32) | u64::from(room));
                     let mut at = 1;
                     for attribute in EVERY_ATTRIBUTE.into_iter().filter(|one| room & one != 0) {
                         let length = place(attribute).1;

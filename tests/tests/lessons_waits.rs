@@ -8,11 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alpc_tests::files::{pipe, write};
+use alpc_tests::files::{pipe, read, write};
 use alpc_tests::link::socketpair;
+use alpc_tests::pair::attach_taking;
 use alpc_tests::raw::*;
 use alpc_tests::rng::{seed, Rng};
+use alpc_tests::views::PAGE;
 use alpc_tests::*;
+
+const EVERYTHING: u32 = ALPC_TAKE_VIEWS | ALPC_TAKE_HANDLES | ALPC_TAKE_MEMORY;
+const SECURE: u32 = ALPC_VIEW_SECURE;
 
 /// Keeps a processor busy for some microseconds: sleeping takes too long.
 fn spin(microseconds: u64) {
@@ -243,5 +248,131 @@ fn a_descriptor_that_is_exchanged_while_it_is_sent_is_one_file_or_the_other() {
         // SAFETY: The number belongs to the test.
         unsafe { libc::close(NUMBER) };
         note!("{seen:?}");
+    });
+}
+
+/// CVE-2026-23400 of Rust Binder: a function took a lock that its caller might hold, on a path that
+/// hardly ever ran. Here nothing of the user's is touched under a lock: every buffer of a call is in
+/// a view that is lent and comes back at the same time.
+#[test]
+fn a_call_whose_buffers_are_views_waits_for_no_lock_of_its_own() {
+    isolated_long(2, || {
+        let pair = Pair::taking(EVERYTHING);
+        let (section, view) = pair.view(PAGE, 0);
+        let (_reader, writer) = pipe();
+        let stop = AtomicBool::new(false);
+        let (other_server, other) = attach_taking(&pair.port, 2, EVERYTHING);
+        let total = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let own = Create::anonymous()
+                    .taking(EVERYTHING)
+                    .run()
+                    .expect("create");
+                let (_end, client) = attach_taking(&own, 3, EVERYTHING);
+                while !stop.load(SeqCst) {
+                    let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
+                    if send.lend(&client, view, SECURE).is_ok() {
+                        let (_, held) = own.receive_view().expect("receive");
+                        let held = held.expect("a view");
+                        own.delete_view(held.base).expect("release");
+                        total.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+            let fine = |result: Result<(), i32>| match result {
+                Ok(()) | Err(libc::EFAULT) => {}
+                Err(errno) => panic!("errno {errno}"),
+            };
+            for _ in 0..rounds(500) {
+                // The payload, the handle's entry and the container are all there.
+                let mut send = Transfer::new().flags(ALPC_SEND | ALPC_RELEASE);
+                (send.arg.send_data, send.arg.send_length) = (view.base, 64);
+                let sent = send.run_as_is(&other).map(drop);
+                fine(sent.map_err(|failure| failure.errno));
+                let mut handle = HandleContainer::one(&writer);
+                other.one_way_with(&mut handle).expect("send");
+                let mut room = HandleContainer::claiming(1);
+                room.handle().handles = view.base + 128;
+                let mut receive = Transfer::new().flags(ALPC_RECEIVE).room_for(&mut room);
+                (receive.arg.recv_data, receive.arg.recv_capacity) = (view.base, 4096);
+                let received = ioctl(&pair.port, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut receive.arg);
+                fine(received.map(drop));
+                if room.handle().index == 1 && room.is_valid() {
+                    // Where its number stands may be closed again.
+                    let mut number = [0; 4];
+                    let (reader, writer) = pipe();
+                    let from = (view.base + 128) as *const libc::c_void;
+                    // SAFETY: The kernel checks the address.
+                    if unsafe { libc::write(writer.as_raw_fd(), from, 4) } == 4 {
+                        number.copy_from_slice(&read(&reader));
+                        let number = i32::from_ne_bytes(number);
+                        assert!(number > 2);
+                        // SAFETY: Just installed, and nobody else's.
+                        unsafe { libc::close(number) };
+                    }
+                }
+                while pair.port.receive_now().is_ok() {}
+            }
+            stop.store(true, SeqCst);
+        });
+        note!("lent {total:?} times");
+        section.delete_view(view.base).expect("delete");
+        drop(other_server);
+    });
+}
+
+/// NSPA 1006: memory was taken and freed under a lock that must not sleep, and the host froze. Here
+/// tables grow and are given back outside of it, while others call as if nothing was.
+#[test]
+fn a_table_that_grows_under_others_calls_holds_nobody_up() {
+    isolated_long(2, || {
+        let pair = Pair::new();
+        let stop = AtomicBool::new(false);
+        let mut grown = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut ends = Vec::new();
+                loop {
+                    let message = pair.port.receive().expect("receive");
+                    match (message.kind, &message.data[..]) {
+                        (ALPC_TYPE_REQUEST, b"call") => {
+                            pair.port.reply(&message, b"reply").expect("reply");
+                        }
+                        (ALPC_TYPE_CONNECTION_REQUEST, _) => {
+                            let accept = Accept::new(message.id).context(message.id);
+                            let end = { accept }.run(&pair.port).expect("accept");
+                            ends.push((message.id, end));
+                        }
+                        (ALPC_TYPE_PORT_CLOSED, _) => {
+                            ends.retain(|(id, _)| *id != message.port_context);
+                        }
+                        (ALPC_TYPE_DATAGRAM, _) => break,
+                        _ => {}
+                    }
+                }
+            });
+            let grower = scope.spawn(|| {
+                let through = pair.port.connect_descriptor().expect("connect descriptor");
+                let mut grown = 0;
+                while !stop.load(SeqCst) {
+                    let connected = Connect::new(None).run_on(&through);
+                    let client = connected.expect("connect").port;
+                    // All of them stay open, each at its own place.
+                    for _ in 0..300 {
+                        client.post(b"held").expect("post");
+                    }
+                    grown += 1;
+                }
+                grown
+            });
+            for _ in 0..rounds(300) {
+                assert_eq!(pair.client.request(b"call").expect("call").data, b"reply");
+            }
+            stop.store(true, SeqCst);
+            grown = grower.join().unwrap();
+            pair.client.one_way(b"end").expect("send");
+        });
+        note!("grown {grown} times");
     });
 }
