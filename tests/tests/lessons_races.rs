@@ -6,7 +6,7 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ fn at_once<A: Send, B: Send>(
 fn a_port_that_is_closed_under_every_call_is_not_used_after_its_end() {
     const NUMBERS: [RawFd; 4] = [500, 501, 502, 503];
     isolated_long(3, || {
-        let stop = AtomicBool::new(false);
+        let (stop, acts) = (AtomicBool::new(false), AtomicU64::new(0));
         let act = |number: u64| {
             let mut rng = Rng::new(seed() ^ number);
             let event = eventfd();
@@ -144,10 +144,12 @@ fn a_port_that_is_closed_under_every_call_is_not_used_after_its_end() {
                     _ => end.query_port().is_ok() | end.section(1).is_ok(),
                 };
                 seen[which as usize] += u64::from(done);
+                acts.fetch_add(1, SeqCst);
             }
             seen
         };
         let seen = thread::scope(|scope| {
+            let act = &act;
             let actors = [1, 2, 3].map(|number| scope.spawn(move || act(number)));
             for _ in 0..rounds(100) {
                 let pair = Pair::taking(EVERYTHING);
@@ -160,7 +162,8 @@ fn a_port_that_is_closed_under_every_call_is_not_used_after_its_end() {
                     put_at(*number, fd);
                 }
                 drop((pair, section));
-                spin(2000);
+                let before = acts.load(SeqCst);
+                eventually(|| acts.load(SeqCst) > before + 60);
                 NUMBERS.into_iter().for_each(close);
             }
             stop.store(true, SeqCst);
