@@ -36,6 +36,7 @@ use crate::{
         self,
         Required, //
     },
+    security,
     takes::rights_to_send,
     uapi,
     view,
@@ -53,7 +54,11 @@ use kernel::{
 const HEAD: usize = size_of::<uapi::alpc_attributes>();
 
 /// The attributes of which a structure is known, in the order in which they follow the head.
-const ORDER: [(u32, usize); 6] = [
+const ORDER: [(u32, usize); 7] = [
+    (
+        uapi::ALPC_ATTR_SECURITY,
+        size_of::<uapi::alpc_attr_security>(),
+    ),
     (uapi::ALPC_ATTR_VIEW, size_of::<uapi::alpc_attr_view>()),
     (
         uapi::ALPC_ATTR_CONTEXT,
@@ -69,18 +74,17 @@ const ORDER: [(u32, usize); 6] = [
 ];
 
 /// Those that have a number and nothing else.
-const RESERVED: u32 =
-    uapi::ALPC_ATTR_SECURITY | uapi::ALPC_ATTR_DIRECT | uapi::ALPC_ATTR_WORK_ON_BEHALF;
+const RESERVED: u32 = uapi::ALPC_ATTR_DIRECT | uapi::ALPC_ATTR_WORK_ON_BEHALF;
 
 const KNOWN: u32 = {
-    let [(a, _), (b, _), (c, _), (d, _), (e, _), (f, _)] = ORDER;
-    a | b | c | d | e | f
+    let [(a, _), (b, _), (c, _), (d, _), (e, _), (f, _), (g, _)] = ORDER;
+    a | b | c | d | e | f | g
 };
 
 /// Words of all these together.
 const WORDS: usize = {
-    let [(_, a), (_, b), (_, c), (_, d), (_, e), (_, f)] = ORDER;
-    (a + b + c + d + e + f) / size_of::<u64>()
+    let [(_, a), (_, b), (_, c), (_, d), (_, e), (_, f), (_, g)] = ORDER;
+    (a + b + c + d + e + f + g) / size_of::<u64>()
 };
 
 /// A container in user memory, and what has been read of it: each byte once.
@@ -211,6 +215,7 @@ impl Outgoing {
             || self
                 .receiver()
                 .is_some_and(|receiver| !required::is_valid(&receiver))
+            || self.security().is_some_and(|it| !security::is_valid(&it))
             || self.context().is_some_and(|context| context.reserved != 0)
             || self.view().is_some_and(|view| !view::is_valid(&view))
             || self.memory().is_some_and(|memory| memory.reserved != 0)
@@ -226,6 +231,10 @@ impl Outgoing {
     #[inline]
     fn valid<T: Plain>(&self, attribute: u32) -> Option<T> {
         self.0.get(attribute, self.0.head.valid)
+    }
+
+    fn security(&self) -> Option<uapi::alpc_attr_security> {
+        self.valid(uapi::ALPC_ATTR_SECURITY)
     }
 
     fn context(&self) -> Option<uapi::alpc_attr_context> {
@@ -285,6 +294,9 @@ impl Outgoing {
         if self.view().is_some_and(|view| view.base != 0) {
             needs |= uapi::ALPC_TAKE_VIEWS;
         }
+        if self.0.head.valid & uapi::ALPC_ATTR_SECURITY != 0 {
+            needs |= uapi::ALPC_TAKE_SECURITY;
+        }
         if self.0.head.valid & uapi::ALPC_ATTR_HANDLE != 0 {
             needs |= uapi::ALPC_TAKE_HANDLES;
         }
@@ -321,6 +333,10 @@ impl Outgoing {
         }
         if let Some(memory) = &self.memory() {
             cargo.add_memory(Memory::capture(memory)?)?;
+        }
+        if let Some(asked) = &self.security() {
+            let at = self.0.place(uapi::ALPC_ATTR_SECURITY)?.ok_or(EFAULT)?;
+            cargo.add_security(|| security::attach(asked, at, connection, to.other()))?;
         }
         if let Some(view) = &self.view() {
             if view.release != 0 {
@@ -410,7 +426,11 @@ impl Incoming {
             copy_struct_out(size_of::<uapi::alpc_attr_context>(), at, &context)?;
             head.valid |= uapi::ALPC_ATTR_CONTEXT;
         }
-        if let (Some(at), Some(body)) = (container.place(uapi::ALPC_ATTR_TOKEN)?, &delivery.body) {
+        let told = delivery
+            .body
+            .as_ref()
+            .filter(|body| !body.sender.is_hidden());
+        if let (Some(at), Some(body)) = (container.place(uapi::ALPC_ATTR_TOKEN)?, told) {
             if let Some(connection) = scope.connection(delivery.conn) {
                 let token = connection.tokens.token(&body.sender)?;
                 let token = uapi::alpc_attr_token {
@@ -424,6 +444,12 @@ impl Incoming {
         }
         let body = delivery.body.as_ref().filter(|body| !body.is_bare());
         if let Some(cargo) = body.map(|body| &body.cargo) {
+            if let Some(at) = container.place(uapi::ALPC_ATTR_SECURITY)? {
+                if let Some(attached) = cargo.security() {
+                    attached.show(at)?;
+                    head.valid |= uapi::ALPC_ATTR_SECURITY;
+                }
+            }
             if let Some(at) = container.place(uapi::ALPC_ATTR_MEMORY)? {
                 if let Some(memory) = cargo.memory() {
                     memory.show(at, &self.memory())?;

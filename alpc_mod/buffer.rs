@@ -218,6 +218,7 @@ plain! {
     alpc_acl_entry = 16;
     alpc_acl = 24;
     alpc_attributes = 8;
+    alpc_attr_security = 16;
     alpc_attr_context = 40;
     alpc_attr_view = 32;
     alpc_attr_handle = 24;
@@ -244,6 +245,7 @@ plain! {
     alpc_query_view = 24;
     alpc_open = 24;
     alpc_verify = 24;
+    alpc_security = 24;
     alpc_claim = 40;
     alpc_memory = 56;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What travels with a message beside its payload: a view, one that goes back, handles,
-//! the right to the caller's memory, the sender's origin,
+//! the right to the caller's memory, a security context, the sender's origin,
 //! who it is for.
 //!
 //! It is put in by the sender before anybody else has the message, does not change
@@ -15,6 +15,7 @@ use crate::{
     memory::Memory,
     outcome::Failure,
     required::Required,
+    security::Attached,
     view::Loan,
     window::Given, //
 };
@@ -38,6 +39,8 @@ struct Rest {
     /// What its sender held, and gives back to whom it belongs.
     given: Option<Arc<Given>>,
     memory: Option<Arc<Memory>>,
+    /// What it says of its sender's identity.
+    security: Option<Attached>,
     /// That of one message only: the next one has another.
     origin: Option<Origin>,
     required: Option<Required>,
@@ -83,6 +86,26 @@ impl Cargo {
         required.is_none_or(|required| required.is_current())
     }
 
+    /// The context that goes with it.
+    pub(crate) fn security(&self) -> Option<&Attached> {
+        self.rest()?.security.as_ref()
+    }
+
+    /// The same to be changed.
+    pub(crate) fn security_mut(&mut self) -> Option<&mut Attached> {
+        self.rest.as_deref_mut()?.security.as_mut()
+    }
+
+    /// Puts in a context, which is taken when there is room for it.
+    pub(crate) fn add_security(
+        &mut self,
+        take: impl FnOnce() -> Result<Attached, Failure>,
+    ) -> Result<(), Failure> {
+        let rest = self.rest_mut()?;
+        rest.security = Some(take()?);
+        Ok(())
+    }
+
     /// Puts in what goes back, which is taken when nothing else can fail.
     pub(crate) fn add_given(
         &mut self,
@@ -113,6 +136,9 @@ impl Cargo {
     pub(crate) fn recall(&self) {
         if let Some(given) = self.given() {
             given.recall();
+        }
+        if let Some(security) = self.security() {
+            security.recall();
         }
         if let Some(loan) = &self.view {
             loan.recall();

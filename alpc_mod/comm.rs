@@ -37,6 +37,11 @@ use crate::{
         Kind,
         LazyCounter, //
     },
+    security::{
+        Contexts,
+        LazyContexts,
+        Security, //
+    },
     takes::Takes,
     token::Tokens,
     uapi,
@@ -94,6 +99,10 @@ pub(crate) struct Connection {
     server_takes: SetOnce<Takes>,
     /// What the client may do: `ALPC_RIGHT_*`, settled when it connected.
     rights: u32,
+    /// What may be done with who the client is.
+    security: Security,
+    client_contexts: LazyContexts,
+    server_contexts: LazyContexts,
     /// Views that the client has from the server.
     lent_to_client: LazyCounter,
     /// Views that the server has from the client.
@@ -114,7 +123,12 @@ impl Connection {
         costs: Costs,
         takes: Takes,
         rights: u32,
+        security: Security,
     ) -> Result<Arc<Self>> {
+        let mut client = Party::current();
+        if security.is_anonymous() {
+            client.who.hide();
+        }
         Arc::pin_init(
             pin_init!(Self {
                 costs,
@@ -127,10 +141,13 @@ impl Connection {
                 client_takes: takes,
                 server_takes: SetOnce::new(),
                 rights,
+                security,
+                client_contexts: LazyContexts::new(),
+                server_contexts: LazyContexts::new(),
                 lent_to_client: LazyCounter::new(),
                 lent_to_server: LazyCounter::new(),
                 tokens <- Tokens::new(),
-                client: Party::current(),
+                client,
                 server: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -194,6 +211,27 @@ impl Connection {
     /// Whether the client has all of these `ALPC_RIGHT_*`.
     pub(crate) fn granted(&self, rights: u32) -> bool {
         self.rights & rights == rights
+    }
+
+    /// What may be done with who sends from a side, where the message says nothing else.
+    pub(crate) fn security(&self, from: Side) -> Security {
+        match from {
+            Side::Client => self.security,
+            Side::Server => Security::IDENTIFY,
+        }
+    }
+
+    fn lazy_contexts(&self, side: Side) -> &LazyContexts {
+        match side {
+            Side::Client => &self.client_contexts,
+            Side::Server => &self.server_contexts,
+        }
+    }
+
+    /// The security contexts of a side.
+    pub(crate) fn contexts(&self, side: Side) -> Result<Arc<Contexts>> {
+        self.lazy_contexts(side)
+            .get_or_make(&self.port.maker, Contexts::new)
     }
 
     fn lent_to(&self, to: Side) -> &LazyCounter {
@@ -302,6 +340,11 @@ impl CommPort {
         self.side == Side::Client && taken.has(uapi::ALPC_TAKE_IDENTITY)
     }
 
+    /// Whether nobody is told who sends here.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.connection.security(self.side).is_anonymous()
+    }
+
     /// The id of the connection request.
     pub(crate) fn request(&self) -> u64 {
         self.request.copy().unwrap_or(0)
@@ -397,6 +440,9 @@ impl ObjectFile for CommPort {
             if let Some(slot) = take_kept(&message) {
                 this.release_slot(slot);
             }
+        }
+        if let Some(contexts) = this.connection.lazy_contexts(this.side).get() {
+            contexts.clear();
         }
         match this.side {
             Side::Client => {

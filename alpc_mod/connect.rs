@@ -62,6 +62,7 @@ use crate::{
         Accounts,
         Kind, //
     },
+    security::Security,
     takes::Takes,
     time::Deadline,
     uapi,
@@ -124,7 +125,6 @@ fn check(arg: &uapi::alpc_connect) -> Result<Deadline> {
     let asynchronous = arg.flags & uapi::ALPC_CONNECT_ASYNC != 0;
     if arg.flags & !FLAGS != 0
         || arg.reserved1 != 0
-        || arg.reserved2 != 0
         || (arg.flags & uapi::ALPC_CONNECT_REQUIRE_LABEL == 0
             && (arg.required_label != 0 || arg.required_label_length != 0))
         || arg.required_label_length > uapi::ALPC_LABEL_MAX
@@ -195,6 +195,7 @@ fn begin(
 ) -> Result<isize, Failure> {
     let deadline = check(arg)?;
     let takes = Takes::new(arg.accept, arg.handle_kinds)?;
+    let security = Security::new(arg.security)?;
     let by_name = arg.name != 0;
     let port = find(arg)?;
     let rights = admit(&port, arg)?;
@@ -226,7 +227,10 @@ fn begin(
     // Who connects is told by the connection.
     let mut draft = Draft::new()?;
     draft.fill(arg.send_data, arg.send_length)?;
-    let connection = Connection::new(port.clone(), costs, takes, rights)?;
+    if security.is_anonymous() {
+        draft.hide_sender();
+    }
+    let connection = Connection::new(port.clone(), costs, takes, rights, security)?;
     let end = CommPort::new(connection.clone(), Side::Client)?;
     let file = new_file(end.clone())?;
     // A caller that can't be told is found out before anything has happened.
@@ -291,6 +295,7 @@ fn begin(
 fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize, Failure> {
     let deadline = check(arg)?;
     Takes::new(arg.accept, arg.handle_kinds)?;
+    Security::new(arg.security)?;
     let file = from_fd::<CommPort>(arg.fd)?;
     let end = file.object();
     if end.side != Side::Client {

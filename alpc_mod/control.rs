@@ -37,6 +37,7 @@ use crate::{
         self,
         Maker, //
     },
+    security,
     send::{
         message,
         put_back, //
@@ -111,6 +112,9 @@ pub(crate) fn comm_request(
         ioctl::VERIFY => identity::verify(Whose::Held(scope), size, addr),
         ioctl::QUERY_PORT => query(size, addr, || end.info()),
         ioctl::CREATE_SECTION => section::create(Maker::End(end.into()), size, addr),
+        ioctl::CREATE_SECURITY => security::request(&end, security::Ask::Create, size, addr),
+        ioctl::DELETE_SECURITY => security::request(&end, security::Ask::Delete, size, addr),
+        ioctl::REVOKE_SECURITY => security::request(&end, security::Ask::Revoke, size, addr),
         ioctl::DELETE_VIEW => view::delete(size, addr),
         ioctl::QUERY_VIEW => view::query(size, addr),
         _ => Err(ENOTTY),

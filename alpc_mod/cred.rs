@@ -38,7 +38,8 @@ pub(crate) struct Identity {
     process: NonNull<bindings::pid>,
     thread: NonNull<bindings::pid>,
     /// The sender's own pid namespace, and the identity as the sender sees it: most receivers are
-    /// in the same namespaces, and see the same. Null where that can change.
+    /// in the same namespaces, and see the same. Null where that can change, and of a hidden
+    /// identity.
     pids: *const bindings::pid_namespace,
     own: Seen,
 }
@@ -162,7 +163,29 @@ impl Identity {
 
     #[cold]
     fn replace_by_current(&mut self) {
+        let hidden = self.is_hidden();
         *self = Self::current();
+        if hidden {
+            self.hide();
+        }
+    }
+
+    /// Tells nobody of it from now on, whoever it becomes. Nothing else is changed by that: it is
+    /// the identity still, for all that the kernel itself decides by it.
+    pub(crate) fn hide(&mut self) {
+        // SAFETY: By the invariants the objects are alive, and nobody else has this one.
+        unsafe { ffi::alpc_shim_identity_hide(self) };
+    }
+
+    /// Undoes that.
+    pub(crate) fn show(&mut self) {
+        // SAFETY: As in `hide`.
+        unsafe { ffi::alpc_shim_identity_show(self) };
+    }
+
+    /// Whether it is hidden: nobody has the process number 0 in its own namespace.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.own.pid == 0
     }
 
     /// Translates the identity into the namespaces of the current task.
@@ -188,6 +211,9 @@ impl Identity {
 
     /// A supplementary group in the current task's user namespace, if there are so many.
     pub(crate) fn group(&self, index: u32) -> Option<u32> {
+        if self.is_hidden() {
+            return None;
+        }
         // SAFETY: By the invariants the credentials are alive; published ones never change, nor do
         // their groups.
         let count = unsafe { (*(*self.cred.as_ptr()).group_info).ngroups };
@@ -201,6 +227,9 @@ impl Identity {
     /// Writes the security module's label to `room` bytes of the user's at `addr`, with a final 0,
     /// if it fits. Gives the bytes that it takes, 0 if there is none.
     pub(crate) fn write_label(&self, addr: u64, room: u32) -> Result<u32> {
+        if self.is_hidden() {
+            return Ok(0);
+        }
         // A user address, which C checks.
         let to = addr as usize as *mut c_void;
         // SAFETY: By the invariants the credentials are alive. The address may be anything.

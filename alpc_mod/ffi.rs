@@ -114,6 +114,12 @@ extern "C" {
     /// Takes another reference to each object of an identity.
     pub(crate) fn alpc_shim_identity_hold(id: *const Identity);
 
+    /// Finds out how the sender of an identity sees itself.
+    pub(crate) fn alpc_shim_identity_show(id: *mut Identity);
+
+    /// Hides an identity from whoever is told of it.
+    pub(crate) fn alpc_shim_identity_hide(id: *mut Identity);
+
     /// Fills in where the current task is.
     pub(crate) fn alpc_shim_origin_get(origin: *mut Origin);
 

@@ -96,7 +96,9 @@ pub(crate) fn verify(whose: Whose<'_>, size: usize, addr: u64) -> Result<isize> 
 fn try_verify(whose: Whose<'_>, arg: &uapi::alpc_verify) -> Result<(), Failure> {
     let is_there = match (arg.flags, &whose) {
         _ if arg.reserved != 0 => return Err(EINVAL.into()),
-        (0, _) => whose.look(arg.id, arg.callback_id, |who, _| Ok(who.is_attached()))?,
+        (0, _) => whose.look(arg.id, arg.callback_id, |who, _| {
+            Ok(!who.is_hidden() && who.is_attached())
+        })?,
         (uapi::ALPC_VERIFY_THREAD, Whose::Held(scope)) if arg.id != 0 => {
             let engine = scope.port.lock();
             engine.sender_waits(scope.conn(), scope.side(), arg.id, arg.callback_id)?

@@ -48,6 +48,9 @@ pub(crate) const QUERY_IDENTITY: u32 = base(uapi::ALPC_IOCTL_QUERY_IDENTITY);
 pub(crate) const VERIFY: u32 = base(uapi::ALPC_IOCTL_VERIFY);
 pub(crate) const CLAIM: u32 = base(uapi::ALPC_IOCTL_CLAIM);
 pub(crate) const MEMORY: u32 = base(uapi::ALPC_IOCTL_MEMORY);
+pub(crate) const CREATE_SECURITY: u32 = base(uapi::ALPC_IOCTL_CREATE_SECURITY);
+pub(crate) const DELETE_SECURITY: u32 = base(uapi::ALPC_IOCTL_DELETE_SECURITY);
+pub(crate) const REVOKE_SECURITY: u32 = base(uapi::ALPC_IOCTL_REVOKE_SECURITY);
 pub(crate) const CREATE_VIEW: u32 = base(uapi::ALPC_IOCTL_CREATE_VIEW);
 
 /// The bytes of a 32-bit field of an argument.

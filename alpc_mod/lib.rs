@@ -61,6 +61,7 @@
 //! | --- | --- | --- |
 //! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
 //! | 1 | `Accounts::table` | mutex: accounts are looked up in a tree under it, as often |
+//! | 1 | `Contexts::table` | mutex: up to 64 security contexts of a side are looked through |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
 //! | 1 | `Tokens::senders` | mutex: held while a sender is looked up, and memory taken for one |
@@ -120,6 +121,9 @@
 //! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |
+//! | `Contexts` | `Contexts::table` |
+//! | `Context::revoked` | set once, and nothing goes with it; looked at at each use |
+//! | `Context`, else | constant |
 //! | `Arena`: slots and mappings | `Arena::state` |
 //! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
 //! | `Pages` | constant; freed when no slot and no loan has them |
@@ -175,6 +179,8 @@
 //! * A message keeps the files it carries, of kinds which keep no file themselves: so
 //!   no file keeps a port but its own. Who drops a message gives them up, and leaves
 //!   the last reference to a [worker](open_file::Closer), which the module waits for.
+//! * A connection keeps the security contexts of each side, until that side's communication
+//!   port is closed. A message keeps its context, and the side's table if it deletes it there.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
 //!   keeps the section's file and the accounts that it is charged to, but not the
@@ -253,6 +259,7 @@ mod quota;
 mod receipt;
 mod required;
 mod section;
+mod security;
 mod send;
 mod straight;
 mod table;

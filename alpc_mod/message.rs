@@ -102,6 +102,22 @@ impl Draft {
         Ok(Self(Pin::from(message)))
     }
 
+    /// Tells nobody of its sender, nor of those that use it next.
+    pub(crate) fn hide_sender(&mut self) {
+        self.0.sender.hide();
+    }
+
+    /// The same for this one message, if its context says so.
+    pub(crate) fn apply_context(&mut self) {
+        let Message { cargo, sender, .. } = &mut *self.0;
+        if let Some(attached) = cargo.security_mut() {
+            if attached.is_anonymous() && !sender.is_hidden() {
+                attached.hides = true;
+                sender.hide();
+            }
+        }
+    }
+
     /// Reads the payload, and makes the current thread the sender.
     #[inline(always)]
     pub(crate) fn fill(&mut self, addr: u64, len: u32) -> Result {
@@ -135,6 +151,9 @@ impl Draft {
     /// Lets go of what it carries. Says whether it can be used again.
     fn unload(&mut self) -> bool {
         self.0.loaded = false;
+        if self.0.cargo.security().is_some_and(|it| it.hides) {
+            self.0.sender.show();
+        }
         self.0.cargo.clear()
     }
 

@@ -58,6 +58,10 @@ pub(crate) enum Outcome {
     ReceiverMismatch,
     /// The sender has ended, or does not wait.
     SenderGone,
+    /// No security context has that id.
+    NotAContext,
+    /// The security context is revoked.
+    Revoked,
 }
 
 impl Outcome {
@@ -97,6 +101,8 @@ impl Outcome {
             Self::MemoryClosed => (uapi::ALPC_OUTCOME_MEMORY_CLOSED, ESTALE),
             Self::ReceiverMismatch => (uapi::ALPC_OUTCOME_RECEIVER_MISMATCH, EACCES),
             Self::SenderGone => (uapi::ALPC_OUTCOME_SENDER_GONE, ESRCH),
+            Self::NotAContext => (uapi::ALPC_OUTCOME_NOT_A_CONTEXT, ENXIO),
+            Self::Revoked => (uapi::ALPC_OUTCOME_REVOKED, ESTALE),
         }
     }
 }

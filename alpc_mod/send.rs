@@ -229,6 +229,7 @@ fn load(
     // Nobody else has it yet.
     let mut draft = Draft::reopen(message).ok_or(ENOMEM)?;
     let loaded = outgoing.load(draft.load(), connection, to);
+    draft.apply_context();
     let message = draft.finish();
     match loaded {
         Ok(()) => Ok(message),
@@ -298,6 +299,9 @@ fn new_message(
     }
     if ready.is_ok() {
         ready = draft.fill(addr, len).map_err(Failure::from);
+    }
+    if scope.end.is_some_and(CommPort::is_anonymous) {
+        draft.hide_sender();
     }
     let message = draft.finish();
     match ready {

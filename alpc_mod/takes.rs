@@ -9,8 +9,9 @@ use kernel::prelude::*;
 const READY: u32 = uapi::ALPC_TAKE_VIEWS
     | uapi::ALPC_TAKE_HANDLES
     | uapi::ALPC_TAKE_MEMORY
+    | uapi::ALPC_TAKE_SECURITY
     | uapi::ALPC_TAKE_IDENTITY;
-const RESERVED: u32 = uapi::ALPC_TAKE_SECURITY | uapi::ALPC_TAKE_DIRECT;
+const RESERVED: u32 = uapi::ALPC_TAKE_DIRECT;
 
 /// Every kind of handle.
 pub(crate) const KINDS: u32 = uapi::ALPC_HANDLE_FILE

@@ -39,6 +39,7 @@
 #define ALPC_HANDLES_MAX	512	/* handles of one message */
 #define ALPC_MEMORY_RANGES_MAX	64	/* ranges of caller memory of one message */
 #define ALPC_LABEL_MAX		4095	/* bytes of a required label */
+#define ALPC_CONTEXTS_MAX	64	/* security contexts of one side of a connection */
 
 /* -------------------------------------------------------------- port flags */
 
@@ -98,7 +99,7 @@ struct alpc_acl_entry {
 #define ALPC_TAKE_VIEWS		0x00000001u
 #define ALPC_TAKE_HANDLES	0x00000002u	/* of the kinds in handle_kinds */
 #define ALPC_TAKE_MEMORY	0x00000004u
-#define ALPC_TAKE_SECURITY	0x00000008u	/* reserved, EOPNOTSUPP */
+#define ALPC_TAKE_SECURITY	0x00000008u	/* security contexts */
 #define ALPC_TAKE_DIRECT	0x00000010u	/* reserved, EOPNOTSUPP */
 #define ALPC_TAKE_IDENTITY	0x00000020u	/* cgroup, audit session: servers only */
 
@@ -117,6 +118,19 @@ struct alpc_acl_entry {
 #define ALPC_HANDLE_SOCKET	0x00000080u	/* AF_INET, AF_INET6, AF_NETLINK, AF_VSOCK */
 #define ALPC_HANDLE_SECTION	0x00000100u	/* ALPC section */
 #define ALPC_HANDLE_DEVICE	0x00000200u	/* character or block device, of a few drivers */
+
+/* ---------------------------------------------------------------- security */
+
+/* How far the receiver of a message may go with its sender's identity. */
+#define ALPC_SECURITY_DEFAULT		0u	/* ALPC_SECURITY_IDENTIFY */
+#define ALPC_SECURITY_ANONYMOUS		1u	/* it learns nothing of it */
+#define ALPC_SECURITY_IDENTIFY		2u	/* it learns who that is */
+#define ALPC_SECURITY_IMPERSONATE	3u	/* it may use files as if it were that */
+#define ALPC_SECURITY_LEVEL_MASK	0x00000003u
+/* Not who connected or made the context: who sends, at each send. */
+#define ALPC_SECURITY_DYNAMIC		0x00000004u
+/* Only capabilities that are effective, not those that could be made so. */
+#define ALPC_SECURITY_EFFECTIVE_ONLY	0x00000008u
 
 /* ---------------------------------------------------------- message types */
 
@@ -175,6 +189,8 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_MEMORY_CLOSED	30u	/* ESTALE: the caller does not wait in its call */
 #define ALPC_OUTCOME_RECEIVER_MISMATCH	31u	/* EACCES: received by none it was for */
 #define ALPC_OUTCOME_SENDER_GONE	32u	/* ESRCH: it has ended, or does not wait */
+#define ALPC_OUTCOME_NOT_A_CONTEXT	33u	/* ENXIO: no security context has that id */
+#define ALPC_OUTCOME_REVOKED		34u	/* ESTALE: the security context is revoked */
 
 /* ---------------------------------------------------------------- timeouts */
 
@@ -195,7 +211,7 @@ struct alpc_acl_entry {
  * An attribute container is struct alpc_attributes followed directly by one
  * structure for each allocated bit, highest bit first.
  */
-#define ALPC_ATTR_SECURITY		0x80000000u	/* reserved, EOPNOTSUPP */
+#define ALPC_ATTR_SECURITY		0x80000000u
 #define ALPC_ATTR_VIEW			0x40000000u
 #define ALPC_ATTR_CONTEXT		0x20000000u
 #define ALPC_ATTR_HANDLE		0x10000000u
@@ -214,6 +230,33 @@ struct alpc_acl_entry {
 struct alpc_attributes {
 	__u32 allocated;
 	__u32 valid;
+};
+
+/* Send: make a context, which is kept, and use it. */
+#define ALPC_SECURITY_CREATE		0x00000001u
+/* Send: make one for this message only. */
+#define ALPC_SECURITY_ONCE		0x00000002u
+/* Send: the named context is deleted if the message is sent. */
+#define ALPC_SECURITY_DELETE		0x00000004u
+/* Receive: the context has been revoked. */
+#define ALPC_SECURITY_REVOKED		0x00000008u
+
+/**
+ * struct alpc_attr_security - the SECURITY attribute
+ * @context: Send: a context of the sending side; 0 with ALPC_SECURITY_CREATE, out:
+ *	the new one, and 0 with ALPC_SECURITY_ONCE. Receive, out: the number that the
+ *	sender knows it by, 0 if it was made for the message.
+ * @security: Send: with ALPC_SECURITY_CREATE or ALPC_SECURITY_ONCE, its level and
+ *	flags; else 0. Receive, out: its level and flags.
+ * @flags: Send: one of ALPC_SECURITY_CREATE, ALPC_SECURITY_ONCE and
+ *	ALPC_SECURITY_DELETE, or 0. Receive, out: ALPC_SECURITY_REVOKED or 0.
+ *
+ * Filled in on receive only if the message has it.
+ */
+struct alpc_attr_security {
+	__u64 context;
+	__u32 security;
+	__u32 flags;
 };
 
 /**
@@ -392,6 +435,7 @@ struct alpc_attr_receiver {
 #define ALPC_FEATURE_HANDLES		0x00000010u	/* handles */
 #define ALPC_FEATURE_IDENTITY		0x00000020u	/* QUERY_IDENTITY */
 #define ALPC_FEATURE_ACLS		0x00000040u	/* all rights count, QUERY_ACL, SET_ACL */
+#define ALPC_FEATURE_SECURITY		0x00000080u	/* security contexts and levels */
 
 /**
  * struct alpc_query - version, features and default limits
@@ -544,7 +588,7 @@ struct alpc_acl {
  *	@required_label_length bytes, else 0: the label as ALPC_IOC_QUERY_IDENTITY
  *	tells it, without its final 0.
  * @required_label_length: 1 to ALPC_LABEL_MAX, or 0 without the flag.
- * @reserved2: Zero.
+ * @security: ALPC_SECURITY_*: level and flags for the messages of this client.
  */
 struct alpc_connect {
 	__u64 name;
@@ -572,7 +616,7 @@ struct alpc_connect {
 	__u32 reserved1;
 	__u64 required_label;
 	__u32 required_label_length;
-	__u32 reserved2;
+	__u32 security;
 };
 
 /* -------------------------------------------------------------------- OPEN */
@@ -1051,6 +1095,25 @@ struct alpc_verify {
 	__u32 reserved;
 };
 
+/* ------------------------------------------------------- security contexts */
+
+/**
+ * struct alpc_security - make, delete or revoke a security context
+ * @context: CREATE_SECURITY: out: the new context's number, unique on this side of
+ *	the connection for ever. The others: which one.
+ * @security: CREATE_SECURITY: ALPC_SECURITY_*. The others: 0.
+ * @flags: 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ */
+struct alpc_security {
+	__u64 context;
+	__u32 security;
+	__u32 flags;
+	__u32 outcome;
+	__u32 reserved;
+};
+
 /* ----------------------------------------------------- handles, caller memory */
 
 /**
@@ -1140,6 +1203,14 @@ struct alpc_memory {
 /* On connect descriptors too. */
 #define ALPC_IOC_QUERY_IDENTITY	_IOWR(ALPC_IOC_MAGIC, 0x29, struct alpc_query_identity)
 #define ALPC_IOC_VERIFY		_IOWR(ALPC_IOC_MAGIC, 0x2a, struct alpc_verify)
+
+/* On a communication port. */
+#define ALPC_IOC_CREATE_SECURITY \
+				_IOWR(ALPC_IOC_MAGIC, 0x2b, struct alpc_security)
+#define ALPC_IOC_DELETE_SECURITY \
+				_IOWR(ALPC_IOC_MAGIC, 0x2c, struct alpc_security)
+#define ALPC_IOC_REVOKE_SECURITY \
+				_IOWR(ALPC_IOC_MAGIC, 0x2d, struct alpc_security)
 
 /* On a section. */
 #define ALPC_IOC_CREATE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x30, struct alpc_create_view)

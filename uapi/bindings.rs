@@ -16,6 +16,7 @@ pub const ALPC_WINDOW_SIZE: u64 = 8589934592;
 pub const ALPC_HANDLES_MAX: u32 = 512;
 pub const ALPC_MEMORY_RANGES_MAX: u32 = 64;
 pub const ALPC_LABEL_MAX: u32 = 4095;
+pub const ALPC_CONTEXTS_MAX: u32 = 64;
 pub const ALPC_PORT_LPC_MODE: u32 = 4096;
 pub const ALPC_PORT_ARRIVAL_ORDER: u32 = 1;
 pub const ALPC_PORT_ACL: u32 = 2;
@@ -49,6 +50,13 @@ pub const ALPC_HANDLE_PIDFD: u32 = 64;
 pub const ALPC_HANDLE_SOCKET: u32 = 128;
 pub const ALPC_HANDLE_SECTION: u32 = 256;
 pub const ALPC_HANDLE_DEVICE: u32 = 512;
+pub const ALPC_SECURITY_DEFAULT: u32 = 0;
+pub const ALPC_SECURITY_ANONYMOUS: u32 = 1;
+pub const ALPC_SECURITY_IDENTIFY: u32 = 2;
+pub const ALPC_SECURITY_IMPERSONATE: u32 = 3;
+pub const ALPC_SECURITY_LEVEL_MASK: u32 = 3;
+pub const ALPC_SECURITY_DYNAMIC: u32 = 4;
+pub const ALPC_SECURITY_EFFECTIVE_ONLY: u32 = 8;
 pub const ALPC_TYPE_REQUEST: u32 = 1;
 pub const ALPC_TYPE_REPLY: u32 = 2;
 pub const ALPC_TYPE_DATAGRAM: u32 = 3;
@@ -93,6 +101,8 @@ pub const ALPC_OUTCOME_NO_WINDOW: u32 = 29;
 pub const ALPC_OUTCOME_MEMORY_CLOSED: u32 = 30;
 pub const ALPC_OUTCOME_RECEIVER_MISMATCH: u32 = 31;
 pub const ALPC_OUTCOME_SENDER_GONE: u32 = 32;
+pub const ALPC_OUTCOME_NOT_A_CONTEXT: u32 = 33;
+pub const ALPC_OUTCOME_REVOKED: u32 = 34;
 pub const ALPC_TIMEOUT_MASK: u32 = 7;
 pub const ALPC_TIMEOUT_INFINITE: u32 = 0;
 pub const ALPC_TIMEOUT_RELATIVE: u32 = 1;
@@ -108,6 +118,10 @@ pub const ALPC_ATTR_DIRECT: u32 = 67108864;
 pub const ALPC_ATTR_WORK_ON_BEHALF: u32 = 33554432;
 pub const ALPC_ATTR_MEMORY: u32 = 16777216;
 pub const ALPC_ATTR_RECEIVER: u32 = 8388608;
+pub const ALPC_SECURITY_CREATE: u32 = 1;
+pub const ALPC_SECURITY_ONCE: u32 = 2;
+pub const ALPC_SECURITY_DELETE: u32 = 4;
+pub const ALPC_SECURITY_REVOKED: u32 = 8;
 pub const ALPC_VIEW_SECURE: u32 = 1;
 pub const ALPC_VIEW_AUTO_RELEASE: u32 = 2;
 pub const ALPC_HANDLES_CLAIM: u32 = 1;
@@ -123,6 +137,7 @@ pub const ALPC_FEATURE_MEMORY: u32 = 8;
 pub const ALPC_FEATURE_HANDLES: u32 = 16;
 pub const ALPC_FEATURE_IDENTITY: u32 = 32;
 pub const ALPC_FEATURE_ACLS: u32 = 64;
+pub const ALPC_FEATURE_SECURITY: u32 = 128;
 pub const ALPC_ACL_NO_LIST: u32 = 1;
 pub const ALPC_CONNECT_ASYNC: u32 = 16;
 pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
@@ -175,6 +190,13 @@ pub struct alpc_acl_entry {
 pub struct alpc_attributes {
     pub allocated: __u32,
     pub valid: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_attr_security {
+    pub context: __u64,
+    pub security: __u32,
+    pub flags: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -313,7 +335,7 @@ pub struct alpc_connect {
     pub reserved1: __u32,
     pub required_label: __u64,
     pub required_label_length: __u32,
-    pub reserved2: __u32,
+    pub security: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -514,6 +536,15 @@ pub struct alpc_verify {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_security {
+    pub context: __u64,
+    pub security: __u32,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_claim {
     pub id: __u64,
     pub handles: __u64,
@@ -558,5 +589,8 @@ pub const ALPC_IOCTL_QUERY_IDENTITY: alpc_ioctl = 3230705961;
 pub const ALPC_IOCTL_VERIFY: alpc_ioctl = 3222841642;
 pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
 pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
+pub const ALPC_IOCTL_CREATE_SECURITY: alpc_ioctl = 3222841643;
+pub const ALPC_IOCTL_DELETE_SECURITY: alpc_ioctl = 3222841644;
+pub const ALPC_IOCTL_REVOKE_SECURITY: alpc_ioctl = 3222841645;
 pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3223365936;
 pub type alpc_ioctl = ::core::ffi::c_uint;

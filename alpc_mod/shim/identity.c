@@ -7,6 +7,7 @@
 #include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/fault-inject-usercopy.h>
+#include <linux/highuid.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
@@ -19,14 +20,20 @@
 #include "../../uapi/alpc.h"
 #include "shim.h"
 
-void alpc_shim_identity_get(struct alpc_identity *id)
+/* pid_nr_ns(), without the call. */
+static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
 {
-	id->cred = get_current_cred();
-	id->process = get_pid(task_tgid(current));
-	id->thread = get_pid(task_pid(current));
+	if (ns->level <= pid->level && pid->numbers[ns->level].ns == ns)
+		return pid->numbers[ns->level].nr;
+	return 0;
+}
+
+/* Finds out how the sender sees itself. The first three members are there. */
+void alpc_shim_identity_show(struct alpc_identity *id)
+{
 	id->pids = ns_of_pid(id->thread);
-	id->own.pid = pid_vnr(id->process);
-	id->own.tid = pid_vnr(id->thread);
+	id->own.pid = nr_in(id->process, id->pids);
+	id->own.tid = nr_in(id->thread, id->pids);
 	/*
 	 * A namespace without its maps will get them, once: until then, ask it. What
 	 * is mapped before it is translated stays as it is translated.
@@ -45,6 +52,29 @@ void alpc_shim_identity_hold(const struct alpc_identity *id)
 	get_pid(id->thread);
 }
 
+void alpc_shim_identity_get(struct alpc_identity *id)
+{
+	id->cred = get_current_cred();
+	id->process = get_pid(task_tgid(current));
+	id->thread = get_pid(task_pid(current));
+	alpc_shim_identity_show(id);
+}
+
+/* Nobody is told of it from now on: no process has the number 0 in its own namespace. */
+void alpc_shim_identity_hide(struct alpc_identity *id)
+{
+	id->pids = NULL;
+	id->own = (struct alpc_seen) {
+		.uid = overflowuid,
+		.gid = overflowgid,
+	};
+}
+
+static inline bool is_hidden(const struct alpc_identity *id)
+{
+	return !id->own.pid;
+}
+
 void alpc_shim_origin_get(struct alpc_origin *origin)
 {
 	rcu_read_lock();
@@ -54,19 +84,15 @@ void alpc_shim_origin_get(struct alpc_origin *origin)
 	origin->session = audit_get_sessionid(current);
 }
 
-/* pid_nr_ns(), without the call. */
-static inline u32 nr_in(struct pid *pid, struct pid_namespace *ns)
-{
-	if (ns->level <= pid->level && pid->numbers[ns->level].ns == ns)
-		return pid->numbers[ns->level].nr;
-	return 0;
-}
-
 static noinline void seen_elsewhere(const struct alpc_identity *id, struct alpc_seen *seen)
 {
 	struct pid_namespace *pids = ns_of_pid(task_pid(current));
 	struct user_namespace *users = current_user_ns();
 
+	if (is_hidden(id)) {
+		*seen = id->own;
+		return;
+	}
 	seen->pid = nr_in(id->process, pids);
 	seen->tid = nr_in(id->thread, pids);
 	seen->uid = from_kuid_munged(users, id->cred->euid);
@@ -89,6 +115,22 @@ void alpc_shim_identity_told(const struct alpc_identity *id, const struct alpc_o
 	const struct cred *cred = id->cred;
 	struct user_namespace *users = current_user_ns(), *above = cred->user_ns;
 
+	if (is_hidden(id)) {
+		*told = (struct alpc_told) {
+			.uid = overflowuid,
+			.euid = overflowuid,
+			.suid = overflowuid,
+			.fsuid = overflowuid,
+			.gid = overflowgid,
+			.egid = overflowgid,
+			.sgid = overflowgid,
+			.fsgid = overflowgid,
+			.loginuid = -1,
+			.session = -1,
+			.user_ns = ALPC_USER_NS_OTHER,
+		};
+		return;
+	}
 	*told = (struct alpc_told) {
 		.uid = from_kuid_munged(users, cred->uid),
 		.euid = from_kuid_munged(users, cred->euid),

@@ -42,7 +42,8 @@ struct alpc_identity {
 	struct pid *thread;
 	/*
 	 * The sender's pid namespace, and its ids in that and its user namespace.
-	 * NULL while the latter can't be told for good.
+	 * NULL while the latter can't be told for good. Of a hidden identity it is
+	 * NULL, and so are the first two numbers.
 	 */
 	struct pid_namespace *pids;
 	struct alpc_seen own;
@@ -111,6 +112,8 @@ void alpc_shim_close_last(struct file *file);
 bool alpc_shim_is_compat(void);
 void alpc_shim_identity_get(struct alpc_identity *id);
 void alpc_shim_identity_hold(const struct alpc_identity *id);
+void alpc_shim_identity_show(struct alpc_identity *id);
+void alpc_shim_identity_hide(struct alpc_identity *id);
 void alpc_shim_origin_get(struct alpc_origin *origin);
 void alpc_shim_identity_seen(const struct alpc_identity *id, struct alpc_seen *seen);
 void alpc_shim_identity_told(const struct alpc_identity *id, const struct alpc_origin *origin,

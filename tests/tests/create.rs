@@ -30,7 +30,8 @@ fn a_query_tells_version_features_and_finite_limits() {
             | ALPC_FEATURE_MEMORY
             | ALPC_FEATURE_HANDLES
             | ALPC_FEATURE_IDENTITY
-            | ALPC_FEATURE_ACLS;
+            | ALPC_FEATURE_ACLS
+            | ALPC_FEATURE_SECURITY;
         assert_eq!(query.features, known.into());
         for limit in [
             query.ports_per_user,
@@ -247,8 +248,8 @@ fn only_known_things_and_kinds_of_handle_can_be_taken() {
         for bit in 0..32 {
             let made = edited(|arg| arg.accept = 1 << bit);
             match bit {
-                0..=2 | 5 => made.map(drop).expect("create"),
-                3..=4 => refused_with(made, libc::EOPNOTSUPP, &format!("bit {bit}")),
+                0..=3 | 5 => made.map(drop).expect("create"),
+                4 => refused_with(made, libc::EOPNOTSUPP, &format!("bit {bit}")),
                 _ => refused_with(made, libc::EINVAL, &format!("bit {bit}")),
             }
             let made = edited(|arg| {

@@ -237,7 +237,8 @@ fn reserved_attributes_are_not_supported_and_unknown_ones_invalid() {
         struct Container(alpc_attributes, [u64; 64]);
         for bit in 0..32 {
             let bit = 1_u32 << bit;
-            const KNOWN: u32 = ALPC_ATTR_VIEW
+            const KNOWN: u32 = ALPC_ATTR_SECURITY
+                | ALPC_ATTR_VIEW
                 | ALPC_ATTR_CONTEXT
                 | ALPC_ATTR_HANDLE
                 | ALPC_ATTR_TOKEN

@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 22] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 25] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -104,6 +104,21 @@ const IOCTLS: [(&str, u32, [bool; 5]); 22] = [
         "DELETE_VIEW",
         ALPC_IOCTL_DELETE_VIEW,
         [false, true, true, true, false],
+    ),
+    (
+        "CREATE_SECURITY",
+        ALPC_IOCTL_CREATE_SECURITY,
+        [false, false, true, true, false],
+    ),
+    (
+        "DELETE_SECURITY",
+        ALPC_IOCTL_DELETE_SECURITY,
+        [false, false, true, true, false],
+    ),
+    (
+        "REVOKE_SECURITY",
+        ALPC_IOCTL_REVOKE_SECURITY,
+        [false, false, true, true, false],
     ),
     // On a section only: see the tests of views.
     (
@@ -435,8 +450,8 @@ fn a_connect_with_unknown_flags_or_reserved_fields_is_invalid() {
                 refuses(libc::EINVAL, "flag", &|arg| arg.flags |= 1 << bit);
             }
             let errno = match bit {
-                0..=2 => continue,
-                3..=4 => libc::EOPNOTSUPP,
+                0..=3 => continue,
+                4 => libc::EOPNOTSUPP,
                 _ => libc::EINVAL,
             };
             refuses(errno, "accept", &|arg| arg.accept = 1 << bit);
@@ -445,6 +460,8 @@ fn a_connect_with_unknown_flags_or_reserved_fields_is_invalid() {
             arg.handle_kinds = ALPC_HANDLE_FILE;
         });
         refuses(libc::EINVAL, "reserved1", &|arg| arg.reserved1 = 1);
+        refuses(libc::EINVAL, "reserved2", &|arg| arg.reserved2 = 1);
+        refuses(libc::EINVAL, "security", &|arg| arg.security = 0x10);
         refuses(libc::EINVAL, "no name", &|arg| {
             arg.name = 0;
             arg.name_length = 0;
@@ -533,7 +550,7 @@ fn an_accept_with_unknown_flags_or_reserved_fields_is_invalid() {
         }
         for bit in 0..32 {
             let errno = match bit {
-                3..=4 => libc::EOPNOTSUPP,
+                4 => libc::EOPNOTSUPP,
                 // The port takes nothing, so nothing can be taken of one client.
                 _ => libc::EINVAL,
             };

@@ -43,6 +43,7 @@ fn layouts() -> Vec<Layout> {
     layouts! {
         alpc_acl_entry { type_, who, id, rights, reserved }
         alpc_attributes { allocated, valid }
+        alpc_attr_security { context, security, flags }
         alpc_attr_context {
             port_context, message_context, id, sequence, callback_id, reserved,
         }
@@ -69,7 +70,7 @@ fn layouts() -> Vec<Layout> {
             recv_capacity, required_uid, required_gid, max_message_length,
             queue_messages, queue_bytes, accept, handle_kinds, timeout, flags, outcome, fd,
             recv_length, server_pid, server_uid, server_gid, reserved1, required_label,
-            required_label_length, reserved2,
+            required_label_length, security,
         }
         alpc_open { name, name_length, flags, outcome, reserved }
         alpc_accept {
@@ -109,6 +110,7 @@ fn layouts() -> Vec<Layout> {
             uid, euid, suid, fsuid, gid, egid, sgid, fsgid, loginuid, session, user_ns, outcome
         }
         alpc_verify { id, callback_id, flags, outcome, reserved }
+        alpc_security { context, security, flags, outcome, reserved }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {
             id, data, offset, length, callback_id, index, flags, outcome, done,

@@ -150,6 +150,12 @@ outcomes! {
     /// The sender has ended, or doesn't wait (`ESRCH`).
     SenderGone = ALPC_OUTCOME_SENDER_GONE,
         "the sender has ended, or doesn't wait: its number may be somebody else's";
+    /// No security context of this side has that number (`ENXIO`).
+    NotAContext = ALPC_OUTCOME_NOT_A_CONTEXT,
+        "no security context has that number";
+    /// The security context is revoked (`ESTALE`).
+    Revoked = ALPC_OUTCOME_REVOKED,
+        "the security context is revoked";
 }
 
 #[cfg(test)]
