@@ -246,6 +246,7 @@ plain! {
     alpc_open = 24;
     alpc_verify = 24;
     alpc_security = 24;
+    alpc_impersonate = 24;
     alpc_claim = 40;
     alpc_memory = 56;
 }

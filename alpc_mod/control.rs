@@ -21,6 +21,7 @@ use crate::{
         self,
         Whose, //
     },
+    impersonate::impersonate,
     ioctl,
     logic::engine::{
         Effects,
@@ -80,6 +81,7 @@ pub(crate) fn port_request(
             port.shut(flush(size, addr)?);
             Ok(0)
         }
+        ioctl::IMPERSONATE => impersonate(scope, size, addr),
         ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
         ioctl::VERIFY => identity::verify(Whose::Held(scope), size, addr),
@@ -107,6 +109,7 @@ pub(crate) fn comm_request(
             end.disconnect(flush(size, addr)?);
             Ok(0)
         }
+        ioctl::IMPERSONATE => impersonate(scope, size, addr),
         ioctl::MEMORY => memory_request(scope, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Held(scope), size, addr),
         ioctl::VERIFY => identity::verify(Whose::Held(scope), size, addr),

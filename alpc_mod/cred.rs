@@ -273,6 +273,11 @@ impl Identity {
         self.thread.as_ptr() == pid
     }
 
+    /// Looks at the credentials that it was captured with.
+    pub(crate) fn credentials<T>(&self, look: impl FnOnce(NonNull<bindings::cred>) -> T) -> T {
+        look(self.cred)
+    }
+
     /// The effective user, as a kernel id.
     #[inline]
     pub(crate) fn euid(&self) -> u32 {

@@ -208,7 +208,8 @@ fn query_limits(size: usize, addr: u64) -> Result<isize> {
                 | uapi::ALPC_FEATURE_HANDLES
                 | uapi::ALPC_FEATURE_IDENTITY
                 | uapi::ALPC_FEATURE_ACLS
-                | uapi::ALPC_FEATURE_SECURITY,
+                | uapi::ALPC_FEATURE_SECURITY
+                | uapi::ALPC_FEATURE_IMPERSONATE,
         ),
         ports_per_user: ports_per_user(),
         connections_per_user: connections_per_user(),

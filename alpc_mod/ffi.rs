@@ -154,6 +154,41 @@ extern "C" {
         room: u32,
     ) -> c_long;
 
+    /// Whether the current task may change its credentials.
+    pub(crate) fn alpc_shim_may_change_creds() -> bool;
+
+    /// A supplementary group as a kernel id. `index` must be within their number.
+    pub(crate) fn alpc_shim_cred_group(cred: *const bindings::cred, index: u32) -> u32;
+
+    /// Whether the current task may become this user, by a capability.
+    pub(crate) fn alpc_shim_may_be_user(id: u32) -> bool;
+
+    /// The same of a group.
+    pub(crate) fn alpc_shim_may_be_in_group(id: u32) -> bool;
+
+    /// Whether the current task may change its list of groups.
+    pub(crate) fn alpc_shim_may_set_groups() -> bool;
+
+    /// Whether a user is the superuser of the current task's user namespace.
+    pub(crate) fn alpc_shim_is_superuser(id: u32) -> bool;
+
+    /// The capabilities that go with a file system user id of the superuser's.
+    pub(crate) fn alpc_shim_fs_capabilities() -> u64;
+
+    /// Makes the current task what others are to file systems. A reference to its new credentials,
+    /// or null.
+    pub(crate) fn alpc_shim_take_on(
+        like: *const bindings::cred,
+        groups: bool,
+        capabilities: u64,
+    ) -> *const bindings::cred;
+
+    /// Undoes that. 0 or a negative errno.
+    pub(crate) fn alpc_shim_revert(
+        before: *const bindings::cred,
+        taken: *const bindings::cred,
+    ) -> c_int;
+
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
 

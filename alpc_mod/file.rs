@@ -112,6 +112,7 @@ kinds! {
     crate::port::Port,
     crate::connect_port::ConnectPort,
     crate::comm::CommPort,
+    crate::impersonate::Impersonation,
     crate::section::Section,
     crate::window::Window,
 }

@@ -51,6 +51,7 @@ pub(crate) const MEMORY: u32 = base(uapi::ALPC_IOCTL_MEMORY);
 pub(crate) const CREATE_SECURITY: u32 = base(uapi::ALPC_IOCTL_CREATE_SECURITY);
 pub(crate) const DELETE_SECURITY: u32 = base(uapi::ALPC_IOCTL_DELETE_SECURITY);
 pub(crate) const REVOKE_SECURITY: u32 = base(uapi::ALPC_IOCTL_REVOKE_SECURITY);
+pub(crate) const IMPERSONATE: u32 = base(uapi::ALPC_IOCTL_IMPERSONATE);
 pub(crate) const CREATE_VIEW: u32 = base(uapi::ALPC_IOCTL_CREATE_VIEW);
 
 /// The bytes of a 32-bit field of an argument.

@@ -61,6 +61,7 @@
 //! | --- | --- | --- |
 //! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
 //! | 1 | `Accounts::table` | mutex: accounts are looked up in a tree under it, as often |
+//! | 1 | `Impersonation::worn` | mutex: held while a thread changes its credentials back |
 //! | 1 | `Contexts::table` | mutex: up to 64 security contexts of a side are looked through |
 //! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
@@ -121,6 +122,8 @@
 //! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |
+//! | a thread's credentials | changed by itself only, in a system call or by the end of a file of its |
+//! | `Impersonation::worn` | its lock |
 //! | `Contexts` | `Contexts::table` |
 //! | `Context::revoked` | set once, and nothing goes with it; looked at at each use |
 //! | `Context`, else | constant |
@@ -181,6 +184,8 @@
 //!   the last reference to a [worker](open_file::Closer), which the module waits for.
 //! * A connection keeps the security contexts of each side, until that side's communication
 //!   port is closed. A message keeps its context, and the side's table if it deletes it there.
+//! * An [`Impersonation`](impersonate::Impersonation) keeps its thread's structure, the
+//!   credentials that the thread had, and those it has taken on; neither port nor message.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
 //!   keeps the section's file and the accounts that it is charged to, but not the
@@ -234,11 +239,13 @@ mod connect;
 mod connect_port;
 mod control;
 mod cred;
+mod credentials;
 mod device;
 mod ffi;
 mod file;
 mod handle;
 mod identity;
+mod impersonate;
 mod ioctl;
 mod lazy;
 #[allow(unreachable_pub, dead_code, reason = "shared with a host crate")]

@@ -62,6 +62,10 @@ pub(crate) enum Outcome {
     NotAContext,
     /// The security context is revoked.
     Revoked,
+    /// The sender does not let itself be impersonated.
+    NotGranted,
+    /// The caller could not become that by itself.
+    BeyondReach,
 }
 
 impl Outcome {
@@ -102,6 +106,8 @@ impl Outcome {
             Self::ReceiverMismatch => (uapi::ALPC_OUTCOME_RECEIVER_MISMATCH, EACCES),
             Self::SenderGone => (uapi::ALPC_OUTCOME_SENDER_GONE, ESRCH),
             Self::NotAContext => (uapi::ALPC_OUTCOME_NOT_A_CONTEXT, ENXIO),
+            Self::NotGranted => (uapi::ALPC_OUTCOME_NOT_GRANTED, EACCES),
+            Self::BeyondReach => (uapi::ALPC_OUTCOME_BEYOND_REACH, EPERM),
             Self::Revoked => (uapi::ALPC_OUTCOME_REVOKED, ESTALE),
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     ioctl,
     lazy::Lazy,
     logic::engine::Side,
+    message::Message,
     outcome::{
         Failure,
         Outcome, //
@@ -88,7 +89,6 @@ impl Security {
 pub(crate) struct Context {
     security: Security,
     /// Who made it, unless it stands for whoever sends.
-    #[expect(dead_code, reason = "nobody can take it on yet")]
     maker: Option<Identity>,
     /// Set once. Nothing else goes with it, so it needs no order.
     revoked: AtomicBool,
@@ -107,6 +107,39 @@ impl Context {
 
     fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
+    }
+}
+
+/// Whom a message lets its receiver impersonate.
+pub(crate) struct Subject<'a> {
+    pub(crate) who: &'a Identity,
+    pub(crate) effective_only: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// Of a message that `from` has sent: by its context if it has one, else by its connection.
+    pub(crate) fn of(
+        message: &'a Message,
+        connection: &'a Connection,
+        from: Side,
+    ) -> Result<Self, Failure> {
+        let (security, fixed) = match message.cargo.security() {
+            Some(attached) if attached.context.is_revoked() => return Err(Outcome::Revoked.into()),
+            Some(Attached { context, .. }) => (context.security, context.maker.as_ref()),
+            // A server's messages have no such level without a context.
+            None => (connection.security(from), Some(&connection.client.who)),
+        };
+        if security.level() != uapi::ALPC_SECURITY_IMPERSONATE {
+            return Err(Outcome::NotGranted.into());
+        }
+        let who = match (security.is_dynamic(), fixed) {
+            (false, Some(who)) => who,
+            _ => &message.sender,
+        };
+        Ok(Self {
+            who,
+            effective_only: security.0 & uapi::ALPC_SECURITY_EFFECTIVE_ONLY != 0,
+        })
     }
 }
 

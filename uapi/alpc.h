@@ -191,6 +191,8 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_SENDER_GONE	32u	/* ESRCH: it has ended, or does not wait */
 #define ALPC_OUTCOME_NOT_A_CONTEXT	33u	/* ENXIO: no security context has that id */
 #define ALPC_OUTCOME_REVOKED		34u	/* ESTALE: the security context is revoked */
+#define ALPC_OUTCOME_NOT_GRANTED	35u	/* EACCES: the sender doesn't let itself be impersonated */
+#define ALPC_OUTCOME_BEYOND_REACH	36u	/* EPERM: the caller couldn't become that by itself */
 
 /* ---------------------------------------------------------------- timeouts */
 
@@ -436,6 +438,7 @@ struct alpc_attr_receiver {
 #define ALPC_FEATURE_IDENTITY		0x00000020u	/* QUERY_IDENTITY */
 #define ALPC_FEATURE_ACLS		0x00000040u	/* all rights count, QUERY_ACL, SET_ACL */
 #define ALPC_FEATURE_SECURITY		0x00000080u	/* security contexts and levels */
+#define ALPC_FEATURE_IMPERSONATE	0x00000100u	/* IMPERSONATE */
 
 /**
  * struct alpc_query - version, features and default limits
@@ -1114,6 +1117,22 @@ struct alpc_security {
 	__u32 reserved;
 };
 
+/**
+ * struct alpc_impersonate - use files as the sender of a held message may
+ * @id: The held conversation.
+ * @callback_id: Its turn.
+ * @flags: 0.
+ * @outcome: Out: ALPC_OUTCOME_*.
+ * @reserved: Zero.
+ */
+struct alpc_impersonate {
+	__u64 id;
+	__u32 callback_id;
+	__u32 flags;
+	__u32 outcome;
+	__u32 reserved;
+};
+
 /* ----------------------------------------------------- handles, caller memory */
 
 /**
@@ -1211,6 +1230,11 @@ struct alpc_memory {
 				_IOWR(ALPC_IOC_MAGIC, 0x2c, struct alpc_security)
 #define ALPC_IOC_REVOKE_SECURITY \
 				_IOWR(ALPC_IOC_MAGIC, 0x2d, struct alpc_security)
+
+/* On every port. Returns a new descriptor: the thread's way back. */
+#define ALPC_IOC_IMPERSONATE	_IOWR(ALPC_IOC_MAGIC, 0x2e, struct alpc_impersonate)
+/* On that. */
+#define ALPC_IOC_REVERT		_IO(ALPC_IOC_MAGIC, 0x2f)
 
 /* On a section. */
 #define ALPC_IOC_CREATE_VIEW	_IOWR(ALPC_IOC_MAGIC, 0x30, struct alpc_create_view)

@@ -103,6 +103,8 @@ pub const ALPC_OUTCOME_RECEIVER_MISMATCH: u32 = 31;
 pub const ALPC_OUTCOME_SENDER_GONE: u32 = 32;
 pub const ALPC_OUTCOME_NOT_A_CONTEXT: u32 = 33;
 pub const ALPC_OUTCOME_REVOKED: u32 = 34;
+pub const ALPC_OUTCOME_NOT_GRANTED: u32 = 35;
+pub const ALPC_OUTCOME_BEYOND_REACH: u32 = 36;
 pub const ALPC_TIMEOUT_MASK: u32 = 7;
 pub const ALPC_TIMEOUT_INFINITE: u32 = 0;
 pub const ALPC_TIMEOUT_RELATIVE: u32 = 1;
@@ -138,6 +140,7 @@ pub const ALPC_FEATURE_HANDLES: u32 = 16;
 pub const ALPC_FEATURE_IDENTITY: u32 = 32;
 pub const ALPC_FEATURE_ACLS: u32 = 64;
 pub const ALPC_FEATURE_SECURITY: u32 = 128;
+pub const ALPC_FEATURE_IMPERSONATE: u32 = 256;
 pub const ALPC_ACL_NO_LIST: u32 = 1;
 pub const ALPC_CONNECT_ASYNC: u32 = 16;
 pub const ALPC_CONNECT_REQUIRE_UID: u32 = 32;
@@ -545,6 +548,15 @@ pub struct alpc_security {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
+pub struct alpc_impersonate {
+    pub id: __u64,
+    pub callback_id: __u32,
+    pub flags: __u32,
+    pub outcome: __u32,
+    pub reserved: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct alpc_claim {
     pub id: __u64,
     pub handles: __u64,
@@ -592,5 +604,7 @@ pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
 pub const ALPC_IOCTL_CREATE_SECURITY: alpc_ioctl = 3222841643;
 pub const ALPC_IOCTL_DELETE_SECURITY: alpc_ioctl = 3222841644;
 pub const ALPC_IOCTL_REVOKE_SECURITY: alpc_ioctl = 3222841645;
+pub const ALPC_IOCTL_IMPERSONATE: alpc_ioctl = 3222841646;
+pub const ALPC_IOCTL_REVERT: alpc_ioctl = 43311;
 pub const ALPC_IOCTL_CREATE_VIEW: alpc_ioctl = 3223365936;
 pub type alpc_ioctl = ::core::ffi::c_uint;

@@ -8,6 +8,7 @@
 
 pub mod acl;
 pub mod engine;
+pub mod impersonate;
 pub mod name;
 pub mod quota;
 pub mod ranges;

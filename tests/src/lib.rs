@@ -9,6 +9,7 @@
 //! where it hung.
 
 pub mod bench;
+pub mod creds;
 pub mod faults;
 pub mod files;
 pub mod hang;

@@ -31,7 +31,8 @@ fn a_query_tells_version_features_and_finite_limits() {
             | ALPC_FEATURE_HANDLES
             | ALPC_FEATURE_IDENTITY
             | ALPC_FEATURE_ACLS
-            | ALPC_FEATURE_SECURITY;
+            | ALPC_FEATURE_SECURITY
+            | ALPC_FEATURE_IMPERSONATE;
         assert_eq!(query.features, known.into());
         for limit in [
             query.ports_per_user,

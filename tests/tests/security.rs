@@ -495,8 +495,8 @@ fn a_number_that_can_not_be_told_is_not_made() {
             };
             assert_eq!(made, Err(libc::EFAULT));
             let security = ALPC_ATTR_SECURITY as u64;
-            let creates = u64::from(ALPC_SECURITY_CREATE) << 32 | u64::from(IDENTIFY);
-            let container = fixed(&[security << 32 | security, 0, creates]);
+            let creates = (u64::from(ALPC_SECURITY_CREATE) << 32) | u64::from(IDENTIFY);
+            let container = fixed(&[(security << 32) | security, 0, creates]);
             let mut post = Transfer::new().send(b"x");
             post.arg.send_attributes = container.address();
             refused_with(post.run(&pair.client), libc::EFAULT, "post");

@@ -11,7 +11,7 @@ use alpc_tests::*;
 
 /// All ioctls, with where they belong: device, connection port, server and
 /// client port, connect descriptor.
-const IOCTLS: [(&str, u32, [bool; 5]); 25] = [
+const IOCTLS: [(&str, u32, [bool; 5]); 27] = [
     (
         "QUERY",
         ALPC_IOCTL_QUERY,
@@ -119,6 +119,17 @@ const IOCTLS: [(&str, u32, [bool; 5]); 25] = [
         "REVOKE_SECURITY",
         ALPC_IOCTL_REVOKE_SECURITY,
         [false, false, true, true, false],
+    ),
+    (
+        "IMPERSONATE",
+        ALPC_IOCTL_IMPERSONATE,
+        [false, true, true, true, false],
+    ),
+    // On its descriptor only: see the tests of impersonation.
+    (
+        "REVERT",
+        ALPC_IOCTL_REVERT,
+        [false, false, false, false, false],
     ),
     // On a section only: see the tests of views.
     (

@@ -111,6 +111,7 @@ fn layouts() -> Vec<Layout> {
         }
         alpc_verify { id, callback_id, flags, outcome, reserved }
         alpc_security { context, security, flags, outcome, reserved }
+        alpc_impersonate { id, callback_id, flags, outcome, reserved }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {
             id, data, offset, length, callback_id, index, flags, outcome, done,

@@ -43,7 +43,7 @@ pub struct ConnectBuilder<'a> {
     payload: &'a [u8],
     label: Option<&'a str>,
     options: Options<'static>,
-    raw: sys::alpc_connect,
+    pub(crate) raw: sys::alpc_connect,
 }
 
 /// A connection that was accepted, and the server's answer.

@@ -156,6 +156,12 @@ outcomes! {
     /// The security context is revoked (`ESTALE`).
     Revoked = ALPC_OUTCOME_REVOKED,
         "the security context is revoked";
+    /// The sender doesn't let itself be impersonated (`EACCES`).
+    NotGranted = ALPC_OUTCOME_NOT_GRANTED,
+        "the sender doesn't let itself be impersonated";
+    /// The caller couldn't become that by itself (`EPERM`).
+    BeyondReach = ALPC_OUTCOME_BEYOND_REACH,
+        "the caller couldn't become what the sender is by itself";
 }
 
 #[cfg(test)]

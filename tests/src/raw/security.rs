@@ -2,9 +2,11 @@
 
 //! The SECURITY attribute, and the ioctls on security contexts.
 
+use std::os::fd::AsFd;
+
 use alpc_uapi::*;
 
-use super::{ioctl, Failure, Message, Port, Transfer, JUNK32, JUNK64};
+use super::{adopt, ioctl, ioctl_at, Failure, Message, Port, Transfer, JUNK32, JUNK64};
 
 /// A container with that one attribute.
 #[repr(C)]
@@ -116,5 +118,34 @@ impl Port {
         transfer.arg.recv_attributes = container.address();
         let message = transfer.run(self)?;
         Ok((message, container))
+    }
+}
+
+/// Impersonation, whose descriptor is a [`Port`] to the tests.
+impl Port {
+    /// IMPERSONATE with this argument.
+    pub fn ask_impersonate(&self, arg: &mut alpc_impersonate) -> Result<Port, Failure> {
+        let asked = ioctl(self, ALPC_IOCTL_IMPERSONATE, arg);
+        let outcome = arg.outcome;
+        asked.map(adopt).map_err(|errno| Failure { errno, outcome })
+    }
+
+    /// Takes on what the sender of a held message is.
+    pub fn impersonate(&self, message: &Message) -> Result<Port, Failure> {
+        let mut arg = alpc_impersonate {
+            id: message.id,
+            callback_id: message.callback_id,
+            outcome: JUNK32,
+            ..Default::default()
+        };
+        let way_back = self.ask_impersonate(&mut arg)?;
+        assert_eq!(arg.outcome, ALPC_OUTCOME_OK);
+        Ok(way_back)
+    }
+
+    /// The way back.
+    pub fn revert(&self) -> Result<(), i32> {
+        // SAFETY: Takes no argument.
+        unsafe { ioctl_at(self.as_fd(), ALPC_IOCTL_REVERT, 0) }.map(drop)
     }
 }

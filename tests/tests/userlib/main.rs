@@ -6,6 +6,7 @@ mod acl;
 mod bulk;
 mod handles;
 mod identity;
+mod impersonate;
 mod memory;
 mod passing;
 mod serve;

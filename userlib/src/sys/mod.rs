@@ -314,6 +314,18 @@ pub fn set_acl(
     result.map(drop)
 }
 
+/// `ALPC_IOC_IMPERSONATE` on any port: the calling thread's way back.
+pub fn impersonate(port: BorrowedFd<'_>, argument: &mut alpc_impersonate) -> io::Result<OwnedFd> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_IMPERSONATE, argument) }.map(made)
+}
+
+/// `ALPC_IOC_REVERT` on such a descriptor, by the thread that got it.
+pub fn revert(way_back: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: It takes no argument.
+    unsafe { ioctl::<()>(way_back, ALPC_IOCTL_REVERT, std::ptr::null_mut()) }.map(drop)
+}
+
 /// `ALPC_IOC_QUERY_PORT` on any port or connect descriptor: what it is.
 pub fn query_port(port: BorrowedFd<'_>, argument: &mut alpc_query_port) -> io::Result<()> {
     // SAFETY: As for `cancel`.
