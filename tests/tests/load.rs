@@ -95,10 +95,10 @@ fn is_done(board: &Shared) -> bool {
     board[DONE].load(Ordering::Acquire) != 0
 }
 
-/// Many connections, as many as it gets.
-fn crowd() -> Vec<Port> {
+/// Many connections, as many as it gets while there is a server.
+fn crowd(board: &Shared) -> Vec<Port> {
     let mut all = Vec::new();
-    while all.len() < EACH as usize {
+    while all.len() < EACH as usize && !is_done(board) {
         match knock(NAME) {
             Ok(client) => all.push(client),
             Err(fail::NAME_NOT_FOUND) => std::thread::yield_now(),
@@ -110,7 +110,7 @@ fn crowd() -> Vec<Port> {
 
 /// Sends as fast as it can, one-way.
 fn flood(board: &Shared) {
-    let clients = crowd();
+    let clients = crowd(board);
     while !is_done(board) {
         for client in &clients {
             let mut transfer = Transfer::new().send(b"flood");
@@ -121,7 +121,7 @@ fn flood(board: &Shared) {
 
 /// Begins conversations, and never reads what comes of them.
 fn hoard(board: &Shared) {
-    let clients = crowd();
+    let clients = crowd(board);
     while !is_done(board) {
         for client in &clients {
             let mut transfer = Transfer::new().send(b"hoard");
@@ -137,9 +137,9 @@ fn die(board: &Shared) {
             if let Ok(client) = knock(NAME) {
                 let _ = client.receive();
                 let _ = client.post(b"last words");
-                link.sync();
-                let _ = client.receive();
             }
+            link.sync();
+            // It is killed here.
             link.sync();
         });
         peer.sync();
@@ -155,7 +155,7 @@ fn range(board: &Shared) {
         // SAFETY: Takes no pointer. It forks as root, of one thread.
         Peer::fork(ROOT, |_| unsafe {
             assert_eq!(libc::setresuid(uid, uid, uid), 0);
-            for client in crowd() {
+            for client in crowd(board) {
                 for _ in 0..16 {
                     let mut transfer = Transfer::new().send(b"range");
                     let _ = transfer.flags_now(ALPC_NONBLOCK).run(&client);
