@@ -200,7 +200,8 @@ fn who_behaves_is_served_in_turn_whatever_others_do() {
         let (alone, passed) = beside(MALLORY, None);
         assert_eq!(passed, 0);
         note!("alone: {alone:.0} calls/s");
-        let cases: [(&str, User, fn(&Shared)); 4] = [
+        type Worst = fn(&Shared);
+        let cases: [(&str, User, Worst); 4] = [
             ("flooded", MALLORY, flood),
             ("beside a hoard that is never read", MALLORY, hoard),
             ("beside those who die and come again", ROOT, die),

@@ -357,9 +357,6 @@ fn a_server_is_required_by_its_label() {
         let mut connect = Connect::to(NAME).asynchronous();
         connect.label = b"x".to_vec();
         refused_with(connect.run(), libc::EINVAL, "not asked for");
-        let mut connect = Connect::to(NAME).asynchronous();
-        connect.arg.reserved2 = 1;
-        refused_with(connect.run(), libc::EINVAL, "reserved");
         for bad in memory::HOSTILE {
             if bad != 0 {
                 let mut connect = Connect::to(NAME).asynchronous().required_label("x");
