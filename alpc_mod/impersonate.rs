@@ -13,7 +13,6 @@ use crate::{
         copy_struct_in, //
     },
     call::Scope,
-    comm::Connection,
     credentials::{
         Actor,
         Credentials,
@@ -25,7 +24,10 @@ use crate::{
         PollTable, //
     },
     ioctl,
-    logic::impersonate::decide,
+    logic::{
+        engine::Side,
+        impersonate::decide, //
+    },
     outcome::{
         Failure,
         Outcome, //
@@ -62,11 +64,6 @@ pub(crate) struct Impersonation {
     /// of the file only, but the others don't know that.
     #[pin]
     worn: Mutex<Option<Worn>>,
-}
-
-/// Whether the client of a connection may be impersonated by its server, or the other way round.
-fn may_impersonate(_connection: &Connection) -> bool {
-    true
 }
 
 /// `ALPC_IOC_IMPERSONATE`.
@@ -106,10 +103,11 @@ fn try_impersonate(
             &peer
         }
     };
-    if !may_impersonate(connection) {
+    let from = side.other();
+    if from == Side::Client && !connection.granted(uapi::ALPC_RIGHT_IMPERSONATE) {
         return Err(Outcome::NotGranted.into());
     }
-    let subject = Subject::of(&message, connection, side.other())?;
+    let subject = Subject::of(&message, connection, from)?;
     let client = Credentials::of(subject.who);
     let actor = Actor::current()?;
     let theirs = client.capabilities_here(subject.effective_only);

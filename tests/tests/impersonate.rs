@@ -194,6 +194,59 @@ fn nobody_is_impersonated_who_has_not_said_so() {
 }
 
 #[test]
+fn a_client_without_the_right_is_not_impersonated_whatever_it_says() {
+    isolated(|| {
+        let entries = [
+            withhold(ALPC_ACL_USER, ALICE.uid, ALPC_RIGHT_IMPERSONATE),
+            allow(ALPC_ACL_EVERYONE, 0),
+        ];
+        let mut create = Create::named(NAME).acl(&entries).taking(ALPC_TAKE_SECURITY);
+        let port = create.run().expect("create");
+        let own = Me::now();
+        for (user, granted) in [(ALICE, false), (BOB, true)] {
+            let held = Held::of(&port, user);
+            match port.impersonate(&held.request) {
+                Ok(way_back) if granted => way_back.revert().expect("revert"),
+                result => assert_eq!(result.map(drop), Err(fail::NOT_GRANTED)),
+            }
+            assert_eq!(Me::now(), own);
+            held.end(&port);
+        }
+    });
+}
+
+#[test]
+fn the_right_is_the_clients_and_not_that_of_who_impersonates_a_server() {
+    isolated(|| {
+        let port = {
+            let entries = [grant(ALPC_ACL_EVERYONE, 0, ALPC_RIGHT_CONNECT)];
+            let mut create = Create::named(NAME).acl(&entries).taking(ALPC_TAKE_SECURITY);
+            create.run().expect("create")
+        };
+        let mut begun = Connect::to(NAME).taking(ALPC_TAKE_SECURITY).asynchronous();
+        let client = begun.run().expect("connect").port;
+        let server = Held::admit(&port);
+        assert_eq!(
+            client.receive().expect("answer").kind,
+            ALPC_TYPE_CONNECTION_REPLY
+        );
+        let mut once = SecurityContainer::sending(0, IMPERSONATE, ALPC_SECURITY_ONCE);
+        server.post_secured(b"", &mut once).expect("post");
+        let message = client.receive().expect("receive");
+        client
+            .impersonate(&message)
+            .expect("granted")
+            .revert()
+            .expect("revert");
+        let mut once = SecurityContainer::sending(0, IMPERSONATE, ALPC_SECURITY_ONCE);
+        client.post_secured(b"", &mut once).expect("post");
+        let message = port.receive().expect("receive");
+        let refused = port.impersonate(&message).map(drop);
+        assert_eq!(refused, Err(fail::NOT_GRANTED));
+    });
+}
+
+#[test]
 fn a_context_goes_before_the_level_of_the_connection() {
     isolated(|| {
         let pair = Pair::taking(ALPC_TAKE_SECURITY);
