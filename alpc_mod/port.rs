@@ -24,7 +24,6 @@ use crate::{
         Delivery,
         Effects,
         Engine,
-        Gauges,
         Host,
         Peer,
         Progress,
@@ -402,7 +401,7 @@ impl Port {
     /// Answers `ALPC_IOC_QUERY_PORT` as far as all roles have it in common.
     pub(crate) fn describe(&self, source: Source, role: u32) -> uapi::alpc_query_port {
         let engine = self.lock();
-        let gauges: Gauges = engine.gauges(source);
+        let gauges = engine.gauges(source);
         drop(engine);
         uapi::alpc_query_port {
             role,

@@ -45,7 +45,7 @@ mod types;
 
 pub use close::Progress;
 pub use effects::Effects;
-pub use gauges::{Found, Gauges};
+pub use gauges::Found;
 pub use list::{Store, NONE};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};

@@ -9,6 +9,7 @@ mod engine;
 mod actors;
 mod disconnect;
 mod ends;
+mod gauges;
 mod host;
 mod ports;
 mod queues;
