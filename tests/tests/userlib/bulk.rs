@@ -15,9 +15,13 @@ use super::{outcome, pair_of, pair_with_views};
 /// The port's largest message.
 const MOST: usize = 4096;
 
+fn block(seed: u8) -> Vec<u8> {
+    (0..4093_u32).map(|n| (n * 7) as u8 ^ seed).collect()
+}
+
 /// Bytes that differ from place to place, and from seed to seed.
 fn pattern(length: usize, seed: u8) -> Vec<u8> {
-    let block: Vec<u8> = (0..4093_u32).map(|n| (n * 7) as u8 ^ seed).collect();
+    let block = block(seed);
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
         let part = block.len().min(length - bytes.len());
@@ -31,6 +35,15 @@ fn assert_same(left: &[u8], right: &[u8]) {
     // Of megabytes nobody wants to see what they are.
     assert_eq!(left.len(), right.len());
     assert!(left == right, "{} bytes differ", left.len());
+}
+
+/// Whether that is a [`pattern`], without another of hundreds of megabytes.
+#[track_caller]
+fn assert_pattern(bytes: &[u8], length: usize, seed: u8) {
+    let block = block(seed);
+    assert_eq!(bytes.len(), length);
+    let is_same = |part: &[u8]| *part == block[..part.len()];
+    assert!(bytes.chunks(block.len()).all(is_same), "bytes differ");
 }
 
 /// More than this is not replied.
@@ -52,14 +65,14 @@ fn echo(server: &Server) {
                 let turn = failed.turn.expect("nothing was sent");
                 let length = message.bytes.len() as u64;
                 assert_eq!(message.bytes.way(), Way::Memory);
-                assert_same(&message.bytes, &pattern(message.bytes.len(), 1));
+                assert_pattern(&message.bytes, message.bytes.len(), 1);
                 outbox.reply(turn, &length.to_le_bytes()).expect("reply");
             }
             // There and back at once that would be more than a user gets on a small machine.
             Received::Request(message, turn) if message.bytes.len() > LARGE => {
                 let length = message.bytes.len() as u64;
                 assert_eq!(message.bytes.way(), Way::View);
-                assert_same(&message.bytes, &pattern(message.bytes.len(), 1));
+                assert_pattern(&message.bytes, message.bytes.len(), 1);
                 outbox.reply(turn, &length.to_le_bytes()).expect("reply");
             }
             Received::Request(message, turn) => {
@@ -209,7 +222,7 @@ fn a_server_without_views_reads_memory_and_one_without_either_says_so() {
                         panic!("a request was expected");
                     };
                     assert_eq!(message.bytes.way(), Way::Memory);
-                    assert_same(&message.bytes, &pattern(length, 1));
+                    assert_pattern(&message.bytes, length, 1);
                     let mut outbox = Outbox::new(&server).expect("outbox");
                     let failed = outbox.reply(turn, &message.bytes).expect_err("no views");
                     assert_eq!(failed.error.outcome(), Outcome::NotTaken);
@@ -282,7 +295,7 @@ fn other_attributes_go_along() {
         else {
             panic!("a request was expected");
         };
-        assert_same(&message.bytes, &pattern(70_000, 1));
+        assert_pattern(&message.bytes, 70_000, 1);
         assert_eq!((message.handles.len(), message.port_context), (1, 7));
         assert_eq!(message.sender.pid, std::process::id());
         assert!(files::same(&turn.claim(0).expect("claim"), &file));
@@ -294,7 +307,7 @@ fn other_attributes_go_along() {
         let Received::Reply(message, None) = replies.receive_with(asking).expect("receive") else {
             panic!("a reply was expected");
         };
-        assert_same(&message.bytes, &pattern(80_000, 2));
+        assert_pattern(&message.bytes, 80_000, 2);
         assert_eq!(message.message_context, Some(99));
         // The other way round, and without an answer.
         let mut notes = Caller::new(&port).expect("caller");
@@ -302,7 +315,7 @@ fn other_attributes_go_along() {
         let Received::Datagram(message) = replies.receive().expect("receive") else {
             panic!("a one-way message was expected");
         };
-        assert_same(&message.bytes.into_vec(), &pattern(90_000, 3));
+        assert_pattern(&message.bytes.into_vec(), 90_000, 3);
     });
 }
 
