@@ -45,6 +45,7 @@ const BAD: &[&[&str]] = &[
     &["Bad page state"],
     &["Bad rss-counter state"],
     &["page allocation failure"],
+    &["Out of memory: Killed process"],
     &["leaked"],
     &["Unknown symbol"],
     &["disagrees about version of symbol"],
@@ -130,6 +131,7 @@ mod tests {
             "slab alpc_message: Objects remaining in alpc_message on __kmem_cache_shutdown()",
             "alpc: Unknown symbol task_work_add (err -2)",
             "alpc: 1 message leaked",
+            "Out of memory: Killed process 81 (userlib) total-vm:1kB",
         ] {
             assert!(is_bad(&format!("[   12.345678] {line}")), "{line}");
             assert!(is_bad(&format!("[   12.345678][  T123] {line}")), "{line}");
@@ -146,6 +148,7 @@ mod tests {
             "[    0.200000] rcu: Hierarchical RCU implementation.",
             "[    0.300000] kfence: initialized - using 2097152 bytes for 255 objects",
             "test the_word_bug_in_a_test ... ok",
+            "[    9.500000] Memory cgroup out of memory: Killed process 81 (quota)",
             "WARNING: said by a program, not by the kernel",
             "qemu-system-x86_64: warning: TCG doesn't support requested feature",
             "",
