@@ -33,7 +33,7 @@ fn a_cleanup_of_half_a_message_gives_up_no_reference_it_did_not_take() {
         let pipes: Vec<_> = (0..8).map(|_| pipe()).collect();
         let (_section, view) = pair.view(PAGE, 4);
         let ranges = Ranges::of(&[(view.base, 1, ALPC_MEMORY_READ)]);
-        let all = EVERY_ATTRIBUTE.into_iter().sum();
+        let all = EVERY_LOAD;
         for round in 0..rounds(200) as usize {
             // Each of them more than once, and one that is none, somewhere in between.
             let ends = pipes.iter().chain(&pipes).map(|(_, writer)| entry(writer));
@@ -73,27 +73,42 @@ fn laid_out(from: &EveryContainer, allocated: u32, valid: u32) -> Vec<u64> {
 /// Where an attribute stands among all, and how long it is, in words.
 fn place(attribute: u32) -> (usize, usize) {
     match attribute {
-        ALPC_ATTR_VIEW => (1, 4),
-        ALPC_ATTR_CONTEXT => (5, 5),
-        ALPC_ATTR_HANDLE => (10, 3),
-        _ => (13, 2),
+        ALPC_ATTR_SECURITY => (1, 2),
+        ALPC_ATTR_VIEW => (3, 4),
+        ALPC_ATTR_CONTEXT => (7, 5),
+        ALPC_ATTR_HANDLE => (12, 3),
+        ALPC_ATTR_TOKEN => (15, 3),
+        ALPC_ATTR_MEMORY => (18, 2),
+        _ => (20, 2),
     }
 }
 
-fn subsets() -> impl Iterator<Item = u32> {
-    let chosen = |set: usize| {
-        let of = |(index, attribute): (usize, &u32)| attribute * ((set >> index) & 1) as u32;
-        EVERY_ATTRIBUTE.iter().enumerate().map(of).sum()
+/// A token is told, and not sent.
+const SENT: u32 = EVERY_LOAD | ALPC_ATTR_SECURITY | ALPC_ATTR_RECEIVER;
+
+fn subsets(of: u32) -> impl Iterator<Item = u32> {
+    let is_in = |set: u32| move |one: &u32| set & one != 0;
+    let all: Vec<_> = EVERY_ATTRIBUTE.into_iter().filter(is_in(of)).collect();
+    let chosen = move |set: u32| {
+        let of = |(index, attribute): (usize, &u32)| attribute * ((set >> index) & 1);
+        all.iter().enumerate().map(of).sum()
     };
-    (0..16).map(chosen)
+    (0..1 << of.count_ones()).map(chosen)
+}
+
+/// Room for all, for none, for what is sent, for what is not, and for all but one.
+fn rooms(sent: u32) -> impl Iterator<Item = u32> {
+    let all: u32 = EVERY_ATTRIBUTE.into_iter().sum();
+    let but_one = EVERY_ATTRIBUTE.map(|one| all & !one);
+    [all, 0, sent, all & !sent].into_iter().chain(but_one)
 }
 
 /// The attributes of NT's messages combine in more ways than were ever tried. Here all are: each
-/// subset of them arrives in each subset of room, and fails as a whole when any of it can't be.
+/// subset of them arrives in all kinds of room, and fails as a whole when any of it can't be.
 #[test]
 fn every_subset_of_attributes_is_sent_whole_or_not_at_all() {
     isolated(|| {
-        let pair = Pair::taking(EVERYTHING);
+        let pair = Pair::taking(EVERYTHING | ALPC_TAKE_SECURITY);
         let (_reader, writer) = pipe();
         let (_section, view) = pair.view(PAGE, 6);
         let memory = Ranges::of(&[(std::ptr::from_ref(&SECURE) as u64, 4, ALPC_MEMORY_READ)]);
@@ -104,8 +119,8 @@ fn every_subset_of_attributes_is_sent_whole_or_not_at_all() {
             call.arg.send_attributes = container.as_mut_ptr() as u64;
             call.run(&pair.client)
         };
-        for sent in subsets() {
-            for bad in subsets().filter(|bad| *bad != 0 && bad & !sent == 0) {
+        for sent in subsets(SENT) {
+            for bad in subsets(sent).filter(|bad| *bad != 0) {
                 let lent = match bad & ALPC_ATTR_VIEW {
                     0 => (view.base, PAGE, SECURE),
                     _ => (view.base + PAGE, PAGE, SECURE),
@@ -120,17 +135,25 @@ fn every_subset_of_attributes_is_sent_whole_or_not_at_all() {
                 };
                 let mut from = EveryContainer::sending(sent, lent, &entries, ranges);
                 from.context.reserved = u32::from(bad & ALPC_ATTR_CONTEXT != 0);
+                if bad & ALPC_ATTR_SECURITY != 0 {
+                    (from.security.context, from.security.flags) = (1, 0);
+                }
+                if bad & ALPC_ATTR_RECEIVER != 0 {
+                    from.receiver.uid = u32::MAX;
+                }
                 let failure = call(&mut laid_out(&from, sent, sent)).unwrap_err();
                 let order = [
                     (ALPC_ATTR_CONTEXT, libc::EINVAL),
                     (ALPC_ATTR_HANDLE, libc::EBADF),
+                    (ALPC_ATTR_RECEIVER, libc::EINVAL),
                     (ALPC_ATTR_MEMORY, libc::EFAULT),
+                    (ALPC_ATTR_SECURITY, libc::ENXIO),
                     (ALPC_ATTR_VIEW, libc::ENXIO),
                 ];
                 let first = order.iter().find(|(attribute, _)| bad & attribute != 0);
                 assert_eq!(Some(failure.errno), first.map(|(_, errno)| *errno));
             }
-            for room in subsets() {
+            for room in rooms(sent) {
                 let lent = (view.base, PAGE, SECURE);
                 let entries = [entry(&writer)];
                 let from = EveryContainer::sending(sent, lent, &entries, &memory);
@@ -142,7 +165,8 @@ fn every_subset_of_attributes_is_sent_whole_or_not_at_all() {
                     let mut receive = Transfer::new().receive();
                     receive.arg.recv_attributes = received.as_mut_ptr() as u64;
                     let request = receive.run(&pair.port).expect("receive");
-                    let valid = (sent | ALPC_ATTR_CONTEXT) & room;
+                    let told_of = sent & !ALPC_ATTR_RECEIVER;
+                    let valid = (told_of | ALPC_ATTR_CONTEXT | ALPC_ATTR_TOKEN) & room;
                     assert_eq!(received[0], (u64::from(valid) << 32) | u64::from(room));
                     let mut at = 1;
                     for attribute in EVERY_ATTRIBUTE.into_iter().filter(|one| room & one != 0) {

@@ -103,7 +103,7 @@ fn a_port_that_is_closed_under_every_call_is_not_used_after_its_end() {
                         }];
                         let base = section.view(PAGE).map_or(0, |view| view.base);
                         let ranges = Ranges::of(&[(base | 8, 8, BOTH)]);
-                        let valid = EVERY_ATTRIBUTE.into_iter().sum();
+                        let valid = EVERY_LOAD;
                         let lent = (base, PAGE, SECURE);
                         let mut all = EveryContainer::sending(valid, lent, &entries, &ranges);
                         let mut call = Transfer::new().send(b"x").receive().flags(ALPC_SYNC);
