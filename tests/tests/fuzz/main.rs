@@ -4,6 +4,8 @@
 //! they are, the kernel answers, and at the end nothing is left. Each ioctl
 //! must have succeeded often enough for its failures to mean something.
 
+mod who;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
@@ -54,6 +56,8 @@ struct Player<'a> {
     memory: Vec<u8>,
     /// What is sent.
     file: OwnedFd,
+    /// The number of the context that was made last.
+    contexts: u64,
 }
 
 impl Player<'_> {
@@ -203,7 +207,7 @@ impl Player<'_> {
             create = create.share(1 + self.rng.below(5) as u32, 0);
         }
         if !self.rng.one_in(8) {
-            create = create.takes(ALPC_TAKE_HANDLES, 0);
+            create = create.takes(ALPC_TAKE_HANDLES | ALPC_TAKE_SECURITY, 0);
         }
         create.point();
         self.damage(&mut create.arg);
@@ -227,12 +231,13 @@ impl Player<'_> {
             false => self.port_of(&[ALPC_ROLE_CONNECT]),
         };
         if !self.rng.one_in(8) {
-            connect = connect.takes(ALPC_TAKE_HANDLES, 0);
+            connect = connect.takes(ALPC_TAKE_HANDLES | ALPC_TAKE_SECURITY, 0);
         }
         connect.point();
         if !self.rng.one_in(4) {
             connect.arg.flags |= ALPC_CONNECT_ASYNC;
         }
+        connect.arg.security = self.level();
         let recv_data = connect.arg.recv_data;
         self.damage(&mut connect.arg);
         // The kernel shall write into memory that is there for it, or nowhere.
@@ -369,7 +374,7 @@ impl Player<'_> {
             self.damage(&mut container);
             // That has no room behind it.
             container.head.allocated &=
-                !(ALPC_ATTR_VIEW | ALPC_ATTR_HANDLE | ALPC_ATTR_TOKEN | ALPC_ATTR_MEMORY);
+                !(EVERY_ATTRIBUTE.into_iter().sum::<u32>() & !ALPC_ATTR_CONTEXT);
             arg.send_attributes = container.address();
             arg.recv_attributes = container.address();
         }
@@ -381,6 +386,13 @@ impl Player<'_> {
         if arg.send_attributes == 0 && self.rng.one_in(4) {
             self.damage(&mut receiver.receiver);
             arg.send_attributes = receiver.address();
+        }
+        let mut security = self.security_container();
+        if arg.send_attributes == 0 && flags & ALPC_SEND != 0 && self.rng.one_in(6) {
+            arg.send_attributes = security.address();
+        }
+        if arg.recv_attributes == 0 && self.rng.one_in(8) {
+            arg.recv_attributes = security.address();
         }
         let mut token = TokenContainer::room();
         if arg.recv_attributes == 0 && self.rng.one_in(4) {
@@ -417,6 +429,11 @@ impl Player<'_> {
                     let header = Header { id, turn, port };
                     for _ in 0..2 {
                         self.claim(&header);
+                    }
+                    if u32::from(arg.type_) != ALPC_TYPE_CONNECTION_REQUEST {
+                        for _ in 0..4 {
+                            self.impersonate(&header);
+                        }
                     }
                 }
                 if u32::from(arg.type_) == ALPC_TYPE_CONNECTION_REQUEST {
@@ -490,69 +507,6 @@ impl Player<'_> {
         self.call("QUERY", &*device, ALPC_IOCTL_QUERY, &mut arg);
     }
 
-    fn query_identity(&mut self) {
-        let header = self.header();
-        let port = self.port_for(&header);
-        let mut arg = alpc_query_identity {
-            id: header.id,
-            callback_id: header.turn,
-            groups: self.address(),
-            group_count: self.length(),
-            label: self.address(),
-            label_length: self.length(),
-            ..Default::default()
-        };
-        self.damage(&mut arg);
-        self.call(
-            "QUERY_IDENTITY",
-            &*port,
-            ALPC_IOCTL_QUERY_IDENTITY,
-            &mut arg,
-        );
-    }
-
-    fn verify(&mut self) {
-        let header = self.header();
-        let port = self.port_for(&header);
-        let mut arg = alpc_verify {
-            id: header.id,
-            callback_id: header.turn,
-            flags: self.rng.below(2) as u32,
-            ..Default::default()
-        };
-        self.damage(&mut arg);
-        self.call("VERIFY", &*port, ALPC_IOCTL_VERIFY, &mut arg);
-    }
-
-    fn acl(&mut self) {
-        let port = match self.rng.one_in(4) {
-            true => self.port(),
-            false => self.port_of(&[ALPC_ROLE_CONNECTION, ALPC_ROLE_CONNECT]),
-        };
-        let mut entries = [allow(ALPC_ACL_EVERYONE, 0); 4];
-        // The first one is as it is, or soon nobody would connect.
-        for entry in &mut entries[1..] {
-            entry.who = 1 + self.rng.below(5) as u16;
-            entry.rights = ALPC_RIGHT_CONNECT | self.rng.below(64) as u32;
-            self.damage(entry);
-        }
-        let mut arg = acl_argument(&entries[..1 + self.rng.below(4) as usize]);
-        if self.rng.one_in(4) {
-            arg = acl_argument(&[]);
-            arg.flags = ALPC_ACL_NO_LIST;
-        }
-        self.damage(&mut arg);
-        self.call("SET_ACL", &*port, ALPC_IOCTL_SET_ACL, &mut arg);
-        let mut arg = alpc_acl {
-            count: self.length(),
-            ..Default::default()
-        };
-        self.damage(&mut arg);
-        // Not a damaged address: what is written there, would be.
-        arg.entries = self.address();
-        self.call("QUERY_ACL", &*port, ALPC_IOCTL_QUERY_ACL, &mut arg);
-    }
-
     /// Any number, any memory, any descriptor.
     fn wild(&mut self) {
         let port = self.port();
@@ -585,6 +539,8 @@ impl Player<'_> {
             8..=10 => self.cancel(),
             11 => self.disconnect(),
             12 => self.query(),
+            57 => self.open(),
+            58 => self.contexts(),
             60 | 61 => self.verify(),
             62 | 63 => self.query_identity(),
             59 => self.acl(),
@@ -624,6 +580,7 @@ fn random_calls_are_all_answered_and_leave_nothing() {
                         }),
                         memory: vec![0; 2 * ALPC_MESSAGE_MAX as usize],
                         file: files::eventfd(),
+                        contexts: 0,
                     };
                     for _ in 0..steps {
                         player.step();
