@@ -58,6 +58,17 @@ extern "C" {
         own_inode: bool,
     ) -> *mut bindings::file;
 
+    /// Makes the module's directory in debugfs with a file for the administrator in it, or gives
+    /// an error pointer.
+    pub(crate) fn alpc_shim_debugfs_make(
+        name: *const c_char,
+        data: *mut c_void,
+        fops: *const bindings::file_operations,
+    ) -> *mut bindings::dentry;
+
+    /// Removes what that has made, if anything, and waits for who reads it.
+    pub(crate) fn alpc_shim_debugfs_remove(directory: *mut bindings::dentry);
+
     /// The pages of memory that the machine has.
     pub(crate) fn alpc_shim_totalram_pages() -> c_ulong;
 

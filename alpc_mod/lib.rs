@@ -283,14 +283,13 @@ mod token;
 #[path = "../uapi/bindings.rs"]
 mod uapi;
 mod usage;
+mod users_file;
 mod view;
 mod wait;
 mod wait_set;
 mod window;
 
 use kernel::{
-    debugfs,
-    fmt,
     prelude::*,
     sync::Arc, //
 };
@@ -332,8 +331,7 @@ module! {
 #[pin_data]
 struct Alpc {
     /// `alpc/users` in debugfs. Goes before what it shows.
-    #[pin]
-    users: debugfs::File<Arc<quota::Accounts>>,
+    users: users_file::UsersFile,
     // Goes first: only then there are no messages any more.
     #[pin]
     device: node::Node<device::Factory>,
@@ -347,13 +345,8 @@ impl kernel::InPlaceModule for Alpc {
             accounts: quota::Accounts::new()?,
             closer: open_file::Closer::new()?,
             device <- node::Node::register(device::Factory::new(accounts.clone())?),
-            users <- debugfs::Dir::new(c"alpc").read_callback_file(
-                c"users",
-                accounts.clone(),
-                &|accounts: &Arc<quota::Accounts>, f: &mut fmt::Formatter<'_>| {
-                    usage::print(accounts, f)
-                },
-            ),
+            // Nothing fails after it: whoever has it open by then keeps the module.
+            users: users_file::UsersFile::new(accounts.clone()),
         })
     }
 }

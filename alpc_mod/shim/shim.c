@@ -5,6 +5,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/compat.h>
 #include <linux/cred.h>
+#include <linux/debugfs.h>
 #include <linux/fault-inject-usercopy.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -35,6 +36,20 @@ struct file *alpc_shim_anon_inode_getfile(const char *name,
 	if (own_inode)
 		return anon_inode_create_getfile(name, fops, priv, flags, NULL);
 	return anon_inode_getfile(name, fops, priv, flags);
+}
+
+struct dentry *alpc_shim_debugfs_make(const char *name, void *data,
+				      const struct file_operations *fops)
+{
+	struct dentry *directory = debugfs_create_dir("alpc", NULL);
+
+	debugfs_create_file(name, 0400, directory, data, fops);
+	return directory;
+}
+
+void alpc_shim_debugfs_remove(struct dentry *directory)
+{
+	debugfs_remove(directory);
 }
 
 unsigned long alpc_shim_totalram_pages(void)

@@ -14,6 +14,7 @@
 #include <linux/uidgid_types.h>
 
 struct cred;
+struct dentry;
 struct file;
 struct file_operations;
 struct mm_struct;
@@ -94,6 +95,9 @@ struct alpc_pins {
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags, bool own_inode);
+struct dentry *alpc_shim_debugfs_make(const char *name, void *data,
+				      const struct file_operations *fops);
+void alpc_shim_debugfs_remove(struct dentry *directory);
 unsigned long alpc_shim_totalram_pages(void);
 struct page *alpc_shim_alloc_page(void);
 void alpc_shim_free_page(struct page *page);

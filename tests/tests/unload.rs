@@ -71,6 +71,17 @@ fn the_module_is_held_by_every_kind_of_descriptor() {
 }
 
 #[test]
+fn the_module_is_held_by_the_open_file_of_all_users() {
+    isolated(|| {
+        let file = File::open("/sys/kernel/debug/alpc/users").expect("debugfs");
+        assert_eq!(unload(), Err(libc::EWOULDBLOCK));
+        drop(file);
+        unload_soon();
+        load().expect("load");
+    });
+}
+
+#[test]
 fn a_message_under_way_holds_nothing_once_its_descriptors_are_closed() {
     isolated(|| {
         let pair = Pair::new();
