@@ -275,6 +275,9 @@ fn new_message(
     addr: u64,
     len: u32,
 ) -> Result<Arc<Message>, Failure> {
+    if let Some(end) = scope.end {
+        may_begin(end, new)?;
+    }
     let mut draft = match draft {
         Some(Ok(draft)) => draft,
         // Somebody still reads it: that one drops it.
@@ -310,6 +313,20 @@ fn new_message(
     }
 }
 
+/// Refuses to make a message for a server that has not accepted. It could not be sent, and what the
+/// server takes of a message is not known.
+fn may_begin(end: &CommPort, new: bool) -> Result<(), Failure> {
+    if end.connection.server.as_ref().is_some() {
+        return Ok(());
+    }
+    // If that is not refused, it has just accepted.
+    let open = end.port().lock().may_send(end.index(), end.side);
+    Ok(open.map_err(|refusal| match new {
+        true => refusal,
+        false => Refusal::NotFound,
+    })?)
+}
+
 /// Puts a message back that could not be filled.
 #[cold]
 pub(crate) fn unsent(scope: Scope<'_>, message: Arc<Message>, failure: Failure) -> Failure {
@@ -328,10 +345,6 @@ pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
         scope.port.recycle(message);
         return;
     };
-    if end.connection.server.as_ref().is_none() {
-        // What the server takes is not known yet, and the message might not be made for it.
-        return;
-    }
     if let Some(message) = end.connection.spare(end.side).put(message) {
         if let Some(slot) = take_kept(&message) {
             end.release_slot(slot);

@@ -2,7 +2,8 @@
 
 //! All that can be asked of who has sent a message.
 
-use std::os::fd::AsFd;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::fs::MetadataExt;
 
 use alpc_tests::raw::*;
@@ -296,6 +297,99 @@ fn who_is_in_another_user_namespace_has_no_capabilities_here() {
         assert_eq!(identity.arg.pid, inside.pid() as u32);
         pair.port.reply(&request, b"seen").expect("reply");
         inside.wait();
+    });
+}
+
+/// A page whose first use waits until somebody says that it may go on.
+struct Slow {
+    page: *mut libc::c_void,
+    faults: std::fs::File,
+}
+
+// SAFETY: The page is read by system calls only, and the file is a file.
+unsafe impl Sync for Slow {}
+
+impl Slow {
+    const SIZE: usize = 4096;
+    const API: u64 = 0xc018_aa3f;
+    const REGISTER: u64 = 0xc020_aa00;
+    const ZERO: u64 = 0xc020_aa04;
+
+    fn new() -> Option<Self> {
+        // SAFETY: A new mapping, and live arguments of the sizes that the requests say.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK);
+            if fd < 0 {
+                note!("no userfaultfd");
+                return None;
+            }
+            let faults = std::fs::File::from_raw_fd(fd as i32);
+            let (access, flags) = (
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            );
+            let page = libc::mmap(std::ptr::null_mut(), Self::SIZE, access, flags, -1, 0);
+            assert_ne!(page, libc::MAP_FAILED);
+            let slow = Self { page, faults };
+            slow.ask(Self::API, [0xaa, 0, 0, 0]);
+            // What is missing.
+            slow.ask(Self::REGISTER, [page as u64, Self::SIZE as u64, 1, 0]);
+            Some(slow)
+        }
+    }
+
+    fn ask(&self, request: u64, mut arg: [u64; 4]) {
+        // SAFETY: No request reads or writes more than the argument has.
+        let result = unsafe { libc::ioctl(self.faults.as_raw_fd(), request, &mut arg) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// A request whose payload is there.
+    fn post(&self, client: &Port) -> Result<(), Failure> {
+        let mut transfer = Transfer::new().flags(ALPC_SEND);
+        transfer.arg.send_data = self.page as u64;
+        transfer.arg.send_length = 8;
+        transfer.run_as_is(client).map(drop)
+    }
+
+    /// Whether somebody waits for the page.
+    fn is_awaited(&self) -> bool {
+        (&self.faults).read(&mut [0_u8; 32]).is_ok()
+    }
+
+    fn go_on(&self) {
+        self.ask(Self::ZERO, [self.page as u64, Self::SIZE as u64, 0, 0]);
+    }
+}
+
+#[test]
+fn no_send_begun_before_the_server_accepts_comes_without_its_origin() {
+    isolated(|| {
+        let Some(slow) = Slow::new() else { return };
+        let port = server();
+        let connect = Connect::to(NAME).asynchronous().run();
+        let client = connect.expect("connect").port;
+        let request = port.receive().expect("receive");
+        let (_server, sent) = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| slow.post(&client));
+            eventually(|| sender.is_finished() || slow.is_awaited());
+            let server = Accept::new(request.id).run(&port).expect("accept");
+            slow.go_on();
+            (server, sender.join().expect("join"))
+        });
+        if let Err(failure) = sent {
+            assert_eq!(failure, fail::NOT_CONNECTED);
+            client.post(b"now").expect("post");
+        }
+        // Nor do those that use its memory again.
+        for _ in 0..3 {
+            let message = port.receive().expect("receive");
+            assert_eq!(message.kind, ALPC_TYPE_REQUEST);
+            assert_ne!(port.identity(&message).expect("identity").arg.cgroup, 0);
+            port.reply(&message, b"").expect("reply");
+            client.receive().expect("receive");
+            client.post(b"again").expect("post");
+        }
     });
 }
 

@@ -87,6 +87,11 @@ impl<H: Host> Engine<H> {
         Ok(Sent { id, slot: index })
     }
 
+    /// Refuses what `side` would send on a connection that is not open.
+    pub fn may_send(&self, conn: u32, side: Side) -> Result<(), Refusal> {
+        may_send(self.conns.get(conn).ok_or(Refusal::NotFound)?, side)
+    }
+
     fn may_send_new(&self, conn: u32, side: Side, len: u32) -> Result<(), Refusal> {
         let c = self.conns.get(conn).ok_or(Refusal::NotFound)?;
         may_send(c, side)?;
