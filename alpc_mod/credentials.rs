@@ -6,6 +6,7 @@ use crate::{
     cred::Identity,
     ffi,
     logic::impersonate::{
+        has_group,
         Guise,
         Person,
         Server, //
@@ -184,7 +185,7 @@ impl Server for Actor {
         [cred.gid, cred.egid, cred.sgid, cred.fsgid]
             .iter()
             .any(|own| own.val == id)
-            || (0..self.count()).any(|index| self.at(index) == Some(id))
+            || has_group(self, id)
     }
 
     fn may_be_user(&self, id: u32) -> bool {

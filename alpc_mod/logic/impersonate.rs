@@ -85,6 +85,20 @@ fn are_alike(one: &impl Person, other: &impl Person) -> bool {
     one.count() == other.count() && (0..one.count()).all(|index| one.at(index) == other.at(index))
 }
 
+/// Whether a supplementary group is one of somebody's. There may be very many.
+pub fn has_group(person: &impl Person, id: u32) -> bool {
+    let (mut from, mut to) = (0, person.count());
+    while from < to {
+        let middle = from.midpoint(to);
+        match person.at(middle) {
+            Some(group) if group == id => return true,
+            Some(group) if group < id => from = middle.saturating_add(1),
+            _ => to = middle,
+        }
+    }
+    false
+}
+
 fn reaches_group(server: &impl Server, id: u32) -> bool {
     server.is_in_group(id) || server.may_be_in_group(id)
 }

@@ -471,6 +471,32 @@ fn a_group_that_denies_is_not_left_behind() {
 }
 
 #[test]
+fn it_takes_no_longer_for_each_group_however_many_there_are() {
+    isolated(|| {
+        let port = server();
+        let time = |count: u32| {
+            set_list(&(0..count).map(|i| 2 * i + 1).collect::<Vec<_>>());
+            let held = Held::new(&port, ROOT, IMPERSONATE, |_| {
+                set_list(&(0..count).map(|i| 2 * i).collect::<Vec<_>>());
+                b"x".to_vec()
+            });
+            let begun = std::time::Instant::now();
+            let way_back = port.impersonate(&held.request).expect("impersonate");
+            let time = begun.elapsed();
+            way_back.revert().expect("revert");
+            held.end(&port);
+            time
+        };
+        let few = time(4096);
+        let many = time(32768);
+        note!("{few:?} for 4096, {many:?} for 32768");
+        // Eight times as many; each with each would be 64 times.
+        assert!(many < few * 24, "{many:?} after {few:?}");
+        set_list(&[]);
+    });
+}
+
+#[test]
 fn capabilities_are_those_that_both_have() {
     isolated(|| {
         let place = Place::new();

@@ -2,7 +2,7 @@
 
 //! Impersonation: nothing the client could not do, nothing the server could not reach.
 
-use alpc_logic::impersonate::{decide, Guise, Person, Server};
+use alpc_logic::impersonate::{decide, has_group, Guise, Person, Server};
 use proptest::prelude::*;
 
 /// Few ids and capabilities, so that they meet often. User 0 is the superuser.
@@ -120,6 +120,17 @@ fn worn_list<'a>(guise: &Guise, server: &'a Subject, client: &'a Subject) -> &'a
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn a_group_is_found_exactly_if_it_is_there(
+        list in prop::collection::btree_set(0..40_u32, 0..20),
+        subject in subject(),
+    ) {
+        let subject = Subject { list: list.iter().copied().collect(), ..subject };
+        for id in 0..41 {
+            prop_assert_eq!(has_group(&subject, id), list.contains(&id));
+        }
+    }
 
     #[test]
     fn nothing_is_taken_on_that_the_client_is_not(
