@@ -76,6 +76,13 @@ impl<'a> Accept<'a> {
         self
     }
 
+    /// Takes no more from this client than is said here, of what the port takes: messages that have
+    /// security contexts.
+    pub fn take_security(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_SECURITY;
+        self
+    }
+
     /// Takes no more from this client than is said here, of what the port takes: requests that
     /// lend memory.
     pub fn take_memory(mut self) -> Self {

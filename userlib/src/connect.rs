@@ -154,6 +154,12 @@ impl<'a> ConnectBuilder<'a> {
         self
     }
 
+    /// Takes messages of the server that have security contexts, for [`Options::security`].
+    pub fn take_security(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_SECURITY;
+        self
+    }
+
     /// Takes requests that lend memory of the server, see
     /// [`Request::memory`](crate::Request::memory).
     pub fn take_memory(mut self) -> Self {

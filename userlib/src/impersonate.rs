@@ -6,66 +6,10 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::abort;
 
-use crate::connect::ConnectBuilder;
 use crate::error::{Error, Result};
 use crate::message::Request;
 use crate::sys;
 use crate::turn::Turn;
-
-/// How far a server may go with who its client is.
-///
-/// The default is what the kernel does for a client that says nothing: it is identified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[must_use]
-pub struct Security {
-    raw: u32,
-}
-
-impl Security {
-    /// The server learns nothing of the client: not its process, nor its user. The kernel goes by
-    /// them all the same, for access control lists and limits.
-    pub const ANONYMOUS: Self = Self {
-        raw: sys::ALPC_SECURITY_ANONYMOUS,
-    };
-
-    /// The server learns who sends each message.
-    pub const IDENTIFY: Self = Self {
-        raw: sys::ALPC_SECURITY_IDENTIFY,
-    };
-
-    /// The server may also use files as if it were the client: see [`Request::as_caller`]. It is who
-    /// connects that may be impersonated, as it is then.
-    pub const IMPERSONATE: Self = Self {
-        raw: sys::ALPC_SECURITY_IMPERSONATE,
-    };
-
-    /// Who sends each message may be impersonated, as it is then.
-    pub const fn dynamic(self) -> Self {
-        Self {
-            raw: self.raw | sys::ALPC_SECURITY_DYNAMIC,
-        }
-    }
-
-    /// Only capabilities that are effective count for impersonation, not those that could be
-    /// made so.
-    pub const fn effective_only(self) -> Self {
-        Self {
-            raw: self.raw | sys::ALPC_SECURITY_EFFECTIVE_ONLY,
-        }
-    }
-
-    pub(crate) const fn to_raw(self) -> u32 {
-        self.raw
-    }
-}
-
-impl ConnectBuilder<'_> {
-    /// Sets how far the server may go with who this client is.
-    pub fn security(mut self, security: Security) -> Self {
-        self.raw.security = security.to_raw();
-        self
-    }
-}
 
 /// The way back. It is the thread's that has it, and never leaves [`Turn::as_caller`].
 struct Impersonation {
@@ -96,7 +40,7 @@ impl Turn<'_> {
     /// of them stays. Also, by the kernel's rule for changes of ids, the process can't be traced
     /// or dump core any more unless it makes itself dumpable again.
     ///
-    /// It takes a sender that [says so](Security::IMPERSONATE), and that this server could become
+    /// It takes a sender that [says so](crate::Security::IMPERSONATE), and that this server could become
     /// by itself: with another user's identity, by `CAP_SETUID` and `CAP_SETGID`. Two ioctls and a
     /// descriptor.
     ///

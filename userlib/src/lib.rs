@@ -13,6 +13,8 @@
 //! * Descriptors with messages: [`Options::handles`], [`Turn::claim`], [`HandleKinds`].
 //! * Memory that is lent: [`Section`], [`View`], [`SecureView`], [`Options::lend`].
 //! * Bytes of any length: [`bulk`].
+//! * Who a message is from: [`Sender`], [`Identity`], [`Token`]; how far its receiver may go with
+//!   that: [`Security`], [`SecurityContext`], [`Request::as_caller`].
 //! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
 //! * The ioctls themselves: [`sys`].
 
@@ -34,6 +36,7 @@ mod options;
 mod outcome;
 mod port;
 mod query;
+mod security;
 mod serve;
 mod server;
 pub mod sys;
@@ -49,13 +52,13 @@ pub use endpoint::{Client, Endpoint, ServerPort};
 pub use error::{Error, Result};
 pub use handles::{Claimed, HandleKinds, Handles};
 pub use identity::{Capabilities, Identity, Ids, Token, UserNamespace};
-pub use impersonate::Security;
 pub use memory::{CallerMemory, MemoryRange, Offer};
 pub use message::{ConversationId, Message, Notice, NoticeKind, Received, Reply, Request, Sender};
 pub use options::{Options, Timeout};
 pub use outcome::Outcome;
 pub use port::{Flush, Port};
 pub use query::{Device, Peer, PortInfo, Role, State};
+pub use security::{AttachedSecurity, Security, SecurityContext};
 pub use serve::{Admission, Answer, ServerLoop, Service};
 pub use server::{PortBuilder, Server};
 pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnError, TurnId};

@@ -8,6 +8,7 @@ use crate::accept::ConnectionRequest;
 use crate::handles::Handles;
 use crate::identity::Token;
 use crate::port::Port;
+use crate::security::AttachedSecurity;
 use crate::sys;
 use crate::turn::Turn;
 
@@ -58,6 +59,7 @@ pub struct Message<'b> {
     sequence: u64,
     message_context: Option<u64>,
     token: Option<Token>,
+    security: Option<AttachedSecurity>,
     handles: Handles,
 }
 
@@ -80,6 +82,7 @@ impl<'b> Message<'b> {
             sequence: raw.sequence,
             message_context: received.message_context,
             token: received.token,
+            security: received.security,
             handles: received.handles,
         }
     }
@@ -118,6 +121,12 @@ impl<'b> Message<'b> {
         self.token
     }
 
+    /// The security context that its sender has attached, if it was
+    /// [asked for](crate::Options::ask_security).
+    pub fn security(&self) -> Option<AttachedSecurity> {
+        self.security
+    }
+
     /// The handles it has, if they were
     /// [asked for](crate::Options::ask_handles).
     pub fn handles(&self) -> Handles {
@@ -145,6 +154,7 @@ pub(crate) struct Raw {
     pub(crate) transfer: sys::alpc_transfer,
     pub(crate) message_context: Option<u64>,
     pub(crate) token: Option<Token>,
+    pub(crate) security: Option<AttachedSecurity>,
     pub(crate) memory: Vec<sys::alpc_memory_range>,
     pub(crate) handles: Handles,
 }

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::handles::Claimed;
+use crate::security::{Attaching, Security, SecurityContext};
 use crate::sys;
 use crate::views::{GivenBack, Inbox, Lent};
 
@@ -80,6 +81,8 @@ pub struct Options<'a> {
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
     pub(crate) ask_token: bool,
+    pub(crate) security: Option<Attaching>,
+    pub(crate) ask_security: bool,
     pub(crate) for_user: Option<u32>,
     pub(crate) for_group: Option<u32>,
     pub(crate) ask_memory: bool,
@@ -101,6 +104,8 @@ impl<'a> Options<'a> {
             message_context: None,
             ask_context: false,
             ask_token: false,
+            security: None,
+            ask_security: false,
             for_user: None,
             for_group: None,
             ask_memory: false,
@@ -159,6 +164,47 @@ impl<'a> Options<'a> {
     pub const fn ask_token(self) -> Self {
         Self {
             ask_token: true,
+            ..self
+        }
+    }
+
+    /// Attach a security context to the message: its level goes before that of the connection.
+    ///
+    /// The context must be of this side of this connection: its number means nothing to another one,
+    /// or another context. What replies on a [`Server`](crate::Server) has those of the client's
+    /// [`ServerPort`](crate::ServerPort).
+    ///
+    /// The send fails with [`Outcome::NotTaken`] if the other side takes none
+    /// ([`PortBuilder::take_security`], [`ConnectBuilder::take_security`]), with
+    /// [`Outcome::Revoked`] or [`Outcome::NotAContext`] if it is revoked, or not there any more.
+    ///
+    /// [`PortBuilder::take_security`]: crate::PortBuilder::take_security
+    /// [`ConnectBuilder::take_security`]: crate::ConnectBuilder::take_security
+    /// [`Outcome::NotTaken`]: crate::Outcome::NotTaken
+    /// [`Outcome::Revoked`]: crate::Outcome::Revoked
+    /// [`Outcome::NotAContext`]: crate::Outcome::NotAContext
+    pub const fn security(self, context: &'a SecurityContext) -> Self {
+        Self {
+            security: Some(context.attaching()),
+            ..self
+        }
+    }
+
+    /// The same with a context that is made for this message alone, of the calling thread. Errno
+    /// `EINVAL` if the client is [anonymous](Security::ANONYMOUS) and this isn't, `ENOMEM` for want
+    /// of memory.
+    pub const fn security_once(self, security: Security) -> Self {
+        Self {
+            security: Some(Attaching::once(security)),
+            ..self
+        }
+    }
+
+    /// Ask for the security context of the received message, see
+    /// [`Message::security`](crate::Message::security).
+    pub const fn ask_security(self) -> Self {
+        Self {
+            ask_security: true,
             ..self
         }
     }
@@ -268,6 +314,7 @@ impl Options<'_> {
             given: None,
             handles: &[],
             message_context: None,
+            security: None,
             for_user: None,
             for_group: None,
             ..self

@@ -155,13 +155,13 @@ outcomes! {
         "no security context has that number";
     /// The security context is revoked (`ESTALE`).
     Revoked = ALPC_OUTCOME_REVOKED,
-        "the security context is revoked";
+        "the security context is revoked: make another one, or send without";
     /// The sender doesn't let itself be impersonated (`EACCES`).
     NotGranted = ALPC_OUTCOME_NOT_GRANTED,
-        "the sender doesn't let itself be impersonated";
+        "the sender doesn't let itself be impersonated, by its level or for want of the right";
     /// The caller couldn't become that by itself (`EPERM`).
     BeyondReach = ALPC_OUTCOME_BEYOND_REACH,
-        "the caller couldn't become what the sender is by itself";
+        "the caller couldn't become what the sender is by itself: it takes CAP_SETUID and CAP_SETGID";
 }
 
 #[cfg(test)]

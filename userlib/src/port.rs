@@ -16,6 +16,7 @@ use crate::memory::Offer;
 use crate::message::{ConversationId, Message, Raw, Received};
 use crate::options::{Options, Timeout};
 use crate::query::PortInfo;
+use crate::security::AttachedSecurity;
 use crate::sys;
 use crate::turn::{Turn, TurnId};
 use crate::views::{HeldView, Leaving};
@@ -143,6 +144,9 @@ impl Port {
                 if options.for_user.is_some() || options.for_group.is_some() {
                     transfer.set_receiver(options.for_user, options.for_group);
                 }
+                if let Some(security) = options.security {
+                    transfer.set_security(security.to_raw());
+                }
                 if let Some(memory) = memory {
                     transfer.offer(memory);
                 }
@@ -160,6 +164,9 @@ impl Port {
                 }
                 if options.ask_token {
                     transfer.ask_token();
+                }
+                if options.ask_security {
+                    transfer.ask_security();
                 }
                 if options.inbox.is_some() {
                     transfer.ask_view();
@@ -188,6 +195,7 @@ impl Port {
                             transfer: *transfer.raw(),
                             message_context: transfer.context().map(|c| c.message_context),
                             token: transfer.token().map(Token::new),
+                            security: transfer.security().map(AttachedSecurity::new),
                             memory: transfer.take_memory(),
                             handles: transfer
                                 .handles()
@@ -278,6 +286,10 @@ impl Port {
     /// [`CancelMode::Try`] after receipt: it goes on.
     pub fn cancel(&self, id: ConversationId, mode: CancelMode) -> Result<Canceled> {
         cancel::cancel(self.as_fd(), id, mode)
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
     }
 
     /// A handle to cancel conversations of this port from another thread. It

@@ -115,6 +115,14 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
+    /// Takes messages of clients that have security contexts, for [`Options::security`].
+    ///
+    /// [`Options::security`]: crate::Options::security
+    pub fn take_security(mut self) -> Self {
+        self.raw.accept |= sys::ALPC_TAKE_SECURITY;
+        self
+    }
+
     /// Takes requests that lend memory of clients, see
     /// [`Request::memory`](crate::Request::memory).
     pub fn take_memory(mut self) -> Self {

@@ -9,6 +9,7 @@ mod identity;
 mod impersonate;
 mod memory;
 mod passing;
+mod security;
 mod serve;
 mod turns;
 mod views;

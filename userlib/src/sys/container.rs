@@ -4,13 +4,14 @@
 //! allocated, the highest bit first.
 
 use super::{
-    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_token,
-    alpc_attr_view, alpc_attributes, ALPC_ATTR_CONTEXT, ALPC_ATTR_HANDLE, ALPC_ATTR_MEMORY,
-    ALPC_ATTR_RECEIVER, ALPC_ATTR_TOKEN, ALPC_ATTR_VIEW,
+    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_security,
+    alpc_attr_token, alpc_attr_view, alpc_attributes, ALPC_ATTR_CONTEXT, ALPC_ATTR_HANDLE,
+    ALPC_ATTR_MEMORY, ALPC_ATTR_RECEIVER, ALPC_ATTR_SECURITY, ALPC_ATTR_TOKEN, ALPC_ATTR_VIEW,
 };
 
 /// Words of the head and of every structure there is.
 const WORDS: usize = (size_of::<alpc_attributes>()
+    + size_of::<alpc_attr_security>()
     + size_of::<alpc_attr_view>()
     + size_of::<alpc_attr_context>()
     + size_of::<alpc_attr_handle>()
@@ -22,6 +23,7 @@ const WORDS: usize = (size_of::<alpc_attributes>()
 /// The attributes to be allocated, and the words of a container that has just these.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Container {
+    pub(super) security: Option<alpc_attr_security>,
     pub(super) view: Option<alpc_attr_view>,
     pub(super) context: Option<alpc_attr_context>,
     pub(super) handle: Option<alpc_attr_handle>,
@@ -50,6 +52,7 @@ fn halves(word: u64) -> (u32, u32) {
 impl Container {
     fn allocated(&self) -> u32 {
         let bits = [
+            (self.security.is_some(), ALPC_ATTR_SECURITY),
             (self.view.is_some(), ALPC_ATTR_VIEW),
             (self.context.is_some(), ALPC_ATTR_CONTEXT),
             (self.handle.is_some(), ALPC_ATTR_HANDLE),
@@ -79,6 +82,9 @@ impl Container {
         if allocated == 0 {
             return 0;
         }
+        let security = self
+            .security
+            .map(|a| [a.context, word(a.security, a.flags)]);
         let view = self
             .view
             .map(|a| [a.base, a.size, a.release, word(a.flags, a.reserved)]);
@@ -97,6 +103,7 @@ impl Container {
             .receiver
             .map(|a| [word(a.uid, a.gid), word(a.flags, a.reserved)]);
         let words = std::iter::once(word(allocated, valid))
+            .chain(security.into_iter().flatten())
             .chain(view.into_iter().flatten())
             .chain(context.into_iter().flatten())
             .chain(handle.into_iter().flatten())
@@ -114,6 +121,14 @@ impl Container {
         let mut words = self.words.into_iter();
         let (_, valid) = halves(words.next().unwrap_or(0));
         let mut next = || words.next().unwrap_or(0);
+        let security = self.security.map(|_| {
+            let (context, last) = (next(), halves(next()));
+            alpc_attr_security {
+                context,
+                security: last.0,
+                flags: last.1,
+            }
+        });
         let view = self.view.map(|_| {
             let (base, size, release, last) = (next(), next(), next(), halves(next()));
             alpc_attr_view {
@@ -169,6 +184,7 @@ impl Container {
             }
         });
         Self {
+            security: security.filter(|_| valid & ALPC_ATTR_SECURITY != 0),
             view: view.filter(|_| valid & ALPC_ATTR_VIEW != 0),
             context: context.filter(|_| valid & ALPC_ATTR_CONTEXT != 0),
             handle: handle.filter(|_| valid & ALPC_ATTR_HANDLE != 0),
@@ -186,6 +202,11 @@ mod tests {
 
     fn full() -> Container {
         Container {
+            security: Some(alpc_attr_security {
+                context: 27,
+                security: 28,
+                flags: 29,
+            }),
             view: Some(alpc_attr_view {
                 base: 1,
                 size: 2,
@@ -230,10 +251,10 @@ mod tests {
 
     #[test]
     fn every_subset_is_laid_out_highest_bit_first_and_read_back() {
-        for subset in 0..64 {
+        for subset in 0..128 {
             let mut container = full();
             let mut words = 1;
-            for (bit, size) in [(0, 4), (1, 5), (2, 3), (3, 3), (4, 2), (5, 2)] {
+            for (bit, size) in [(0, 4), (1, 5), (2, 3), (3, 3), (4, 2), (5, 2), (6, 2)] {
                 if subset & (1 << bit) != 0 {
                     words += size;
                     continue;
@@ -244,7 +265,8 @@ mod tests {
                     2 => container.handle = None,
                     3 => container.token = None,
                     4 => container.memory = None,
-                    _ => container.receiver = None,
+                    5 => container.receiver = None,
+                    _ => container.security = None,
                 }
             }
             let expected = format!("{container:?}");

@@ -314,6 +314,24 @@ pub fn set_acl(
     result.map(drop)
 }
 
+/// `ALPC_IOC_CREATE_SECURITY` on a communication port: makes a security context of that side.
+pub fn create_security(port: BorrowedFd<'_>, argument: &mut alpc_security) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_CREATE_SECURITY, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_DELETE_SECURITY` on the same: no message sent from now on has it.
+pub fn delete_security(port: BorrowedFd<'_>, argument: &mut alpc_security) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_DELETE_SECURITY, argument) }.map(drop)
+}
+
+/// `ALPC_IOC_REVOKE_SECURITY` on the same: nor is it good for anything where a message has it.
+pub fn revoke_security(port: BorrowedFd<'_>, argument: &mut alpc_security) -> io::Result<()> {
+    // SAFETY: As for `cancel`.
+    unsafe { ioctl(port, ALPC_IOCTL_REVOKE_SECURITY, argument) }.map(drop)
+}
+
 /// `ALPC_IOC_IMPERSONATE` on any port: the calling thread's way back.
 pub fn impersonate(port: BorrowedFd<'_>, argument: &mut alpc_impersonate) -> io::Result<OwnedFd> {
     // SAFETY: As for `cancel`.

@@ -8,9 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::container::Container;
 use super::{
-    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_token,
-    alpc_attr_view, alpc_handle, alpc_memory_range, alpc_transfer, send_wait_receive,
-    ALPC_HANDLES_CLAIM, ALPC_MEMORY_RANGES_MAX, ALPC_RECEIVER_GID, ALPC_RECEIVER_UID,
+    alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_security,
+    alpc_attr_token, alpc_attr_view, alpc_handle, alpc_memory_range, alpc_transfer,
+    send_wait_receive, ALPC_HANDLES_CLAIM, ALPC_MEMORY_RANGES_MAX, ALPC_RECEIVER_GID,
+    ALPC_RECEIVER_UID,
 };
 use crate::memory::Offer;
 
@@ -142,6 +143,21 @@ impl<'a> Transfer<'a> {
             flags: flag(user, ALPC_RECEIVER_UID) | flag(group, ALPC_RECEIVER_GID),
             reserved: 0,
         });
+    }
+
+    /// Attaches a security context: one that there is, or one to be made.
+    pub fn set_security(&mut self, security: alpc_attr_security) {
+        self.send_container.security = Some(security);
+    }
+
+    /// Asks for the SECURITY attribute of the received message.
+    pub fn ask_security(&mut self) {
+        self.recv_container.security = Some(Default::default());
+    }
+
+    /// The SECURITY attribute of the received message, if it was asked for and has one.
+    pub fn security(&self) -> Option<&alpc_attr_security> {
+        self.filled.security.as_ref()
     }
 
     /// Asks for the TOKEN attribute of the received message.
