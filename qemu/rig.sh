@@ -214,7 +214,7 @@ target_demo() {
 	build_module
 	build_guest demo
 	say "booting the guest"
-	vm demo demo --cpus 2 --bins target/qemu/tools.json
+	vm demo demo --cpus 2 --bins target/qemu/tools.json --bins target/qemu/examples.json
 }
 
 target_check() {

@@ -2,10 +2,12 @@
 
 //! A server and its clients, each a process of its own user: calls answered
 //! with the caller's identity, one client refused, one killed in mid-call. Then a
-//! file that one hands to another without a copy.
+//! file that one hands to another without a copy, and services that are started with files
+//! of their users.
 //! Ends with status 0 only if each of these things happened.
 
 mod file;
+mod services;
 
 use std::collections::BTreeMap;
 
@@ -57,6 +59,7 @@ fn main() {
     server.wait();
 
     file::chapter();
+    services::chapter();
     say("demo", "everything happened as it should");
 }
 
