@@ -329,6 +329,10 @@ impl Outgoing {
             cargo.handles.capture(at, handle, takes, charge)?;
         }
         if let Some(receiver) = &self.receiver() {
+            // Else whoever asks for one after another would find out who it is.
+            if connection.security(to).is_anonymous() {
+                return Err(Outcome::ReceiverMismatch.into());
+            }
             cargo.require(Required::new(receiver)?)?;
         }
         if let Some(memory) = &self.memory() {

@@ -418,7 +418,7 @@ struct alpc_attr_memory {
  *
  * Sent with a new request only. A thread that receives the message without having
  * the ids at that moment sees nothing of it and goes on receiving; the request
- * ends with RECEIVER_MISMATCH.
+ * ends with RECEIVER_MISMATCH. One to an anonymous client fails so at once.
  */
 struct alpc_attr_receiver {
 	__u32 uid;

@@ -110,6 +110,39 @@ fn an_anonymous_client_is_nobody_wherever_one_could_learn_of_it() {
 }
 
 #[test]
+fn a_server_does_not_find_out_an_anonymous_client_by_whom_it_asks_for() {
+    isolated(|| {
+        let port = server();
+        let client = Peer::spawn(ALICE.with_groups(GROUPS), |link| {
+            let client = connect(ANONYMOUS);
+            link.sync();
+            // It receives all that it is sent.
+            while client.receive().expect("receive").data != b"end" {}
+        });
+        let request = port.receive().expect("receive");
+        let server = Accept::new(request.id).run(&port).expect("accept");
+        client.sync();
+        for (uid, gid) in [
+            (Some(ALICE.uid), None),
+            (Some(BOB.uid), None),
+            (None, Some(GROUPS[1])),
+            (None, Some(9)),
+        ] {
+            // Right or wrong, it is told the same, at once, and nothing is sent.
+            let asked = server.request_for(b"?", uid, gid);
+            assert_eq!(asked.unwrap_err(), fail::RECEIVER_MISMATCH);
+            let mut container = ReceiverContainer::new(uid, gid);
+            let mut post = Transfer::new().send(b"?");
+            post.arg.send_attributes = container.address();
+            assert_eq!(post.run(&server).unwrap_err(), fail::RECEIVER_MISMATCH);
+        }
+        assert_eq!(port.receive_now().unwrap_err(), fail::TIMED_OUT);
+        server.one_way(b"end").expect("send");
+        client.wait();
+    });
+}
+
+#[test]
 fn the_kernel_knows_an_anonymous_client_all_the_same() {
     isolated(|| {
         let acl = [allow(ALPC_ACL_USER, ALICE.uid)];
