@@ -6,7 +6,6 @@ use crate::{
     cred::Identity,
     ffi,
     logic::impersonate::{
-        has_group,
         Guise,
         Person,
         Server, //
@@ -185,26 +184,35 @@ impl Server for Actor {
         [cred.gid, cred.egid, cred.sgid, cred.fsgid]
             .iter()
             .any(|own| own.val == id)
-            || has_group(self, id)
     }
 
-    fn may_be_user(&self, id: u32) -> bool {
+    fn has_user(&self, id: u32) -> bool {
         // SAFETY: There are no requirements, as of all below: they look at the current task.
-        unsafe { ffi::alpc_shim_may_be_user(id) }
+        unsafe { ffi::alpc_shim_has_user(id) }
     }
 
-    fn may_be_in_group(&self, id: u32) -> bool {
-        // SAFETY: As in `may_be_user`.
-        unsafe { ffi::alpc_shim_may_be_in_group(id) }
+    fn has_group(&self, id: u32) -> bool {
+        // SAFETY: As in `has_user`.
+        unsafe { ffi::alpc_shim_has_group(id) }
+    }
+
+    fn may_set_users(&self) -> bool {
+        // SAFETY: As in `has_user`.
+        unsafe { ffi::alpc_shim_may_set_users() }
+    }
+
+    fn may_set_group(&self) -> bool {
+        // SAFETY: As in `has_user`.
+        unsafe { ffi::alpc_shim_may_set_group() }
     }
 
     fn may_set_groups(&self) -> bool {
-        // SAFETY: As in `may_be_user`.
+        // SAFETY: As in `has_user`.
         unsafe { ffi::alpc_shim_may_set_groups() }
     }
 
     fn is_superuser(&self, id: u32) -> bool {
-        // SAFETY: As in `may_be_user`.
+        // SAFETY: As in `has_user`.
         unsafe { ffi::alpc_shim_is_superuser(id) }
     }
 
@@ -214,7 +222,7 @@ impl Server for Actor {
     }
 
     fn of_file_systems(&self) -> u64 {
-        // SAFETY: As in `may_be_user`.
+        // SAFETY: As in `has_user`.
         unsafe { ffi::alpc_shim_fs_capabilities() }
     }
 }

@@ -171,11 +171,17 @@ extern "C" {
     /// A supplementary group as a kernel id. `index` must be within their number.
     pub(crate) fn alpc_shim_cred_group(cred: *const bindings::cred, index: u32) -> u32;
 
-    /// Whether the current task may become this user, by a capability.
-    pub(crate) fn alpc_shim_may_be_user(id: u32) -> bool;
+    /// Whether a user has a number in the current task's user namespace.
+    pub(crate) fn alpc_shim_has_user(id: u32) -> bool;
 
     /// The same of a group.
-    pub(crate) fn alpc_shim_may_be_in_group(id: u32) -> bool;
+    pub(crate) fn alpc_shim_has_group(id: u32) -> bool;
+
+    /// Whether the current task has the capability to become another user.
+    pub(crate) fn alpc_shim_may_set_users() -> bool;
+
+    /// The same of a group.
+    pub(crate) fn alpc_shim_may_set_group() -> bool;
 
     /// Whether the current task may change its list of groups.
     pub(crate) fn alpc_shim_may_set_groups() -> bool;

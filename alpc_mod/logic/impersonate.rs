@@ -24,14 +24,18 @@ pub trait Person {
 pub trait Server: Person {
     /// Whether it is this user in some respect, and so can be in every other.
     fn is_user(&self, id: u32) -> bool;
-    /// Whether it is in this group in some respect.
+    /// The same of a group. Its list counts for nothing: who is in a group by that can't make it
+    /// the one that is given to files.
     fn is_in_group(&self, id: u32) -> bool;
-    /// Whether it may become this user: the user exists in its namespace, and it has the
-    /// capability for that there.
-    fn may_be_user(&self, id: u32) -> bool;
+    /// Whether the user exists in its namespace: no other can be named.
+    fn has_user(&self, id: u32) -> bool;
     /// The same of a group.
-    fn may_be_in_group(&self, id: u32) -> bool;
-    /// Whether it may change its list of groups at all.
+    fn has_group(&self, id: u32) -> bool;
+    /// Whether it may become any user that exists.
+    fn may_set_users(&self) -> bool;
+    /// The same of a group.
+    fn may_set_group(&self) -> bool;
+    /// Whether it may change its list of groups, to any that exist.
     fn may_set_groups(&self) -> bool;
     /// Whether this user is the superuser of its namespace.
     fn is_superuser(&self, id: u32) -> bool;
@@ -60,12 +64,11 @@ pub struct Guise {
 pub fn decide(server: &impl Server, client: &impl Person, theirs: u64) -> Option<Guise> {
     let (user, group) = (client.user(), client.group());
     let groups = !are_alike(server, client);
-    let user_reached = server.is_user(user) || server.may_be_user(user);
-    if !user_reached || !reaches_group(server, group) {
+    if !reaches_user(server, user) || !reaches_group(server, group) {
         return None;
     }
     // Fewer groups are a change, too: a group may have less access than everybody else.
-    if groups && !(server.may_set_groups() && reaches_groups(server, client)) {
+    if groups && !(server.may_set_groups() && has_groups(server, client)) {
         return None;
     }
     let mut capabilities = theirs & server.capabilities();
@@ -85,26 +88,20 @@ fn are_alike(one: &impl Person, other: &impl Person) -> bool {
     one.count() == other.count() && (0..one.count()).all(|index| one.at(index) == other.at(index))
 }
 
-/// Whether a supplementary group is one of somebody's. There may be very many.
-pub fn has_group(person: &impl Person, id: u32) -> bool {
-    let (mut from, mut to) = (0, person.count());
-    while from < to {
-        let middle = from.midpoint(to);
-        match person.at(middle) {
-            Some(group) if group == id => return true,
-            Some(group) if group < id => from = middle.saturating_add(1),
-            _ => to = middle,
-        }
-    }
-    false
+fn reaches_user(server: &impl Server, id: u32) -> bool {
+    let can_be = || server.is_user(id) || server.may_set_users();
+    id == server.user() || (server.has_user(id) && can_be())
 }
 
 fn reaches_group(server: &impl Server, id: u32) -> bool {
-    server.is_in_group(id) || server.may_be_in_group(id)
+    let can_be = || server.is_in_group(id) || server.may_set_group();
+    id == server.group() || (server.has_group(id) && can_be())
 }
 
-fn reaches_groups(server: &impl Server, client: &impl Person) -> bool {
+/// Whether all of the client's supplementary groups can be named where the server is: those that
+/// it has itself it could only lose.
+fn has_groups(server: &impl Server, client: &impl Person) -> bool {
     (0..client.count())
         .filter_map(|index| client.at(index))
-        .all(|id| reaches_group(server, id))
+        .all(|id| server.has_group(id))
 }

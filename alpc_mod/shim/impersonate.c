@@ -30,19 +30,25 @@ u32 alpc_shim_cred_group(const struct cred *cred, u32 index)
 	return __kgid_val(cred->group_info->gid[index]);
 }
 
-/* ns_capable() asks the security modules as for anything else, which is stricter. */
-bool alpc_shim_may_be_user(u32 id)
+bool alpc_shim_has_user(u32 id)
 {
-	struct user_namespace *ns = current_user_ns();
-
-	return kuid_has_mapping(ns, KUIDT_INIT(id)) && ns_capable(ns, CAP_SETUID);
+	return kuid_has_mapping(current_user_ns(), KUIDT_INIT(id));
 }
 
-bool alpc_shim_may_be_in_group(u32 id)
+bool alpc_shim_has_group(u32 id)
 {
-	struct user_namespace *ns = current_user_ns();
+	return kgid_has_mapping(current_user_ns(), KGIDT_INIT(id));
+}
 
-	return kgid_has_mapping(ns, KGIDT_INIT(id)) && ns_capable(ns, CAP_SETGID);
+/* ns_capable() asks the security modules as for anything else, which is stricter. */
+bool alpc_shim_may_set_users(void)
+{
+	return ns_capable(current_user_ns(), CAP_SETUID);
+}
+
+bool alpc_shim_may_set_group(void)
+{
+	return ns_capable(current_user_ns(), CAP_SETGID);
 }
 
 /* Once setgroups() is denied in a namespace it stays so; it is before there is a map. */
@@ -85,6 +91,23 @@ const struct cred *alpc_shim_take_on(const struct cred *as, bool groups, u64 cap
 	return new;
 }
 
+/*
+ * Whether the id for files is the one that was taken on. Whatever sets another id of the
+ * user or the group sets that with it, to the effective one: then it has been set, even
+ * if it is the same.
+ */
+static bool still_user(const struct cred *now, const struct cred *taken)
+{
+	return uid_eq(now->fsuid, taken->fsuid) && uid_eq(now->uid, taken->uid) &&
+	       uid_eq(now->euid, taken->euid) && uid_eq(now->suid, taken->suid);
+}
+
+static bool still_group(const struct cred *now, const struct cred *taken)
+{
+	return gid_eq(now->fsgid, taken->fsgid) && gid_eq(now->gid, taken->gid) &&
+	       gid_eq(now->egid, taken->egid) && gid_eq(now->sgid, taken->sgid);
+}
+
 /* Undoes that where it is still what the task is. What else it has become stays. */
 static int undo(const struct cred *before, const struct cred *taken)
 {
@@ -93,20 +116,20 @@ static int undo(const struct cred *before, const struct cred *taken)
 
 	if (!new)
 		return -ENOMEM;
-	/*
-	 * Ids it can have without any capability: those it had, unless it has given
-	 * them up since.
-	 */
-	if (uid_eq(now->fsuid, taken->fsuid) && !uid_eq(taken->fsuid, before->fsuid)) {
+	/* Ids it can have without any capability, which it may have given up since. */
+	if (still_user(now, taken) && !uid_eq(taken->fsuid, before->fsuid)) {
 		new->fsuid = now->euid;
 		if (uid_eq(before->fsuid, now->uid) || uid_eq(before->fsuid, now->suid))
 			new->fsuid = before->fsuid;
 	}
-	if (gid_eq(now->fsgid, taken->fsgid) && !gid_eq(taken->fsgid, before->fsgid)) {
+	if (still_group(now, taken) && !gid_eq(taken->fsgid, before->fsgid)) {
 		new->fsgid = now->egid;
 		if (gid_eq(before->fsgid, now->gid) || gid_eq(before->fsgid, now->sgid))
 			new->fsgid = before->fsgid;
 	}
+	/* As setfsuid() has it, but whatever the securebits say. */
+	if (!uid_eq(new->fsuid, now->fsuid) && !alpc_shim_is_superuser(__kuid_val(new->fsuid)))
+		new->cap_effective = cap_drop_fs_set(new->cap_effective);
 	if (now->group_info == taken->group_info)
 		set_groups(new, before->group_info);
 	return commit_creds(new);

@@ -78,6 +78,25 @@ pub fn set_group(id: u32) {
     call(libc::SYS_setresgid, [i64::from(id); 3]);
 }
 
+/// `setresgid` for this thread.
+#[track_caller]
+pub fn set_groups(real: u32, effective: u32, saved: u32) {
+    let ids = [real, effective, saved].map(i64::from);
+    call(libc::SYS_setresgid, ids);
+}
+
+/// The same, of the effective group alone.
+#[track_caller]
+pub fn set_effective_group(id: u32) {
+    set_groups(u32::MAX, id, u32::MAX);
+}
+
+/// `setfsgid` for this thread, which says nothing of its success.
+pub fn set_fs_group(id: u32) {
+    // SAFETY: Takes no pointer.
+    unsafe { libc::syscall(libc::SYS_setfsgid, i64::from(id)) };
+}
+
 /// `setgroups` for this thread.
 #[track_caller]
 pub fn set_list(groups: &[u32]) {
