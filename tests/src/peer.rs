@@ -146,6 +146,14 @@ impl Peer {
         );
     }
 
+    /// Waits for its end, which it makes itself as if it had gone out of its mind.
+    #[track_caller]
+    pub fn aborted(mut self) {
+        let status = self.reap();
+        let aborted = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT;
+        assert!(aborted, "{} ended with status {status:#x}", self.name);
+    }
+
     fn reap(&mut self) -> i32 {
         let mut status = 0;
         loop {

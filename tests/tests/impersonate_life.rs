@@ -319,6 +319,52 @@ fn threads_and_processes_that_end_impersonating_leave_nothing() {
 }
 
 #[test]
+fn a_library_that_sets_ids_of_all_threads_leaves_none_with_others() {
+    isolated(|| {
+        let stage = Stage::new();
+        // SAFETY: Takes no pointer. The library makes all threads call it.
+        let become_bob = || unsafe { libc::setresuid(BOB.uid, BOB.uid, BOB.uid) };
+        let with_thread = |impersonates: fn(&Stage) -> Option<Port>| {
+            Peer::fork(ROOT, |link| {
+                let (go, gone) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+                thread::scope(|scope| {
+                    let thread = scope.spawn(|| {
+                        let way_back = impersonates(&stage);
+                        go.wait();
+                        gone.wait();
+                        drop(way_back);
+                        Me::now()
+                    });
+                    go.wait();
+                    assert_eq!(become_bob(), 0);
+                    gone.wait();
+                    let me = thread.join().expect("join");
+                    assert_eq!(me.users, [BOB.uid; 4]);
+                    assert_eq!(Me::now().users, [BOB.uid; 4]);
+                    assert_eq!((me.effective, me.permitted), (0, 0));
+                    link.put(1);
+                });
+            })
+        };
+        let quiet = with_thread(|_| None);
+        assert_eq!(quiet.take(), 1);
+        quiet.wait();
+        // With the capability, it is what the others are, and has no way back from that.
+        let able = with_thread(|stage| {
+            let own = Me::now();
+            let way_back = stage.impersonate();
+            set_capabilities(own.effective, own.permitted);
+            Some(way_back)
+        });
+        assert_eq!(able.take(), 1);
+        able.wait();
+        // Without, the process ends there and then.
+        let unable = with_thread(|stage| Some(stage.impersonate()));
+        unable.aborted();
+    });
+}
+
+#[test]
 fn signals_ptrace_and_calls_are_the_servers() {
     isolated(|| {
         let stage = Stage::new();
