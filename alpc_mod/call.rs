@@ -48,7 +48,8 @@ use crate::{
     port::{
         Kernel,
         Locked,
-        Port, //
+        Port,
+        READABLE, //
     },
     receipt::{
         arrives,
@@ -62,6 +63,7 @@ use crate::{
         send, //
     },
     straight,
+    time::Deadline,
     uapi,
     view::Loan,
     wait::{
@@ -123,6 +125,17 @@ impl Scope<'_> {
         match self.end {
             Some(end) => Some(end.connection.clone()),
             None => self.port.lock().peer_at(conn),
+        }
+    }
+
+    /// Tells those who poll that there may be something, which the caller leaves behind.
+    fn remind(&self) {
+        let poll = match self.end {
+            Some(end) => end.connection.poll(end.side),
+            None => &self.port.poll,
+        };
+        if poll.is_active() {
+            poll.wake(READABLE);
         }
     }
 
@@ -250,6 +263,7 @@ pub(crate) fn conclude(
     mut result: Result<(), Failure>,
     mut hand: Option<Hand<Kernel>>,
 ) -> Result {
+    let mut rejected: u32 = 0;
     let failure = loop {
         match result {
             Ok(()) => match &mut hand {
@@ -274,9 +288,21 @@ pub(crate) fn conclude(
             scope.port.reject(delivery);
         }
         // Whoever sends nothing but what it may not have must not keep it here.
-        result = match current!().signal_pending() {
-            true => Err(interrupted(t).into()),
-            false => exchange(scope, &plan.received_on(), t, None, &mut hand),
+        rejected = rejected.saturating_add(1);
+        let deadline = match scope.nonblock {
+            true => Deadline::Now,
+            false => plan.deadline,
+        };
+        result = if current!().signal_pending() {
+            Err(interrupted(t).into())
+        } else if deadline.is_over(rejected) {
+            scope.remind();
+            Err(match scope.nonblock {
+                true => Failure::Special(nothing_yet(t), EAGAIN),
+                false => nothing_yet(t).into(),
+            })
+        } else {
+            exchange(scope, &plan.received_on(), t, None, &mut hand)
         };
     };
     if let Some(Hand::Message(delivery)) = hand {

@@ -215,6 +215,9 @@ extern "C" {
     /// `CLOCK_MONOTONIC` as the current task's time namespace has it.
     pub(crate) fn alpc_shim_monotonic() -> i64;
 
+    /// Whether a time of a clock has come, as the current task's time namespace has that.
+    pub(crate) fn alpc_shim_is_over(time: i64, clock: i32) -> bool;
+
     /// Sleeps until `*done`, a signal or the deadline, by the current task's time namespace.
     pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> End;
 

@@ -5,7 +5,10 @@
 
 use crate::{
     uapi,
-    wait::monotonic, //
+    wait::{
+        is_over,
+        monotonic, //
+    }, //
 };
 use kernel::{
     bindings,
@@ -50,6 +53,17 @@ impl Deadline {
             uapi::ALPC_TIMEOUT_BOOTTIME => Ok(at(bindings::CLOCK_BOOTTIME)),
             uapi::ALPC_TIMEOUT_REALTIME => Ok(at(bindings::CLOCK_REALTIME)),
             _ => Err(EINVAL),
+        }
+    }
+
+    /// Whether somebody who has done so many things instead of waiting has to come to an end. Who
+    /// doesn't wait at all may do some.
+    pub(crate) fn is_over(self, done: u32) -> bool {
+        const SOME: u32 = 64;
+        match self {
+            Self::Never => false,
+            Self::Now => done >= SOME,
+            Self::At { time, clock } => is_over(time, clock),
         }
     }
 

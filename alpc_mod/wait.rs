@@ -91,6 +91,12 @@ pub(crate) fn monotonic() -> i64 {
     unsafe { ffi::alpc_shim_monotonic() }
 }
 
+/// Whether a time of a clock has come, as the caller sees the clock.
+pub(crate) fn is_over(time: i64, clock: i32) -> bool {
+    // SAFETY: As in `monotonic`. Every number is a clock to it.
+    unsafe { ffi::alpc_shim_is_over(time, clock) }
+}
+
 /// Sleeps until `done`, a signal or the deadline.
 fn sleep(done: &AtomicBool, deadline: *const i64, clock: i32) -> End {
     // SAFETY: Both pointers are valid, the second may be null.

@@ -178,6 +178,24 @@ ktime_t alpc_shim_monotonic(void)
 	return timespec64_to_ktime(now);
 }
 
+/* Whether a time of a clock has come, as the current task's time namespace has that. */
+bool alpc_shim_is_over(ktime_t time, clockid_t clock)
+{
+	ktime_t now;
+
+	switch (clock) {
+	case CLOCK_REALTIME:
+		now = ktime_get_real();
+		break;
+	case CLOCK_BOOTTIME:
+		now = ktime_get_boottime();
+		break;
+	default:
+		now = ktime_get();
+	}
+	return ktime_compare(now, timens_ktime_to_host(clock, time)) >= 0;
+}
+
 /* How a sleep ended that ended with *done or with a signal. */
 static __always_inline enum alpc_end how_it_ended(bool done)
 {

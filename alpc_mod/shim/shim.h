@@ -140,6 +140,7 @@ int alpc_shim_revert(const struct cred *before, const struct cred *taken);
 u64 alpc_shim_ipc_ns_id(void);
 struct user_namespace *alpc_shim_ipc_user_ns(void);
 ktime_t alpc_shim_monotonic(void);
+bool alpc_shim_is_over(ktime_t time, clockid_t clock);
 enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid_t clock);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);
 struct task_struct *alpc_shim_hand_over_begin(void);
