@@ -2,7 +2,7 @@
 
 //! The RECEIVER attribute: who a request is for.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use alpc_tests::files::pipe;
 use alpc_tests::pair::attach;
@@ -185,6 +185,40 @@ fn a_flood_of_what_is_for_others_does_not_hold_up_a_timeout() {
             assert!(took.as_secs() < 3, "{took:?}");
             assert_eq!(port.receive_now().unwrap_err(), fail::TIMED_OUT);
         }
+    });
+}
+
+#[test]
+fn who_does_not_wait_and_leaves_some_behind_is_told_of_it_again() {
+    isolated(|| {
+        let pair = Pair::with(Create::anonymous().share(256, 1 << 20));
+        // SAFETY: Takes no pointer.
+        let epoll = files::adopt(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }.into());
+        let mut event = libc::epoll_event {
+            events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+            u64: 1,
+        };
+        let (set, port) = (epoll.as_raw_fd(), pair.port.as_fd().as_raw_fd());
+        // SAFETY: A live structure.
+        let added = unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, port, &mut event) };
+        assert_eq!(added, 0);
+        for _ in 0..200 {
+            post_for(&pair.client, Some(ALICE.uid), None).expect("post");
+        }
+        post_for(&pair.client, Some(0), None).expect("post");
+        let mut looks = 0;
+        // Edge by edge, until there is what it is for. Nobody sends any more.
+        loop {
+            // SAFETY: A live structure.
+            let ready = unsafe { libc::epoll_wait(set, &mut event, 1, 10_000) };
+            assert_eq!(ready, 1, "after {looks}");
+            looks += 1;
+            match pair.port.receive_now() {
+                Ok(request) => break pair.port.reply(&request, b"").expect("reply"),
+                Err(failure) => assert_eq!(failure, fail::TIMED_OUT),
+            }
+        }
+        assert!(looks > 1);
     });
 }
 
