@@ -675,7 +675,8 @@ fn try_pair(rng: &mut Rng, mapped: Option<(&[u32], &[u32], bool)>) -> bool {
             std::fs::write(format!("{proc}/setgroups"), "deny").expect("setgroups");
         }
         for (file, ids) in [("uid_map", users), ("gid_map", groups)] {
-            let map: String = ids.iter().map(|id| format!("{id} {id} 1\n")).collect();
+            let map: Vec<String> = ids.iter().map(|id| format!("{id} {id} 1\n")).collect();
+            let map = map.concat();
             std::fs::write(format!("{proc}/{file}"), map).expect(file);
         }
         peer.sync();
