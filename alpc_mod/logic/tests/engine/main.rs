@@ -2,7 +2,7 @@
 
 //! The state machine of a port, on the host. The engine is compiled into this crate, with its audit.
 
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code)]
 #[path = "../../engine/mod.rs"]
 mod engine;
 
