@@ -6,10 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::raw::{Accept, Create, Message, Port};
+use crate::Link;
+
 /// Capabilities, by number.
 pub const CAP_DAC_OVERRIDE: u32 = 1;
 pub const CAP_SETGID: u32 = 6;
 pub const CAP_SETUID: u32 = 7;
+/// Those that go with the superuser's access to files.
+pub const OF_FILES: u64 = 0x1_0800_021f;
+
+/// Ids that change leave capabilities alone.
+pub const SECBIT_NO_SETUID_FIXUP: u64 = 1 << 2;
 
 /// What a thread is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,4 +203,22 @@ fn give(path: &Path, uid: u32, gid: u32, mode: u32) {
     std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("chown");
     let mode = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(path, mode).expect("chmod");
+}
+
+/// From now on, ids and capabilities of the calling thread change apart.
+pub fn part_ids_from_capabilities() {
+    // SAFETY: Takes no pointer.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The first request that comes to a new port, once `link` has been told that there is one.
+pub fn serve(name: &'static str, link: &Link, prepare: impl FnOnce()) -> (Port, Port, Message) {
+    let port = Create::named(name).open().run().expect("create");
+    prepare();
+    link.sync();
+    let asks = port.receive().expect("receive");
+    let server = Accept::new(asks.id).run(&port).expect("accept");
+    let request = port.receive().expect("receive");
+    (port, server, request)
 }

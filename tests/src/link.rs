@@ -47,11 +47,6 @@ impl Link {
         self.receive().1.expect("a descriptor was expected")
     }
 
-    /// True when the other side has ended.
-    pub fn hung_up(&self) -> bool {
-        crate::wait::poll_now(&self.0, libc::POLLIN) & libc::POLLHUP != 0
-    }
-
     fn send(&self, value: u64, fd: Option<BorrowedFd<'_>>) {
         let mut value = value;
         let mut iov = libc::iovec {
