@@ -15,14 +15,14 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
-    cred::{
+    caller::{
         gid_for_user,
         kgid_from_user,
         kuid_from_user,
         uid_for_user,
-        Caller,
-        Identity, //
+        Caller, //
     },
+    cred::Identity,
     ioctl,
     logic::acl::{
         granted,

@@ -7,11 +7,11 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    cred::{
+    caller::{
         for_each_accountable,
-        for_each_accountable_to,
-        Identity, //
+        for_each_accountable_to, //
     },
+    cred::Identity,
     logic::quota,
     quota::{
         view_pages,

@@ -13,6 +13,10 @@ use crate::{
         copy_struct_in,
         read_bytes, //
     },
+    caller::{
+        kgid_from_user,
+        kuid_from_user, //
+    },
     charge::{
         Charge,
         Charger, //
@@ -23,10 +27,6 @@ use crate::{
         Costs, //
     },
     control::at_most,
-    cred::{
-        kgid_from_user,
-        kuid_from_user, //
-    },
     file::{
         from_fd,
         new_file,

@@ -231,6 +231,7 @@ mod arena;
 mod attributes;
 mod buffer;
 mod call;
+mod caller;
 mod cargo;
 mod carried;
 mod charge;

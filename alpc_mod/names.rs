@@ -9,7 +9,7 @@
 
 use crate::{
     buffer::read_bytes,
-    cred::{
+    caller::{
         ipc_namespace_id,
         Caller, //
     },

@@ -8,11 +8,11 @@
 
 use crate::{
     buffer::charged,
-    charge::Charge,
-    cred::{
+    caller::{
         current_process,
         Process, //
     },
+    charge::Charge,
     ffi,
     file::Kind,
     section::Section,

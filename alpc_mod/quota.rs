@@ -8,8 +8,8 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    caller::Accountable,
     charge::OpenAccount,
-    cred::Accountable,
     lazy::Lazy,
     logic::quota,
     module_parameters,

@@ -4,7 +4,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    cred::{
+    caller::{
         kgid_from_user,
         kuid_from_user,
         Caller, //

@@ -9,13 +9,13 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
-    comm,
-    cred::{
+    caller::{
         current_euid,
         is_current_resourceful,
         kuid_from_user,
         Accountable, //
     },
+    comm,
     logic::engine::{
         Found,
         Side, //
