@@ -8,19 +8,22 @@
 //! open has no page table entry at all, and a fault on it is refused: a read-only entry would be
 //! no protection, as the kernel makes one writable in a writable shared mapping without asking.
 //!
-//! Whether a slot is open, making its pages present and taking them away are all under one lock,
-//! [`Arena::state`]: who finds the slot closed can't be overtaken by a fault that found it open.
+//! Finding out whether a slot is open, making its pages present and taking them away are all under
+//! one lock, [`Arena::state`]: who closes a slot can't be overtaken by a fault that found it open.
+//! That lock belongs to those who hold the arena's file. Page tables are allocated and emptied under
+//! it, so who only borrows or lends what is in the arena never takes it: see [`Backing`].
 
 use crate::{
+    backing::Backing,
     buffer::charged,
     ffi,
-    logic::ranges::{
-        self,
-        Range, //
-    },
-    pages::{
-        bytes_of,
-        Pages, //
+    logic::ranges,
+    pages::bytes_of,
+    slot::{
+        Open,
+        Slot,
+        Space,
+        Then, //
     },
     view::Loan, //
 };
@@ -32,93 +35,21 @@ use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     },
 };
 
-/// Mappings of an arena that may be written to, at most. Whoever receives a message may have to
-/// take its view's pages away from every one of them.
+/// Mappings of an arena that may be written to, at most. Who lends a view takes its pages away from
+/// every one of them.
 const WRITERS: usize = 64;
 
 /// Pages of an arena that a 32-bit process maps at most, a gibibyte: it has no room for more.
 const COMPAT_PAGES: u32 = (1 << 30) >> PAGE_SHIFT;
-
-/// An address space, to be compared with others. It says nothing once its process may be gone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Space(usize);
-
-impl Space {
-    /// That of a mapping.
-    ///
-    /// # Safety
-    ///
-    /// The mapping can't end meanwhile.
-    pub(crate) unsafe fn of(vma: *mut bindings::vm_area_struct) -> Self {
-        // SAFETY: By this function's contract.
-        Self(unsafe { (*vma).vm_mm }.addr())
-    }
-
-    /// That of the current task.
-    pub(crate) fn current() -> Self {
-        // SAFETY: There is always a current task, and what its address space is changes by itself
-        // only.
-        Self(unsafe { (*bindings::get_current()).mm }.addr())
-    }
-}
-
-/// To whom a slot is open.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Open {
-    Nobody,
-    /// To every mapping.
-    All,
-    /// To the mappings in one address space.
-    Only(Space),
-}
-
-/// A range of pages in an arena.
-pub(crate) struct Slot {
-    start: u32,
-    /// Pages of the arena that it takes.
-    room: u32,
-    /// How many of the pages can be seen, from the first on.
-    len: u32,
-    pub(crate) pages: Arc<Pages>,
-    pub(crate) open: Open,
-    /// How often it is lent, in the arena of its owner.
-    pub(crate) lent: u32,
-    /// Whose it is, in the arena of who borrows.
-    pub(crate) loan: Option<Arc<Loan>>,
-    /// Who borrows it has been told of it, so that with the slot the loan ends.
-    pub(crate) held: bool,
-    /// Who borrows it gives it back just now, and can't touch it any more.
-    pub(crate) given: bool,
-    /// Pages that were made present since there were none, from `low` to before `high`.
-    present: u32,
-    low: u32,
-    high: u32,
-}
-
-impl Slot {
-    fn range(&self) -> Range {
-        Range {
-            start: self.start,
-            len: self.room,
-        }
-    }
-}
-
-/// What is to be done with a slot that has been looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// No more.
-    Keep,
-    /// Its pages are to be present nowhere. It should be open to nobody, or they will come back.
-    Hide,
-    /// The same, and the slot is no more.
-    Remove,
-}
 
 /// One mapping of an arena.
 struct Mapping {
@@ -134,6 +65,8 @@ struct State {
     /// In the order of their pages.
     slots: KVVec<Slot>,
     mappings: KVec<Mapping>,
+    /// The id of the last slot that was made.
+    last: u64,
     /// Nobody needs a mapping that has no slot any more.
     closed: bool,
 }
@@ -162,11 +95,22 @@ pub(crate) struct Arena {
     granule: u32,
     slots_max: usize,
     writable: bool,
-    /// Taken to map it into a process that has not yet.
-    #[pin]
-    mapper: Mutex<()>,
     #[pin]
     state: Mutex<State>,
+    /// Views and their pages, for those who must not wait for the lock.
+    views: Atomic<u32>,
+    view_pages: Atomic<u32>,
+}
+
+/// Where a slot is.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    /// In pages from the arena's beginning.
+    pub(crate) start: u32,
+    /// In the current process.
+    pub(crate) addr: u64,
+    /// The slot's own.
+    pub(crate) id: u64,
 }
 
 impl Arena {
@@ -183,12 +127,14 @@ impl Arena {
             granule,
             slots_max,
             writable,
-            mapper <- new_mutex!((), "Arena::mapper"),
             state <- new_mutex!(State {
                 slots: KVVec::new(),
                 mappings: KVec::new(),
+                last: 0,
                 closed: false,
             }, "Arena::state"),
+            views: Atomic::new(0),
+            view_pages: Atomic::new(0),
         })
     }
 
@@ -206,43 +152,41 @@ impl Arena {
         bytes_of(self.pages)
     }
 
-    /// Makes a slot of the first `len` pages where there is room, and says where, in pages from the
-    /// beginning and as an address of the current process. `ENOSPC` if there is no room, `ENOMEM`
-    /// without memory, and `EAGAIN` if the process has not mapped the arena.
+    /// Makes a slot of the first `len` pages where there is room. `ENOSPC` if there is no room,
+    /// `ENOMEM` without memory, and `EAGAIN` if the process has not mapped the arena.
     pub(crate) fn add(
         &self,
-        pages: Arc<Pages>,
+        backing: Arc<Backing>,
         len: u32,
         open: Open,
         loan: Option<Arc<Loan>>,
-    ) -> Result<(u32, u64)> {
-        let len = len.min(pages.len());
-        let slot = Slot {
-            start: 0,
-            room: len.checked_next_multiple_of(self.granule).ok_or(ENOSPC)?,
-            len,
-            pages,
-            open,
-            lent: 0,
-            loan,
-            held: false,
-            given: false,
-            present: 0,
-            low: 0,
-            high: 0,
-        };
-        let mut state = self.state.lock();
-        let added = Self::try_add(&mut state, self, slot);
-        drop(state);
-        // What was not added is dropped with no lock held.
-        added.map_err(|(error, _slot)| error)
+    ) -> Result<At> {
+        let len = len.min(backing.pages().len());
+        let room = len.checked_next_multiple_of(self.granule).ok_or(ENOSPC)?;
+        let mut slot = Slot::new(backing, loan, open, len, room);
+        loop {
+            let error;
+            let mut state = self.state.lock();
+            (error, slot) = match Self::try_add(&mut state, self, slot) {
+                Ok(at) => return Ok(at),
+                Err(refused) => refused,
+            };
+            let left = match error == ENOSPC {
+                true => state.slots.iter().position(Slot::is_left),
+                false => None,
+            };
+            let Some(index) = left else {
+                // The lock goes before what was not added.
+                drop(state);
+                return Err(error);
+            };
+            let removed = state.slots.remove(index);
+            drop(state);
+            drop(removed);
+        }
     }
 
-    fn try_add(
-        state: &mut State,
-        this: &Self,
-        mut slot: Slot,
-    ) -> Result<(u32, u64), (Error, Slot)> {
+    fn try_add(state: &mut State, this: &Self, mut slot: Slot) -> Result<At, (Error, Slot)> {
         let Some(&mut Mapping { addr, pages, .. }) = state.mapping(Space::current()) else {
             return Err((EAGAIN, slot));
         };
@@ -250,28 +194,43 @@ impl Arena {
             return Err((ENOSPC, slot));
         }
         let used = state.slots.iter().map(Slot::range);
-        let Some((before, start)) = ranges::first_gap(used, pages, slot.room) else {
+        let Some((before, start)) = ranges::first_gap(used, pages, slot.range().len) else {
             return Err((ENOSPC, slot));
         };
         let reserved = charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags));
         if let Err(error) = reserved {
             return Err((error, slot));
         }
-        slot.start = start;
+        // 64 bits are not used up.
+        state.last = state.last.wrapping_add(1);
+        (slot.start, slot.id) = (start, state.last);
+        let at = At {
+            start,
+            addr: (addr as u64).saturating_add(bytes_of(start)),
+            id: slot.id,
+        };
+        this.recount((0, 0), slot.counts());
         // There is room.
         let _ = state.slots.insert_within_capacity(before, slot);
-        Ok((start, (addr as u64).saturating_add(bytes_of(start))))
+        Ok(at)
     }
 
-    /// How many slots there are, their pages, and how many of them are lent.
-    pub(crate) fn usage(&self) -> (usize, u32, usize) {
-        let state = self.state.lock();
-        let pages = |sum: u32, slot: &Slot| sum.saturating_add(slot.pages.len());
-        (
-            state.slots.len(),
-            state.slots.iter().fold(0, pages),
-            state.slots.iter().filter(|slot| slot.lent != 0).count(),
-        )
+    /// Notes that a slot counts otherwise than before. The lock is held.
+    fn recount(&self, (views, pages): (u32, u32), (views_now, pages_now): (u32, u32)) {
+        for (count, before, now) in [
+            (&self.views, views, views_now),
+            (&self.view_pages, pages, pages_now),
+        ] {
+            count.store(
+                count.load(Relaxed).wrapping_sub(before).wrapping_add(now),
+                Relaxed,
+            );
+        }
+    }
+
+    /// How many views there are, and their pages. Waits for nobody.
+    pub(crate) fn usage(&self) -> (u32, u32) {
+        (self.views.load(Relaxed), self.view_pages.load(Relaxed))
     }
 
     /// Looks at the slot that begins at page `start`, if there is one, and does with it what `look`
@@ -288,13 +247,19 @@ impl Arena {
             .slots
             .get_mut(index)
             .filter(|slot| slot.start == start)?;
+        let before = slot.counts();
         let (result, then) = match look(slot) {
             Ok(done) => done,
             Err(error) => return Some(Err(error)),
         };
         if then != Then::Keep {
-            hide(file, slot);
+            slot.hide(file);
         }
+        let now = match then {
+            Then::Remove => (0, 0),
+            _ => slot.counts(),
+        };
+        self.recount(before, now);
         let removed = match then {
             Then::Remove => state.slots.remove(index).ok(),
             _ => None,
@@ -304,25 +269,32 @@ impl Arena {
         Some(Ok(result))
     }
 
-    /// Where the current process has it, which maps it if it has not.
-    pub(crate) fn map(&self, file: &File) -> Result<usize> {
+    /// Maps it into the current process, if that has not been done.
+    ///
+    /// Threads that come here at the same time map it once each, and all but the first mapping go
+    /// again: to wait for each other they would need a lock that is held while the process's memory
+    /// is changed.
+    pub(crate) fn map(&self, file: &File) -> Result {
         let space = Space::current();
-        if let Some(addr) = self.state.lock().address(space) {
-            return Ok(addr);
-        }
-        let mapper = self.mapper.lock();
-        if let Some(addr) = self.state.lock().address(space) {
-            return Ok(addr);
+        if self.state.lock().address(space).is_some() {
+            return Ok(());
         }
         let size = usize::try_from(bytes_of(self.reach())).map_err(|_| ENOMEM)?;
         // SAFETY: The file is held, and it is one that can be mapped. No lock is held that the map
         // operation or a fault takes.
         let addr = unsafe { ffi::alpc_shim_map(file.as_ptr(), size, self.writable) };
-        drop(mapper);
-        match c_int::try_from(addr) {
-            Ok(error) if error < 0 => Err(Error::from_errno(error)),
+        let first = self.state.lock().address(space);
+        match (c_int::try_from(addr), first) {
+            // Another thread had room for it, which there is none for twice.
+            (Ok(error), None) if error < 0 => Err(Error::from_errno(error)),
+            (Ok(error), Some(_)) if error < 0 => Ok(()),
             // CAST: It is an address of the user's.
-            _ => Ok(addr as usize),
+            (_, Some(first)) if first != addr as usize => {
+                // SAFETY: It is where the arena has just been mapped, and no lock is held.
+                unsafe { bindings::vm_munmap(addr as usize, size) };
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -341,7 +313,7 @@ impl Arena {
     pub(crate) fn unmap_if_done(&self) {
         let space = Space::current();
         let mut state = self.state.lock();
-        let open = |slot: &Slot| slot.open == Open::Only(space);
+        let open = |slot: &Slot| slot.is_only_of(space);
         if !state.closed || state.slots.iter().any(open) {
             return;
         }
@@ -380,27 +352,13 @@ impl Arena {
         let slot = state
             .find(page)
             .and_then(|index| state.slots.get_mut(index))
-            .filter(|slot| page.wrapping_sub(slot.start) < slot.len)
-            .filter(|slot| match slot.open {
-                Open::Nobody => false,
-                Open::All => true,
-                Open::Only(only) => only == space && !slot.given,
-            });
+            .filter(|slot| slot.has(page));
         let Some(slot) = slot else {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
-        let at = page.wrapping_sub(slot.start);
-        let count = ranges::ahead(at, slot.len, slot.present);
-        let end = at.saturating_add(count);
-        (slot.low, slot.high) = match slot.present {
-            0 => (at, end),
-            _ => (slot.low.min(at), slot.high.max(end)),
-        };
-        slot.present = slot.present.saturating_add(count).min(slot.len);
         let addr = base.wrapping_add((page as usize) << PAGE_SHIFT);
-        // SAFETY: The mapping is ours and this is its fault handler. The pages are the slot's, which
-        // has been found open, and is hidden before it gives them up.
-        unsafe { slot.pages.insert(vma, addr, at, count) }
+        // SAFETY: The mapping is ours, this is its fault handler, and the lock is held.
+        unsafe { slot.show(vma, space, addr, page.wrapping_sub(slot.start)) }
     }
 
     /// Keeps a mapping in mind that is being made and that `set_up` sets up for the arena, unless
@@ -437,14 +395,15 @@ impl Arena {
         };
         let _ = state.mappings.remove(index);
         while state.address(space).is_none() {
-            let lost = |slot: &Slot| slot.open == Open::Only(space);
+            let lost = |slot: &Slot| slot.is_only_of(space);
             let Some(index) = state.slots.iter().position(lost) else {
                 break;
             };
             // The page tables that had it are gone, but for those of a mapping that the kernel did
             // not tell of: it leaves one behind if it is out of memory after a refused move.
             if let Some(slot) = state.slots.get_mut(index) {
-                hide(file, slot);
+                slot.hide(file);
+                self.recount(slot.counts(), (0, 0));
             }
             let slot = state.slots.remove(index);
             drop(state);
@@ -461,18 +420,4 @@ impl Arena {
             state = self.state.lock();
         }
     }
-}
-
-/// Makes a slot's pages present nowhere.
-fn hide(file: &File, slot: &mut Slot) {
-    if slot.present != 0 {
-        let from = bytes_of(slot.start.saturating_add(slot.low));
-        let len = bytes_of(slot.high.saturating_sub(slot.low));
-        // SAFETY: The file is held. Its inode has no mappings but those of this arena.
-        unsafe {
-            // CAST: An arena has fewer bytes than either type has values.
-            bindings::unmap_mapping_range((*file.as_ptr()).f_mapping, from as i64, len as i64, 1);
-        }
-    }
-    (slot.present, slot.low, slot.high) = (0, 0, 0);
 }

@@ -17,6 +17,7 @@ use crate::{
         transfer_in,
         transfer_out, //
     },
+    cargo::Parting,
     comm::{
         CommPort,
         Connection, //
@@ -71,10 +72,7 @@ use crate::{
         Gone,
         Waited, //
     },
-    window::{
-        Given,
-        Placed, //
-    }, //
+    window::Placed, //
 };
 use core::mem::{
     forget,
@@ -396,23 +394,23 @@ fn exchange(
         (Send::Into(_), None) => Some(loaded_message(scope, false, t, plan.outgoing)?),
         (_, body) => body,
     };
-    let given = body.as_deref().and_then(Message::given);
-    let result = exchange_ready(scope, plan, t, body, given.as_deref(), hand);
-    if let Some(given) = given {
-        // Where it has not waited. In vain if it has not sent: the view is held again.
-        given.end_here();
+    let parting = body.as_deref().and_then(Message::parting);
+    let result = exchange_ready(scope, plan, t, body, parting.as_ref(), hand);
+    if let Some(parting) = parting {
+        // Where it has not waited.
+        parting.end_here();
     }
     result
 }
 
-/// The same with a message that is ready, and what that gives back.
+/// Sends a message that is ready, and receives. `parting` is what is to be seen to once it is sent.
 #[inline(always)]
 fn exchange_ready(
     scope: Scope<'_>,
     plan: &Plan<'_>,
     t: &mut uapi::alpc_transfer,
     body: Option<Arc<Message>>,
-    given: Option<&Given>,
+    parting: Option<&Parting>,
     hand: &mut Option<Hand<Kernel>>,
 ) -> Result<(), Failure> {
     let port = scope.port;
@@ -466,8 +464,8 @@ fn exchange_ready(
         Received::Empty => {
             offer.look(scope, plan, &engine, t.send_id);
             let unlocked = || {
-                if let Some(given) = given {
-                    given.end_here();
+                if let Some(parting) = parting {
+                    parting.end_here();
                 }
                 offer.open();
                 port.act_and_yield(&mut fx);

@@ -46,6 +46,31 @@ struct Rest {
     required: Option<Required>,
 }
 
+/// What the sender of a message has still to see to once the message is sent.
+pub(crate) struct Parting {
+    given: Option<Arc<Given>>,
+    /// A view that leaves.
+    view: Option<Arc<Loan>>,
+}
+
+impl Parting {
+    /// Whether it may be seen to after the call's wait: nobody waits for what goes back but who
+    /// receives the message, and no place in a section is kept meanwhile.
+    pub(crate) fn can_wait(&self) -> bool {
+        self.view.is_none() && self.given.as_ref().is_none_or(|given| given.goes_home())
+    }
+
+    /// The call that sends the message is over. In vain if it has not sent: all is as before then.
+    pub(crate) fn end_here(&self) {
+        if let Some(given) = &self.given {
+            given.end_here();
+        }
+        if let Some(view) = &self.view {
+            view.end_here();
+        }
+    }
+}
+
 impl Cargo {
     /// Nothing.
     pub(crate) const fn new() -> Self {
@@ -67,8 +92,17 @@ impl Cargo {
         }
     }
 
-    pub(crate) fn given(&self) -> Option<&Arc<Given>> {
+    fn given(&self) -> Option<&Arc<Given>> {
         self.rest()?.given.as_ref()
+    }
+
+    /// What its sender has to see to once it is sent.
+    pub(crate) fn parting(&self) -> Option<Parting> {
+        let parting = Parting {
+            given: self.given().cloned(),
+            view: self.view.as_ref().filter(|loan| loan.leaves()).cloned(),
+        };
+        (parting.given.is_some() || parting.view.is_some()).then_some(parting)
     }
 
     pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {

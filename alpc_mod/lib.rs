@@ -63,26 +63,30 @@
 //! | 1 | `Accounts::table` | mutex: accounts are looked up in a tree under it, as often |
 //! | 1 | `Impersonation::worn` | mutex: held while a thread changes its credentials back |
 //! | 1 | `Contexts::table` | mutex: up to 64 security contexts of a side are looked through |
-//! | 1 | `Arena::mapper` | mutex: held while the arena is mapped, once per process |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
 //! | 1 | `Tokens::senders` | mutex: held while a sender is looked up, and memory taken for one |
 //! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
-//! | 1 | `Given::back` | mutex: held while a view goes back, so that no one goes on before it has |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
-//! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it |
+//! | 3 | `Arena::state` | mutex of who holds the arena's file: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
+//! | 5 | `Loan::state` | spinlock: held while a loan ends, so that no one goes on before it has |
+//! | 6 | `Backing::lending` | spinlock: held while a loan begins or ends, a few fields |
+//! | 6 | `Given::view` | spinlock: held while the sender takes out what is left to be done |
 //! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
 //! But for these, no two locks are ever held together: each row is taken with none
 //! of the others held, and the order says only what would be allowed.
 //!
-//! * `Arena::mapper`, `mmap_lock`, `Arena::state` and what the kernel takes below them, in
-//!   that order. No two arenas are locked together. Under `Arena::state` nothing is copied
-//!   from or to user space and nothing is dropped: a page fault takes it.
-//! * Under `Given::back`, what the end of a loan takes: `Arena::state` of the holder's window, then
-//!   that of the owner's section, and `Accounts::table` where a slot ends with it.
+//! * `mmap_lock`, `Arena::state` and what the kernel takes below them, in that order. No two
+//!   arenas are locked together. Under `Arena::state` nothing is copied from or to user space
+//!   and nothing is dropped: a page fault takes it. Memory is allocated under it, and page
+//!   tables are, so it may be held for as long as its holder likes: it belongs to those who
+//!   hold the arena's file, the owner of a section or the receivers on a window's port. Who
+//!   lends a view, borrows it, gives it back or receives it back takes the lock of its own side only.
+//! * Under `Arena::state`, `Loan::state` and `Backing::lending`, which is under the first of
+//!   them too.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
 //!   view's pages or its loan, and so of the accounts that these are charged to. Nothing under
 //!   that mutex touches user space.
@@ -130,9 +134,11 @@
 //! | `Arena`: slots and mappings | `Arena::state` |
 //! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
 //! | `Pages` | constant; freed when no slot and no loan has them |
-//! | `Loan::ended` | exchanged once, by who gives the view back |
+//! | a backing's loans, and whether its owner has access | `Backing::lending` |
+//! | `Loan`: whether it has ended, and whence it came | `Loan::state` |
+//! | `Arena`: counts of views and pages | written under `Arena::state`, read without |
 //! | `Tokens::senders` | its lock |
-//! | `Given::back` | its lock; taken out once, by the sender |
+//! | `Given::view` | its lock; taken out once, by the sender |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States
@@ -188,11 +194,13 @@
 //!   credentials that the thread had, and those it has taken on; neither port nor message.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
-//!   keeps the section's file and the accounts that it is charged to, but not the
-//!   connection; a message that carries it keeps the `Loan`, and so does the slot of who
-//!   holds the view. A message that a view goes back with keeps the holder's `Window`, as
-//!   a port and a client's communication port do. A slot of a window is never without a
-//!   mapping, so what it keeps goes with the process at the latest.
+//!   keeps the view's `Backing` and the accounts that it is charged to, until it has ended,
+//!   but neither the section nor the connection; a message that carries it keeps the
+//!   `Loan`, and so does the slot of who holds the view. The holder's `Window`, of a view
+//!   that goes back, and the owner's section, of one that its message deletes, are kept
+//!   with the message until its sender's call is over, and let go of by the sender. A slot
+//!   of a window is never without a mapping, so what it keeps goes with the process at the
+//!   latest.
 //! * A `Message` keeps its `Memory`, and so does a message that follows it on the same
 //!   side of the conversation. A `Memory` keeps the structure of the address space, not
 //!   what is in it: that is kept by the caller's thread while the gate is open, and by
@@ -219,16 +227,19 @@
 //!   still linked, and it unlinks it: nothing was given to it. Or it has been handed
 //!   something, and takes that: nothing is lost. A dying receiver puts its message
 //!   back for others; a requester that times out or dies cancels.
-//! * E. *View*: deleted by its owner, whom it is hidden from, or with the section's file;
-//!   given back by the holder's release, with a message of the holder's once that is sent, or
-//!   by the end of its last mapping, under the lock of the holder's arena first, then of the
-//!   owner's. Its pages are freed with the last of slot and loan.
+//! * E. *View*: deleted by its owner, whom it is hidden from, by the call that sends it to be
+//!   deleted, or with the section's file; given back by the holder's release, with a message
+//!   of the holder's once that is sent, or by the end of its last mapping. The holder's slot
+//!   is hidden under the lock of the holder's arena, then the loan ends under its own lock:
+//!   the owner's next fault finds the view open. Its backing is freed by whoever lets go of it
+//!   last, the slot's side or the loan's: 64 MiB at most.
 
 #![crate_name = "alpc"]
 
 mod acl;
 mod arena;
 mod attributes;
+mod backing;
 mod buffer;
 mod call;
 mod caller;
@@ -269,6 +280,7 @@ mod required;
 mod section;
 mod security;
 mod send;
+mod slot;
 mod straight;
 mod table;
 mod takes;

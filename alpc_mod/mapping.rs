@@ -9,15 +9,13 @@
 //! dumps, and can't be grown, split or moved.
 
 use crate::{
-    arena::{
-        Arena,
-        Space, //
-    },
+    arena::Arena,
     ffi,
     file::{
         FileRef,
         Kind, //
     },
+    slot::Space, //
 };
 use kernel::{
     bindings,

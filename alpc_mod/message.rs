@@ -12,14 +12,16 @@ use crate::{
         charged,
         Buffer, //
     },
-    cargo::Cargo,
+    cargo::{
+        Cargo,
+        Parting, //
+    },
     charge::Charge,
     cred::Identity,
     logic::engine::{
         Body,
         NONE, //
-    },
-    window::Given, //
+    }, //
 };
 use core::{
     ptr::null_mut,
@@ -68,12 +70,12 @@ impl Message {
         !self.loaded
     }
 
-    /// What its sender gives back with it.
+    /// What its sender has to see to once it is sent.
     #[inline(always)]
-    pub(crate) fn given(&self) -> Option<Arc<Given>> {
+    pub(crate) fn parting(&self) -> Option<Parting> {
         match self.is_bare() {
             true => None,
-            false => self.cargo.given().cloned(),
+            false => self.cargo.parting(),
         }
     }
 }

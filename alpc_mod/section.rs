@@ -7,10 +7,8 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    arena::{
-        Arena,
-        Open, //
-    },
+    arena::Arena,
+    backing::Backing,
     buffer::{
         copy_range_out,
         copy_struct_in,
@@ -40,6 +38,10 @@ use crate::{
     quota::{
         Counter,
         Kind, //
+    },
+    slot::{
+        Open,
+        Then, //
     },
     uapi,
     view, //
@@ -105,6 +107,8 @@ pub(crate) struct Section {
     arena: Arena,
     /// Who pays for the views' pages.
     charger: Arc<Charger>,
+    /// Its views that are lent.
+    lent: Arc<Counter>,
     _counted: Counted,
 }
 
@@ -137,10 +141,12 @@ fn try_create(
     };
     let charger = Charger::for_current(accounts)?;
     let counted = Counted::new(&maker)?;
+    let lent = Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?;
     let section = Arc::pin_init(
         pin_init!(Section {
             arena <- Arena::new(pages, 1, uapi::ALPC_SECTION_VIEWS_MAX as usize, true),
             charger,
+            lent,
             _counted: counted,
         }),
         GFP_KERNEL_ACCOUNT,
@@ -187,21 +193,37 @@ impl Section {
         let count = pages_of(arg.size).ok_or(EINVAL)?;
         let charge =
             Charge::several(&self.charger, Kind::Page, count).map_err(|_| Outcome::Limit)?;
-        let pages = Arc::new(Pages::new(count, charge)?, GFP_KERNEL_ACCOUNT)?;
+        let backing = Backing::new(Pages::new(count, charge)?, &self.lent)?;
         self.arena.map(file)?;
         // `EAGAIN` if another thread has just unmapped it.
-        let (start, base) = self.arena.add(pages.clone(), count, Open::All, None)?;
+        let at = self.arena.add(backing, count, Open::Owner, None)?;
         let answer = uapi::alpc_create_view {
             size: bytes_of(count),
-            base,
-            offset: bytes_of(start),
+            base: at.addr,
+            offset: bytes_of(at.start),
             outcome: uapi::ALPC_OUTCOME_OK,
             ..*arg
         };
         copy_struct_out(size, addr, &answer).inspect_err(|_| {
-            view::delete_own(self, file, start, &pages);
+            self.delete(file, at.start, Some(at.id));
         })?;
         Ok(0)
+    }
+
+    /// Deletes the view at a page, whichever that is or the one with this `id`, and says whether
+    /// there was one. Who borrows it keeps it.
+    pub(crate) fn delete(&self, file: &File, start: u32, id: Option<u64>) -> bool {
+        let deleted = self.arena.with_slot(file, start, |slot| {
+            match (&slot.backing, id) {
+                (_, Some(id)) if id != slot.id => return Err(()),
+                // It leaves with a message, and is deleted once that is sent.
+                (None, None) => return Err(()),
+                (None, Some(_)) => {}
+                (Some(backing), _) => backing.set_owned(false),
+            }
+            Ok(((), Then::Remove))
+        });
+        matches!(deleted, Some(Ok(())))
     }
 }
 
@@ -234,11 +256,12 @@ impl ObjectFile for Section {
     }
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
-        let (views, pages, lent) = this.arena.usage();
+        let (views, pages) = this.arena.usage();
         seq_print!(
             m,
-            "alpc-section:\t{} bytes\nalpc-views:\t{views}, {lent} lent\nalpc-view-bytes:\t{}\n",
+            "alpc-section:\t{} bytes\nalpc-views:\t{views}, {} lent\nalpc-view-bytes:\t{}\n",
             this.arena.size(),
+            this.lent.get(),
             bytes_of(pages)
         );
     }

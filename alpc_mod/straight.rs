@@ -22,6 +22,7 @@ use crate::{
         transfer_as,
         Scope, //
     },
+    cargo::Parting,
     carried::{
         Bare,
         Carried, //
@@ -73,7 +74,6 @@ use crate::{
         SendFirst,
         Waited, //
     },
-    window::Given, //
 };
 use core::mem::{
     forget,
@@ -162,8 +162,8 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
             );
         }
     };
-    let given = attributes.get().and_then(|_| body.given());
-    if given.as_ref().is_some_and(|given| !given.goes_home()) {
+    let parting = attributes.get().and_then(|_| body.parting());
+    if parting.as_ref().is_some_and(|parting| !parting.can_wait()) {
         return transfer_as(client(end), SIZE, addr, t, attributes.get_any(), Some(body));
     }
     let kept = take_kept(&body).unwrap_or(NO_SLOT);
@@ -189,8 +189,8 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed | Waited::HandedToDying => {
-            if let Some(given) = &given {
-                given.end_here();
+            if let Some(parting) = &parting {
+                parting.end_here();
             }
             if give_reply(end, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
@@ -213,7 +213,7 @@ fn call_as<A: Carried>(end: &CommPort, addr: u64, t: &mut uapi::alpc_transfer) -
             t,
             attributes.get_any(),
             Ok(waited),
-            given,
+            parting,
             hand,
         ),
     }
@@ -243,14 +243,14 @@ fn call_ends(
     t: &mut uapi::alpc_transfer,
     attributes: &Attributes,
     waited: Result<Waited<'_>, Failure>,
-    given: Option<Arc<Given>>,
+    parting: Option<Parting>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
     let plan = Plan::straight(Send::New(New::Request), Receive::Answer, attributes);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
     // Not before: a wait in vain ends with the lock taken.
-    if let Some(given) = given {
-        given.end_here();
+    if let Some(parting) = parting {
+        parting.end_here();
     }
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }
@@ -346,8 +346,8 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
             );
         }
     };
-    let given = attributes.get().and_then(|_| body.given());
-    if given.as_ref().is_some_and(|given| !given.goes_home()) {
+    let parting = attributes.get().and_then(|_| body.parting());
+    if parting.as_ref().is_some_and(|parting| !parting.can_wait()) {
         return transfer_as(
             server(port),
             SIZE,
@@ -373,8 +373,8 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
     t.flags |= uapi::ALPC_SENT;
     match waited {
         Waited::Handed => {
-            if let Some(given) = &given {
-                given.end_here();
+            if let Some(parting) = &parting {
+                parting.end_here();
             }
             if give_request(port, addr, t, &attributes, &mut hand) {
                 // Nothing is left in it.
@@ -397,7 +397,7 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
             t,
             attributes.get_any(),
             Ok(waited),
-            given,
+            parting,
             hand,
         ),
     }
@@ -427,14 +427,14 @@ fn reply_ends(
     t: &mut uapi::alpc_transfer,
     attributes: &Attributes,
     waited: Result<Waited<'_>, Failure>,
-    given: Option<Arc<Given>>,
+    parting: Option<Parting>,
     hand: Option<Hand<Kernel>>,
 ) -> Result {
     let plan = Plan::straight(Send::Into(How::FinalReply), Receive::Next, attributes);
     let result = waited.and_then(|waited| awaited(scope, &plan, t, waited, &hand));
     // Not before: a wait in vain ends with the lock taken.
-    if let Some(given) = given {
-        given.end_here();
+    if let Some(parting) = parting {
+        parting.end_here();
     }
     conclude(scope, &plan, SIZE, addr, t, result, hand)
 }

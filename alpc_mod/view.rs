@@ -18,15 +18,15 @@
 //! A *secure* view is open to its owner in the state Owned only. It is hidden from the owner before
 //! the message has it, and hidden from the holder before the loan ends, so there is no moment at
 //! which one can write what the other reads. Nothing but the holder ends the state Held: its
-//! release, or the end of its mapping. Each side's state is under the lock of its own arena, and
-//! the two are never taken together.
+//! release, or the end of its mapping. Each side's slot is under the lock of its own arena, which
+//! the other side never takes: whom the view is lent to is in its [`Backing`].
+//!
+//! A view that its message deletes leaves its owner's slot with the message, and the sender removes
+//! the slot when its call is over: the receiver has nothing to do with it.
 #![deny(unsafe_code)]
 
 use crate::{
-    arena::{
-        Open,
-        Then, //
-    },
+    backing::Backing,
     buffer::{
         charged,
         copy_range_out,
@@ -45,11 +45,11 @@ use crate::{
     },
     pages::{
         bytes_of,
-        pages_of,
-        Pages, //
+        pages_of, //
     },
     quota::Counter,
     section::Section,
+    slot::Then,
     uapi,
     window, //
 };
@@ -58,92 +58,139 @@ use core::mem::{
     size_of, //
 };
 use kernel::{
-    fs::file::File,
+    new_spinlock,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
+        SpinLock,
         UniqueArc, //
     }, //
 };
 
-/// A view that is lent.
+/// A view that is lent. Once it has ended it keeps nothing of the view, whoever keeps it.
+#[pin_data]
 pub(crate) struct Loan {
-    section: FileRef<Section>,
-    start: u32,
-    pub(crate) pages: Arc<Pages>,
     pub(crate) size: u64,
     pub(crate) secure: bool,
-    auto_release: bool,
+    /// The message deletes the view.
+    leaves: bool,
     /// Where it is counted. The connection itself may be gone before.
+    lent: Arc<Counter>,
+    #[pin]
+    state: SpinLock<State>,
+}
+
+struct State {
+    /// None when it has ended.
+    live: Option<Live>,
+    /// Of a view that leaves, until its sender has seen to it.
+    from: Option<OwnersSlot>,
+}
+
+/// A loan that has not ended. It does so when this is dropped at the latest.
+struct Live {
+    backing: Arc<Backing>,
+    /// The owner has no access meanwhile.
+    exclusive: bool,
     lent: Arc<Counter>,
     /// What it takes of a server's window.
     room: Option<Charge>,
-    ended: Atomic<bool>,
+    over: bool,
+}
+
+impl Live {
+    fn end(&mut self) {
+        if !core::mem::replace(&mut self.over, true) {
+            self.backing.end_loan(self.exclusive);
+            self.lent.give_back();
+            if let Some(room) = &self.room {
+                room.end();
+            }
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The slot of a view in its owner's section.
+struct OwnersSlot {
+    section: FileRef<Section>,
+    start: u32,
+    id: u64,
+}
+
+impl OwnersSlot {
+    /// Puts the view back, unless the slot is gone.
+    fn restore(&self, backing: Arc<Backing>) {
+        let section = self.section.object();
+        let arena = section.arena();
+        arena.with_slot(self.section.file(), self.start, |slot| {
+            if slot.id != self.id {
+                return Err(());
+            }
+            backing.set_owned(true);
+            slot.backing = Some(backing);
+            Ok(((), Then::Keep))
+        });
+    }
 }
 
 impl Loan {
-    /// The message has left its sender.
-    pub(crate) fn leave(&self) {
-        if self.auto_release {
-            delete_own(
-                &self.section.object(),
-                self.section.file(),
-                self.start,
-                &self.pages,
-            );
-        }
+    /// The view's pages, until it has ended.
+    pub(crate) fn backing(&self) -> Option<Arc<Backing>> {
+        let state = self.state.lock();
+        state.live.as_ref().map(|live| live.backing.clone())
     }
 
-    /// Whether it is counted there: so it was lent along that connection, in that direction.
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().live.is_none()
+    }
+
+    /// Whether it was counted there: so it was lent along that connection, in that direction.
     pub(crate) fn is_counted(&self, lent: &Arc<Counter>) -> bool {
         Arc::ptr_eq(&self.lent, lent)
     }
 
-    /// Gives the view back to its owner, if that still has it. It may be called by many and often.
+    /// Whether its sender has something to see to once the message is sent.
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
+    /// Gives the view back to its owner, if that still has it. It may be called by many and often:
+    /// the view is back when this returns. Takes no lock but spinlocks.
     pub(crate) fn end(&self) {
-        self.end_and(self.auto_release);
+        let mut state = self.state.lock();
+        let mut live = state.live.take();
+        // Under the lock, so that nobody goes on before it is over.
+        if let Some(live) = &mut live {
+            live.end();
+        }
+        drop(state);
+        drop(live);
     }
 
-    /// The same for a message that has not been sent: its owner has the view as before.
+    /// Ends it for a message that has not been sent: its owner has the view as before. For the
+    /// sender only.
     pub(crate) fn recall(&self) {
-        self.end_and(false);
-    }
-
-    fn end_and(&self, delete: bool) {
-        if self.ended.xchg(true, Relaxed) {
-            return;
+        let from = self.state.lock().from.take();
+        if let (Some(from), Some(backing)) = (from, self.backing()) {
+            from.restore(backing);
         }
-        let section = self.section.object();
-        section
-            .arena()
-            .with_slot(self.section.file(), self.start, |slot| {
-                // The owner may have deleted it, and have made another one in its place.
-                if !Arc::ptr_eq(&slot.pages, &self.pages) {
-                    return Err(());
-                }
-                if delete {
-                    return Ok(((), Then::Remove));
-                }
-                slot.lent = slot.lent.saturating_sub(1);
-                if self.secure {
-                    slot.open = Open::All;
-                }
-                Ok(((), Then::Keep))
-            });
-        self.lent.give_back();
-        if let Some(room) = &self.room {
-            room.end();
-        }
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
         self.end();
+    }
+
+    /// The call that sends the message is over: if it has sent, the view's place is free. For the
+    /// sender only.
+    pub(crate) fn end_here(&self) {
+        let from = self.state.lock().from.take();
+        if let Some(OwnersSlot { section, start, id }) = from {
+            section.object().delete(section.file(), start, Some(id));
+        }
     }
 }
 
@@ -163,66 +210,64 @@ pub(crate) fn lend(
     to: Side,
 ) -> Result<Arc<Loan>, Failure> {
     let place = Place::at(ask.base).ok_or(Outcome::NotAView)?;
-    let start = place.page;
     let section = place.file::<Section>().ok_or(Outcome::NotAView)?;
+    let start = place.page;
     let secure = ask.flags & uapi::ALPC_VIEW_SECURE != 0;
+    let leaves = ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0;
+    // Before the view is changed: nothing fails after.
+    let place_for_loan = charged(size_of::<Loan>(), UniqueArc::<Loan>::new_uninit)?;
     let counter = connection.lent(to)?;
     if !counter.take(uapi::ALPC_VIEWS_LENT_MAX) {
         return Err(Outcome::Limit.into());
     }
     // Dropped with no lock held.
     let mut room = None;
-    let lent = section
-        .object()
-        .arena()
-        .with_slot(section.file(), start, |slot| {
-            if slot.open != Open::All {
-                return Err(Outcome::Lent.into());
-            }
-            if ask.size > bytes_of(slot.pages.len()) {
-                return Err(EINVAL.into());
-            }
-            if to == Side::Server {
-                let pages = pages_of(ask.size).ok_or(EINVAL)?;
-                room = Some(connection.charge_room(pages).map_err(|_| Outcome::Limit)?);
-            }
-            let place = charged(size_of::<Loan>(), UniqueArc::<Loan>::new_uninit)?;
-            let loan = place.write(Loan {
-                section: section.clone(),
-                start,
-                pages: slot.pages.clone(),
-                size: ask.size,
-                secure,
-                auto_release: ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0,
-                lent: counter.clone(),
-                room: room.take(),
-                ended: Atomic::new(false),
-            });
-            slot.lent = slot.lent.saturating_add(1);
-            let then = match secure {
-                true => {
-                    slot.open = Open::Nobody;
-                    Then::Hide
-                }
-                false => Then::Keep,
-            };
-            Ok((Arc::from(loan), then))
-        })
-        .unwrap_or(Err(Outcome::NotAView.into()));
-    if lent.is_err() {
-        counter.give_back();
-    }
-    lent
-}
-
-/// Takes the view of these pages from its owner. Who borrows it keeps it.
-pub(crate) fn delete_own(section: &Section, file: &File, start: u32, pages: &Arc<Pages>) {
-    section
-        .arena()
-        .with_slot(file, start, |slot| match Arc::ptr_eq(&slot.pages, pages) {
-            true => Ok(((), Then::Remove)),
-            false => Err(()),
-        });
+    let object = section.object();
+    let lent = object.arena().with_slot(section.file(), start, |slot| {
+        let backing = slot.backing.clone().ok_or(Outcome::NotAView)?;
+        if !backing.is_open() {
+            return Err(Outcome::Lent.into());
+        }
+        if ask.size > bytes_of(backing.pages().len()) {
+            return Err(EINVAL.into());
+        }
+        if to == Side::Server {
+            let pages = pages_of(ask.size).ok_or(EINVAL)?;
+            room = Some(connection.charge_room(pages).map_err(|_| Outcome::Limit)?);
+        }
+        if leaves {
+            backing.set_owned(false);
+            slot.backing = None;
+        }
+        // Nobody else closes it: that is done under this lock only.
+        backing.lend(secure || leaves);
+        let then = match secure || leaves {
+            true => Then::Hide,
+            false => Then::Keep,
+        };
+        Ok(((backing, slot.id), then))
+    });
+    let (backing, id) = lent
+        .unwrap_or_else(|| Err(Failure::from(Outcome::NotAView)))
+        .inspect_err(|_| counter.give_back())?;
+    let state = State {
+        live: Some(Live {
+            backing,
+            exclusive: secure || leaves,
+            lent: counter.clone(),
+            room,
+            over: false,
+        }),
+        from: leaves.then_some(OwnersSlot { section, start, id }),
+    };
+    let Ok(loan) = place_for_loan.pin_init_with(pin_init!(Loan {
+        size: ask.size,
+        secure,
+        leaves,
+        lent: counter,
+        state <- new_spinlock!(state, "Loan::state"),
+    }));
+    Ok(Arc::from(loan))
 }
 
 /// `ALPC_IOC_DELETE_VIEW`.
@@ -248,13 +293,10 @@ fn try_delete(base: u64) -> Result<(), Failure> {
     let Some(section) = place.file::<Section>() else {
         return window::release(&place);
     };
-    section
-        .object()
-        .arena()
-        .with_slot(section.file(), place.page, |_| {
-            Ok::<_, Failure>(((), Then::Remove))
-        })
-        .unwrap_or(Err(Outcome::NotAView.into()))
+    match section.object().delete(section.file(), place.page, None) {
+        true => Ok(()),
+        false => Err(Outcome::NotAView.into()),
+    }
 }
 
 /// `ALPC_IOC_QUERY_VIEW`.
@@ -267,12 +309,13 @@ pub(crate) fn query(size: usize, addr: u64) -> Result<isize> {
             .object()
             .arena()
             .with_slot(section.file(), place.page, |slot| {
-                let state = match slot.lent {
-                    0 => uapi::ALPC_VIEW_STATE_OWNED,
-                    _ => uapi::ALPC_VIEW_STATE_LENT,
+                let backing = slot.backing.as_ref().ok_or(ENXIO)?;
+                let state = match backing.is_lent() {
+                    false => uapi::ALPC_VIEW_STATE_OWNED,
+                    true => uapi::ALPC_VIEW_STATE_LENT,
                 };
-                let bytes = bytes_of(slot.pages.len());
-                Ok(((bytes, state, slot.open == Open::Nobody), Then::Keep))
+                let bytes = bytes_of(backing.pages().len());
+                Ok(((bytes, state, !backing.is_open()), Then::Keep))
             })
             .unwrap_or(Err(ENXIO))?,
         None => {

@@ -9,10 +9,7 @@
 use crate::{
     arena::{
         Arena,
-        Open,
-        Slot,
-        Space,
-        Then, //
+        At, //
     },
     buffer::charged,
     file::{
@@ -29,6 +26,12 @@ use crate::{
     },
     pages::pages_of,
     quota::Counter,
+    slot::{
+        Open,
+        Slot,
+        Space,
+        Then, //
+    },
     uapi,
     view::Loan, //
 };
@@ -36,7 +39,7 @@ use core::mem::size_of;
 use kernel::{
     bindings,
     fs::file::File,
-    new_mutex,
+    new_spinlock,
     page::PAGE_SHIFT,
     prelude::*,
     seq_file::SeqFile,
@@ -44,6 +47,7 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex,
+        SpinLock,
         UniqueArc, //
     }, //
 };
@@ -142,9 +146,11 @@ impl LazyWindow {
         arena.map(window.file())?;
         // What was not lent is none of the receiver's business.
         let len = pages_of(loan.size).ok_or(EINVAL)?;
-        let added = arena.add(loan.pages.clone(), len, open, Some(loan.clone()));
-        let (start, base) = match added {
-            Ok(added) => added,
+        // Not before it is received does it end.
+        let backing = loan.backing().ok_or(ENXIO)?;
+        let added = arena.add(backing, len, open, Some(loan.clone()));
+        let At { start, addr, id } = match added {
+            Ok(at) => at,
             Err(error) => {
                 arena.unmap_if_done();
                 return Err(match error == ENOSPC {
@@ -155,7 +161,7 @@ impl LazyWindow {
             }
         };
         let view = uapi::alpc_attr_view {
-            base,
+            base: addr,
             size: loan.size,
             release: 0,
             flags: match loan.secure {
@@ -165,52 +171,53 @@ impl LazyWindow {
             reserved: 0,
         };
         let placed = Placed {
-            view: Borrowed {
-                window,
-                start,
-                loan: loan.clone(),
-            },
+            view: Borrowed { window, start, id },
+            loan: loan.clone(),
             kept: false,
         };
         Ok((placed, view))
     }
 }
 
-/// A view in a window.
+/// A slot of a window. Only who holds the window's port takes hold of it.
 struct Borrowed {
     window: FileRef<Window>,
     start: u32,
-    loan: Arc<Loan>,
+    id: u64,
 }
 
 impl Borrowed {
-    /// The current process holds it from now on.
-    fn set_held(&self) {
+    /// The current process holds the view of this loan there from now on, or again.
+    fn hold(&self, loan: &Loan, again: bool) {
+        let backing = match again {
+            true => loan.backing(),
+            false => None,
+        };
         let there = self.with_slot(|slot| {
-            (slot.held, slot.given) = (true, false);
+            slot.held = true;
+            slot.backing = backing.or(slot.backing.take());
             Then::Keep
         });
         if !there {
             // Another thread of the process has unmapped it meanwhile.
-            self.loan.end();
+            loan.end();
         }
     }
 
     /// Nobody sees it any more.
     fn vanish(&self) {
         self.with_slot(|_| Then::Remove);
+        self.window.object().arena.unmap_if_done();
     }
 
-    /// Looks at its slot, if that is there still.
+    /// Looks at the slot, if that is there still.
     fn with_slot(&self, look: impl FnOnce(&mut Slot) -> Then) -> bool {
-        let is_this = |slot: &Slot| {
-            let loan = slot.loan.as_ref();
-            loan.is_some_and(|loan| Arc::ptr_eq(loan, &self.loan))
-        };
         let arena = &self.window.object().arena;
-        let looked = arena.with_slot(self.window.file(), self.start, |slot| match is_this(slot) {
-            true => Ok(((), look(slot))),
-            false => Err(()),
+        let looked = arena.with_slot(self.window.file(), self.start, |slot| {
+            match slot.id == self.id {
+                true => Ok(((), look(slot))),
+                false => Err(()),
+            }
         });
         matches!(looked, Some(Ok(())))
     }
@@ -219,6 +226,7 @@ impl Borrowed {
 /// A view that its receiver can see. It vanishes again unless it is kept.
 pub(crate) struct Placed {
     view: Borrowed,
+    loan: Arc<Loan>,
     kept: bool,
 }
 
@@ -226,8 +234,7 @@ impl Placed {
     /// The receiver has it.
     pub(crate) fn keep(mut self) {
         self.kept = true;
-        self.view.loan.leave();
-        self.view.set_held();
+        self.view.hold(&self.loan, false);
     }
 }
 
@@ -235,7 +242,6 @@ impl Drop for Placed {
     fn drop(&mut self) {
         if !self.kept {
             self.view.vanish();
-            self.view.window.object().arena.unmap_if_done();
         }
     }
 }
@@ -243,44 +249,18 @@ impl Drop for Placed {
 /// A view that its holder gives back with a message. The holder can't touch it any more, and nobody
 /// else can give it up, but nothing is over until the message is sent.
 ///
-/// Then sender and receiver both end it, whoever is first, and who is second waits until that is
-/// done: so it is back before the receiver learns of the message, and the sender has nothing left
-/// of it when its send is over. It ends with the message at the latest. All that takes long is the
-/// sender's: to take the view's pages from mappings before, and what goes with it after.
+/// Then sender and receiver both end the loan, whoever is first, and who is second finds it ended: so
+/// the view is back before the receiver learns of the message. It ends with the message at the
+/// latest. The slot in the holder's window is the sender's to see to, before and after: no lock of
+/// the window is ever taken by who receives the message.
 #[pin_data]
 pub(crate) struct Given {
     /// Whether it belongs to who receives the message.
     goes_home: bool,
-    /// None when the sender has nothing to do with it any more.
+    loan: Arc<Loan>,
+    /// None when the sender has no more to do with it.
     #[pin]
-    back: Mutex<Option<Back>>,
-}
-
-/// A view on its way back, which is there when this is dropped at the latest.
-struct Back {
-    view: Borrowed,
-    over: bool,
-}
-
-impl Back {
-    fn end(&mut self) {
-        if !core::mem::replace(&mut self.over, true) {
-            self.view.vanish();
-            self.view.loan.end();
-        }
-    }
-
-    fn recall(&mut self) {
-        if !core::mem::replace(&mut self.over, true) {
-            self.view.set_held();
-        }
-    }
-}
-
-impl Drop for Back {
-    fn drop(&mut self) {
-        self.end();
-    }
+    view: SpinLock<Option<Borrowed>>,
 }
 
 impl Given {
@@ -290,19 +270,23 @@ impl Given {
         let place = Place::at(base).ok_or(Outcome::NotAView)?;
         let window = place.file::<Window>().ok_or(Outcome::NotAView)?;
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
-        let loan = held_slot(&place, &window, |slot| {
-            slot.given = true;
-            (slot.loan.clone(), Then::Hide)
+        let (id, loan, backing) = held_slot(&place, &window, |slot| {
+            (
+                (slot.id, slot.loan.clone(), slot.backing.take()),
+                Then::Hide,
+            )
         })?;
+        drop(backing);
+        let loan = loan.ok_or(Outcome::NotAView)?;
         let view = Borrowed {
             window,
             start: place.page,
-            loan: loan.ok_or(Outcome::NotAView)?,
+            id,
         };
-        let goes_home = lent.is_some_and(|lent| view.loan.is_counted(lent));
         let Ok(given) = room.pin_init_with(pin_init!(Self {
-            goes_home,
-            back <- new_mutex!(Some(Back { view, over: false }), "Given::back"),
+            goes_home: lent.is_some_and(|lent| loan.is_counted(lent)),
+            loan,
+            view <- new_spinlock!(Some(view), "Given::view"),
         }));
         Ok(Arc::from(given))
     }
@@ -314,34 +298,24 @@ impl Given {
 
     /// The message has been sent, and its receiver is about to learn of it.
     pub(crate) fn end(&self) {
-        // Under the lock, so that nobody goes on before it is over.
-        if let Some(back) = &mut *self.back.lock() {
-            back.end();
-        }
+        self.loan.end();
     }
 
-    /// The same for the sender, which has no more to do with it.
+    /// The message has been sent, and the sender has no more to do with it. For the sender only.
     pub(crate) fn end_here(&self) {
-        let mut guard = self.back.lock();
-        if let Some(back) = &mut *guard {
-            back.end();
-        }
-        let back = guard.take();
-        drop(guard);
-        if let Some(Back { view, .. }) = &back {
-            view.window.object().arena.unmap_if_done();
+        let view = self.view.lock().take();
+        if let Some(view) = view {
+            self.loan.end();
+            view.vanish();
         }
     }
 
-    /// The message has not been sent: it is held again.
+    /// The message has not been sent: it is held again. For the sender only.
     pub(crate) fn recall(&self) {
-        let mut guard = self.back.lock();
-        if let Some(back) = &mut *guard {
-            back.recall();
+        let view = self.view.lock().take();
+        if let Some(view) = view {
+            view.hold(&self.loan, true);
         }
-        let back = guard.take();
-        drop(guard);
-        drop(back);
     }
 }
 
@@ -366,7 +340,7 @@ fn held_slot<R>(
     let arena = &window.object().arena;
     let looked = arena.with_slot(window.file(), place.page, |slot| {
         // One that is not held may be another receiver's in the end, with the same loan.
-        match slot.held && !slot.given && slot.open == Open::Only(Space::current()) {
+        match slot.held && slot.backing.is_some() && slot.is_of_current() {
             true => Ok(look(slot)),
             false => Err(Outcome::NotAView),
         }

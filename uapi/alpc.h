@@ -286,7 +286,7 @@ struct alpc_attr_context {
 
 /* The sender can't touch the bytes until the receiver releases the view. */
 #define ALPC_VIEW_SECURE		0x00000001u
-/* The sender's view is deleted once the message has left it. */
+/* The message deletes the sender's view. It stays if nothing is sent. */
 #define ALPC_VIEW_AUTO_RELEASE		0x00000002u
 
 /**

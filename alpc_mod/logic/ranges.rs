@@ -46,9 +46,12 @@ pub fn find(count: usize, range: impl Fn(usize) -> Option<Range>, page: u32) -> 
     None
 }
 
+/// Pages that one fault makes present at most: as many as one page table has.
+const AHEAD_MAX: u32 = 512;
+
 /// How many pages to make present after a fault at page `at` of a range of `len`, of which `present`
-/// are: as many again. So a range that is used from end to end takes few faults, and one that is
-/// barely touched little work.
+/// are: as many again, up to [`AHEAD_MAX`]. So a range that is used from end to end takes few faults,
+/// one that is barely touched takes little work, and no fault takes long.
 pub fn ahead(at: u32, len: u32, present: u32) -> u32 {
-    present.max(1).min(len.saturating_sub(at))
+    present.clamp(1, AHEAD_MAX).min(len.saturating_sub(at))
 }

@@ -258,3 +258,39 @@ fn a_receiver_without_room_for_another_view_is_told_so_and_loses_nothing() {
         assert_eq!(next.expect("a view").get(0), 7);
     });
 }
+
+/// Receives, and answers with the view that it was lent, until the port is closed.
+fn serve(port: &Port, ready: std::sync::mpsc::Sender<i32>) {
+    ready.send(signals::tid()).expect("send");
+    let mut next = port.receive_view();
+    while let Ok((message, view)) = next {
+        let view = view.expect("a view");
+        let reply = Transfer::new().send(b"").into(&message).receive();
+        let reply = reply.flags(ALPC_RELEASE);
+        next = reply.exchange(port, &mut ViewContainer::releasing(view.base));
+    }
+    assert_eq!(next.unwrap_err(), fail::CLOSED);
+}
+
+#[test]
+fn a_window_has_room_for_views_however_many_threads_have_answered_with_one_and_wait() {
+    isolated_long(2, || {
+        let pair = Pair::of_views();
+        let (_section, view) = pair.view(MAX, 0);
+        let (ready, came) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for round in 0..ALPC_WINDOW_SIZE / MAX + 8 {
+                // Who waits since last is served first, so each call has a thread of its own.
+                let ready = ready.clone();
+                scope.spawn(|| serve(&pair.port, ready));
+                let server = came.recv().expect("a thread");
+                eventually(|| inspect::thread_sleeps(server));
+                let call = Transfer::new().send(b"call").receive().flags(ALPC_SYNC);
+                let reply = call.lend(&pair.client, view, 0);
+                assert!(reply.is_ok(), "{round}: {reply:?}");
+                eventually(|| inspect::thread_sleeps(server));
+            }
+            pair.port.disconnect().expect("disconnect");
+        });
+    });
+}

@@ -175,8 +175,8 @@ impl Lent {
         }
     }
 
-    /// Has it deleted for this process as soon as the message has left: received, cancelled, timed
-    /// out or dropped.
+    /// Has the message delete the view for this process. Whoever receives the view keeps it. If
+    /// nothing is sent the view stays.
     pub fn auto_release(self) -> Self {
         Self {
             auto_release: true,

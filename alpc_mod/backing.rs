@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The backing of a view: its pages, and to whom they are lent.
+//!
+//! The owner's slot, each loan and each borrower's slot share one backing. To whom it is lent is all
+//! of a view that two users change, so it stands here, under a spinlock of its own, and not under
+//! the lock of either side's arena: who gives a view back never waits for its owner.
+#![deny(unsafe_code)]
+
+use crate::{
+    pages::Pages,
+    quota::Counter, //
+};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// Pages of a view, and to whom they are lent.
+#[pin_data]
+pub(crate) struct Backing {
+    pages: Pages,
+    /// The views of the owner's section that are lent.
+    views_lent: Arc<Counter>,
+    #[pin]
+    lending: SpinLock<Lending>,
+}
+
+/// To whom a view is lent.
+struct Lending {
+    /// Loans that have not ended.
+    loans: u32,
+    /// The owner has no access.
+    closed: bool,
+    /// The owner has the view, in a slot of its section.
+    owned: bool,
+}
+
+impl Lending {
+    fn counts(&self) -> bool {
+        self.owned && self.loans != 0
+    }
+}
+
+impl Backing {
+    /// The backing of a new view, which `views_lent` counts while it is lent.
+    pub(crate) fn new(pages: Pages, views_lent: &Arc<Counter>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                pages,
+                views_lent: views_lent.clone(),
+                lending <- new_spinlock!(Lending {
+                    loans: 0,
+                    closed: false,
+                    owned: true,
+                }, "Backing::lending"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// The pages.
+    #[inline]
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// Changes the lending, and keeps the count of views that are lent right.
+    fn change<R>(&self, change: impl FnOnce(&mut Lending) -> R) -> R {
+        let mut lending = self.lending.lock();
+        let before = lending.counts();
+        let result = change(&mut lending);
+        match (before, lending.counts()) {
+            // There are no more than a section has views.
+            (false, true) => _ = self.views_lent.take(u32::MAX),
+            (true, false) => self.views_lent.give_back(),
+            _ => {}
+        }
+        result
+    }
+
+    /// Whether the owner has access.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.lending.lock().closed
+    }
+
+    /// Whether the view is lent.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lending.lock().loans != 0
+    }
+
+    /// Begins a loan, and closes the view to its owner if the loan is exclusive. Says whether that
+    /// was possible: a view that is closed is not lent again.
+    pub(crate) fn lend(&self, exclusive: bool) -> bool {
+        self.change(|lending| {
+            if lending.closed {
+                return false;
+            }
+            lending.loans = lending.loans.saturating_add(1);
+            lending.closed = exclusive;
+            true
+        })
+    }
+
+    /// Ends a loan that was begun and has not ended. An `exclusive` one leaves the view open to its
+    /// owner.
+    pub(crate) fn end_loan(&self, exclusive: bool) {
+        self.change(|lending| {
+            lending.loans = lending.loans.saturating_sub(1);
+            lending.closed &= !exclusive;
+        });
+    }
+
+    /// Says whether the owner has the view, or has deleted it.
+    pub(crate) fn set_owned(&self, owned: bool) {
+        self.change(|lending| lending.owned = owned);
+    }
+}
