@@ -326,7 +326,8 @@ impl Outgoing {
             let charge = connection
                 .charge_handles(to.other(), handle.count)
                 .map_err(|_| Outcome::Limit)?;
-            cargo.handles.capture(at, handle, takes, charge)?;
+            let payer = connection.payer(to.other());
+            cargo.handles.capture(at, handle, takes, payer, charge)?;
         }
         if let Some(receiver) = &self.receiver() {
             // Else whoever asks for one after another would find out who it is.

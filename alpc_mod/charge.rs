@@ -11,6 +11,7 @@ use crate::{
         for_each_accountable,
         for_each_accountable_to, //
     },
+    closing::Lane,
     cred::Identity,
     logic::quota,
     quota::{
@@ -56,7 +57,8 @@ impl Drop for OpenAccount {
     }
 }
 
-/// The accounts that something is charged to: one task's, at the time when this was made.
+/// The accounts that something is charged to: one task's, at the time when this was made. All of
+/// them are at the same port, or at none.
 ///
 /// Dropping it takes a mutex, so it must not be dropped under a spinlock.
 pub(crate) struct Charger {
@@ -98,12 +100,36 @@ impl Charger {
     }
 
     /// A user that answers twice, as an owner of nested namespaces, still pays once.
+    ///
+    /// The accounts are in one order in all chains: who takes a place of each, and waits for it,
+    /// can't wait in a circle with others. The user's own comes first, so that who has to wait there
+    /// has taken nothing of what it has together with others.
     fn add(&mut self, key: Key) -> Result {
-        if !self.chain.iter().any(|open| open.account.key == key) {
+        let rank = |key: Key| (key.who.as_owner, key.who.kuid);
+        let before = |open: &&OpenAccount| rank(open.account.key) < rank(key);
+        let at = self.chain.iter().filter(before).count();
+        if self
+            .chain
+            .get(at)
+            .is_none_or(|open| open.account.key != key)
+        {
             let open = Accounts::open(&self.accounts, key)?;
-            self.chain.push(open, GFP_KERNEL_ACCOUNT)?;
+            self.chain.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            self.chain
+                .insert_within_capacity(at, open)
+                .map_err(|_| ENOMEM)?;
         }
         Ok(())
+    }
+
+    /// Where what is let go of at their expense runs or waits, in the order to enter them.
+    pub(crate) fn lanes(&self) -> impl DoubleEndedIterator<Item = &Lane> {
+        self.chain.iter().map(|open| open.account.lane())
+    }
+
+    /// One of the [`lanes`](Self::lanes).
+    pub(crate) fn lane(&self, index: usize) -> Option<&Lane> {
+        Some(self.chain.get(index)?.account.lane())
     }
 
     /// The table that the accounts are in.

@@ -180,6 +180,14 @@ impl Connection {
         (&self.costs.charger, kind)
     }
 
+    /// Who pays for letting go of what a side's messages carry: that side, as it chooses what.
+    pub(crate) fn payer(&self, side: Side) -> &Arc<Charger> {
+        match side {
+            Side::Client => &self.costs.charger,
+            Side::Server => &self.port.charger,
+        }
+    }
+
     /// What the handles in a side's messages are charged to, for the same reason.
     pub(crate) fn charge_handles(&self, side: Side, count: u32) -> Result<Charge> {
         let kind = match side {

@@ -14,7 +14,10 @@ use crate::{
         copy_struct_in, //
     },
     call::Scope,
-    charge::Charge,
+    charge::{
+        Charge,
+        Charger, //
+    },
     open_file::{
         Bundle,
         Sendable, //
@@ -30,7 +33,10 @@ use core::mem::{
     offset_of,
     size_of, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 const ENTRY: usize = size_of::<uapi::alpc_handle>();
 const ATTRIBUTE: usize = size_of::<uapi::alpc_attr_handle>();
@@ -56,7 +62,7 @@ pub(crate) fn is_valid_room(ask: &uapi::alpc_attr_handle) -> bool {
 /// The handles of one message.
 pub(crate) struct Handles {
     /// Kept empty for the next message, if it is small.
-    bundle: Option<Pin<KBox<Bundle>>>,
+    bundle: Option<KBox<Bundle>>,
 }
 
 impl Handles {
@@ -75,34 +81,33 @@ impl Handles {
     }
 
     /// Empty, with room for so many.
-    fn room(&mut self, count: usize) -> Result<Pin<&mut Bundle>> {
+    fn room(&mut self, count: usize, payer: &Arc<Charger>) -> Result<&mut Bundle> {
         let bundle = match self.bundle.take() {
             Some(bundle) if bundle.room() >= count => bundle,
-            _ => Bundle::new(count.max(MIN_ROOM))?,
+            _ => Bundle::new(count.max(MIN_ROOM), payer.clone())?,
         };
-        let mut bundle = self.bundle.insert(bundle).as_mut();
-        bundle.as_mut().begin();
-        Ok(bundle)
+        Ok(self.bundle.insert(bundle))
     }
 
     /// Takes references to the files that the caller names, of which every one must be of a kind
-    /// that the other side takes. `attribute` is where the caller's attribute stands. What has
-    /// been taken when it fails goes with [`clear`](Self::clear).
+    /// that the other side takes. `attribute` is where the caller's attribute stands; `payer` pays
+    /// for closing them. What has been taken when it fails goes with [`clear`](Self::clear).
     pub(crate) fn capture(
         &mut self,
         attribute: u64,
         ask: &uapi::alpc_attr_handle,
         takes: Takes,
+        payer: &Arc<Charger>,
         charge: Charge,
     ) -> Result<(), Failure> {
         let count = ask.count as usize;
-        let mut bundle = self.room(count)?;
-        bundle.as_mut().charge(charge);
+        let bundle = self.room(count, payer)?;
+        bundle.begin(payer, charge);
         for first in (0..count).step_by(STEP) {
             let entries = read(ask.handles, first, count)?;
             for (at, entry) in (first..count).zip(entries) {
                 match take(entry, takes) {
-                    Ok(file) => bundle.as_mut().push(file)?,
+                    Ok(file) => bundle.push(file)?,
                     Err((failure, kind)) => {
                         refuse(attribute, ask, at, entry, kind);
                         return Err(failure);
@@ -168,12 +173,12 @@ impl Handles {
         let Some(bundle) = &mut self.bundle else {
             return;
         };
-        let closed = bundle.as_mut().close_quickly();
+        let closed = bundle.close_quickly();
         if closed && bundle.room() <= KEEP_ROOM {
             return;
         }
         if let Some(bundle) = self.bundle.take().filter(|_| !closed) {
-            bundle.close_elsewhere();
+            KBox::into_inner(bundle).close_elsewhere();
         }
     }
 }

@@ -74,6 +74,7 @@
 //! | 6 | `Backing::lending` | spinlock: held while a loan begins or ends, a few fields |
 //! | 6 | `Given::view` | spinlock: held while the sender takes out what is left to be done |
 //! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged |
+//! | 6 | `Lane::state` | spinlock: held while a job takes or leaves one place, or begins to wait |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
 //! But for these, no two locks are ever held together: each row is taken with none
@@ -98,8 +99,8 @@
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
-//! never the last one: the table or the caller has another. Under `Port::acl` nothing
-//! is done but what its row says. No lock is taken in interrupt context.
+//! never the last one: the table or the caller has another. Under `Port::acl` and
+//! `Lane::state` nothing is done but what their rows say. No lock is taken in interrupt context.
 //!
 //! A thread that hands over, the hot path, takes no reference to the task that it wakes:
 //! it is in an RCU (read-copy-update) read-side section from before it takes the lock
@@ -139,6 +140,8 @@
 //! | `Arena`: counts of views and pages | written under `Arena::state`, read without |
 //! | `Tokens::senders` | its lock |
 //! | `Given::view` | its lock; taken out once, by the sender |
+//! | `Lane`: places and who waits | `Lane::state` |
+//! | `Job` | its only owner: who has the message, a lane, the work queue, the worker |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States
@@ -187,7 +190,7 @@
 //!   the release of the two files, which every path below ends in.
 //! * A message keeps the files it carries, of kinds which keep no file themselves: so
 //!   no file keeps a port but its own. Who drops a message gives them up, and leaves
-//!   the last reference to a [worker](open_file::Closer), which the module waits for.
+//!   the last reference to a [worker](closing), which holds the module.
 //! * A connection keeps the security contexts of each side, until that side's communication
 //!   port is closed. A message keeps its context, and the side's table if it deletes it there.
 //! * An [`Impersonation`](impersonate::Impersonation) keeps its thread's structure, the
@@ -246,6 +249,7 @@ mod caller;
 mod cargo;
 mod carried;
 mod charge;
+mod closing;
 mod comm;
 mod connect;
 mod connect_port;
@@ -348,7 +352,7 @@ struct Alpc {
     // Goes first: only then there are no messages any more.
     #[pin]
     device: node::Node<device::Factory>,
-    closer: open_file::Closer,
+    closer: closing::Closer,
     accounts: Arc<quota::Accounts>,
 }
 
@@ -356,7 +360,7 @@ impl kernel::InPlaceModule for Alpc {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             accounts: quota::Accounts::new()?,
-            closer: open_file::Closer::new()?,
+            closer: closing::Closer::new()?,
             device <- node::Node::register(device::Factory::new(accounts.clone())?),
             // Nothing fails after it: whoever has it open by then keeps the module.
             users: users_file::UsersFile::new(accounts.clone()),

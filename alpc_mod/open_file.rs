@@ -3,8 +3,8 @@
 //! Open files that are nobody's descriptors: taken from one, of a known kind, made one
 //! again, and closed where that holds nobody up.
 //!
-//! Closing the last reference to a file may take as long as the file likes. So whoever is
-//! not the sender of a message never does that: the worker here does.
+//! Closing the last reference to a file may take as long as the file likes. So no process but the
+//! one that has sent it does that: a [`closing`](crate::closing) worker does.
 
 use crate::{
     buffer::charged,
@@ -12,22 +12,17 @@ use crate::{
         current_process,
         Process, //
     },
-    charge::Charge,
+    charge::{
+        Charge,
+        Charger, //
+    },
+    closing::Spare,
     ffi,
     file::Kind,
     section::Section,
     uapi, //
 };
-use core::{
-    ptr::{
-        null_mut,
-        NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
-};
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
@@ -35,13 +30,8 @@ use kernel::{
         c_int,
         c_uint, //
     },
-    impl_has_work, new_work,
     prelude::*,
-    workqueue::{
-        Queue,
-        Work,
-        WorkItem, //
-    },
+    sync::Arc, //
 };
 
 /// A reference to an open file. Dropped, it is given up as by `close` in the current task.
@@ -141,98 +131,16 @@ impl Sendable {
     }
 }
 
-/// Files that are closed together.
-#[pin_data]
-pub(crate) struct Bundle {
-    #[pin]
-    work: Work<Bundle>,
-    files: KVec<Sendable>,
-    /// Who sent them, and may be held up by closing them.
-    sender: Process,
-    /// What they cost, until the last of them is closed.
+/// Files that came with one message, and what they cost until the last of them is closed.
+pub(crate) struct Files {
+    list: KVec<Sendable>,
     charge: Option<Charge>,
 }
 
-impl_has_work! {
-    impl HasWork<Self> for Bundle { self.work }
-}
-
-impl Bundle {
-    /// None, with room for some, charged to the current task.
-    pub(crate) fn new(room: usize) -> Result<Pin<KBox<Self>>> {
-        let size = room.saturating_mul(size_of::<Sendable>());
-        let files = charged(size, |flags| KVec::with_capacity(room, flags))?;
-        let place = charged(size_of::<Self>(), KBox::<Self>::new_uninit)?;
-        place.write_pin_init(pin_init!(Self {
-            work <- new_work!("Bundle::work"),
-            files,
-            sender: current_process(),
-            charge: None,
-        }? Error))
-    }
-
-    /// The files.
-    pub(crate) fn files(&self) -> &[Sendable] {
-        self.files.as_slice()
-    }
-
-    /// How many there is room for.
-    pub(crate) fn room(&self) -> usize {
-        self.files.capacity()
-    }
-
-    /// To be called by the sender before it puts anything in.
-    pub(crate) fn begin(self: Pin<&mut Self>) {
-        *self.project().sender = current_process();
-    }
-
-    /// Says what they cost.
-    pub(crate) fn charge(self: Pin<&mut Self>, charge: Charge) {
-        *self.project().charge = Some(charge);
-    }
-
-    /// Puts one in. `ENOMEM` if there is no room.
-    pub(crate) fn push(self: Pin<&mut Self>, file: Sendable) -> Result {
-        let pushed = self.project().files.push_within_capacity(file);
-        pushed.map_err(|_| ENOMEM)
-    }
-
-    /// Closes all that holds nobody up, and says whether that was all.
-    pub(crate) fn close_quickly(self: Pin<&mut Self>) -> bool {
-        let this = self.project();
-        if *this.sender == current_process() {
-            this.files.clear();
-        } else {
-            this.files.retain(|one| {
-                one.file = one.file.take().and_then(OpenFile::give_up_unless_last);
-                one.file.is_some()
-            });
-        }
-        let all = this.files.is_empty();
-        if all {
-            *this.charge = None;
-        }
-        all
-    }
-
-    /// Has what is left closed by the worker.
-    pub(crate) fn close_elsewhere(self: Pin<KBox<Self>>) {
-        let queue = QUEUE.load(Ordering::Acquire);
-        if queue.is_null() {
-            return;
-        }
-        // SAFETY: The queue is there as long as there are messages, see `Closer`. Work that is
-        // queued when it goes is done first.
-        let queue = unsafe { Queue::from_raw(queue) };
-        queue.enqueue(self);
-    }
-}
-
-impl WorkItem for Bundle {
-    type Pointer = Pin<KBox<Self>>;
-
-    fn run(mut this: Self::Pointer) {
-        for one in this.as_mut().project().files.drain_all() {
+impl Files {
+    /// Closes them, and waits for that. For threads of the kernel.
+    pub(crate) fn close(mut self) {
+        for one in self.list.drain_all() {
             if let Some(file) = one.file {
                 file.close();
             }
@@ -240,48 +148,80 @@ impl WorkItem for Bundle {
     }
 }
 
-/// The queue of what is to be closed; null without a [`Closer`].
-static QUEUE: AtomicPtr<bindings::workqueue_struct> = AtomicPtr::new(null_mut());
-
-/// What closes files that nobody may be held up by. There is one, from before the first message
-/// until after the last one: the module has it, and each message is kept by a file, which keeps
-/// the module.
-///
-/// # Invariants
-///
-/// The queue is this object's.
-pub(crate) struct Closer(NonNull<bindings::workqueue_struct>);
-
-// SAFETY: Any task may destroy the queue, and nothing else is done through this object.
-unsafe impl Send for Closer {}
-// SAFETY: Nothing is done through a shared one.
-unsafe impl Sync for Closer {}
-
-impl Closer {
-    /// Makes the queue. A file that takes its time to close holds up only those which were sent
-    /// with it: each bundle has a worker of its own.
-    pub(crate) fn new() -> Result<Self> {
-        // SAFETY: The name has no directives, so there are no further arguments.
-        let queue = unsafe {
-            bindings::alloc_workqueue_noprof(
-                c"alpc_close".as_char_ptr(),
-                bindings::wq_flags_WQ_UNBOUND,
-                0,
-            )
-        };
-        let queue = NonNull::new(queue).ok_or(ENOMEM)?;
-        // SYNC: Pairs with the load in `close_elsewhere`.
-        QUEUE.store(queue.as_ptr(), Ordering::Release);
-        // INVARIANT: The queue is new.
-        Ok(Self(queue))
-    }
+/// Files that are closed together.
+pub(crate) struct Bundle {
+    files: Files,
+    /// Who sent them, and may be held up by closing them.
+    sender: Process,
+    /// Who pays if somebody else closes them.
+    payer: Arc<Charger>,
+    /// What closes them if that may take its time.
+    spare: Spare,
 }
 
-impl Drop for Closer {
-    fn drop(&mut self) {
-        QUEUE.store(null_mut(), Ordering::Release);
-        // SAFETY: By the invariants the queue is ours, and nothing can be added any more. All that
-        // is queued is done before this returns.
-        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+impl Bundle {
+    /// None, with room for some. Memory is charged to the current task.
+    pub(crate) fn new(room: usize, payer: Arc<Charger>) -> Result<KBox<Self>> {
+        let size = room.saturating_mul(size_of::<Sendable>());
+        let list = charged(size, |flags| KVec::with_capacity(room, flags))?;
+        let place = charged(size_of::<Self>(), KBox::<Self>::new_uninit)?;
+        let files = Files { list, charge: None };
+        let spare = Spare::new()?;
+        Ok(KBox::write(
+            place,
+            Self {
+                files,
+                sender: current_process(),
+                payer,
+                spare,
+            },
+        ))
+    }
+
+    /// The files.
+    pub(crate) fn files(&self) -> &[Sendable] {
+        self.files.list.as_slice()
+    }
+
+    /// How many there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.files.list.capacity()
+    }
+
+    /// The current process is about to put some in. Says who pays for them, and what they cost.
+    pub(crate) fn begin(&mut self, payer: &Arc<Charger>, charge: Charge) {
+        self.sender = current_process();
+        if !Arc::ptr_eq(&self.payer, payer) {
+            self.payer = payer.clone();
+        }
+        self.files.charge = Some(charge);
+    }
+
+    /// Puts one in. `ENOMEM` if there is no room.
+    pub(crate) fn push(&mut self, file: Sendable) -> Result {
+        let pushed = self.files.list.push_within_capacity(file);
+        pushed.map_err(|_| ENOMEM)
+    }
+
+    /// Closes all that holds nobody up but who sent it, and says whether that was all.
+    pub(crate) fn close_quickly(&mut self) -> bool {
+        if self.sender == current_process() {
+            self.files.list.clear();
+        } else {
+            self.files.list.retain(|one| {
+                one.file = one.file.take().and_then(OpenFile::give_up_unless_last);
+                one.file.is_some()
+            });
+        }
+        let all = self.files.list.is_empty();
+        if all {
+            self.files.charge = None;
+        }
+        all
+    }
+
+    /// Has what is left closed by a worker.
+    pub(crate) fn close_elsewhere(self) {
+        self.spare.close(self.files, self.payer);
     }
 }

@@ -10,6 +10,7 @@
 use crate::{
     caller::Accountable,
     charge::OpenAccount,
+    closing::Lane,
     lazy::Lazy,
     logic::quota,
     module_parameters,
@@ -200,9 +201,12 @@ impl Gauge {
     }
 }
 
-/// What one user has. Gauges are atomic, nothing else changes.
+/// What one user has. Gauges are atomic, and the lane has a lock; nothing else changes.
+#[pin_data]
 pub(crate) struct Account {
     pub(crate) key: Key,
+    #[pin]
+    lane: Lane,
     ports: Gauge,
     connections: Gauge,
     remains: Gauge,
@@ -216,9 +220,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    fn new(key: Key) -> Self {
-        Self {
+    fn new(key: Key) -> impl PinInit<Self> {
+        pin_init!(Self {
             key,
+            lane <- Lane::new(key.who.as_owner),
             ports: Gauge::new(),
             connections: Gauge::new(),
             remains: Gauge::new(),
@@ -229,7 +234,7 @@ impl Account {
             handles: Gauge::new(),
             handles_told: Gauge::new(),
             room: Gauge::new(),
-        }
+        })
     }
 
     #[inline]
@@ -246,6 +251,11 @@ impl Account {
             Kind::HandleTold => &self.handles_told,
             Kind::Room => &self.room,
         }
+    }
+
+    /// Where what is let go of at its expense runs or waits.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// How many of a kind it has.
@@ -300,7 +310,7 @@ impl Accounts {
 
     /// The account of a user, listed until the result is dropped.
     pub(crate) fn open(this: &Arc<Self>, key: Key) -> Result<OpenAccount> {
-        let new = Arc::new(Account::new(key), GFP_KERNEL_ACCOUNT)?;
+        let new = Arc::pin_init(Account::new(key), GFP_KERNEL_ACCOUNT)?;
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
         let mut table = this.table.lock();
         let account = match table.entry(key) {
