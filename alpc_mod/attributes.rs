@@ -337,7 +337,7 @@ impl Outgoing {
             cargo.require(Required::new(receiver)?)?;
         }
         if let Some(memory) = &self.memory() {
-            cargo.add_memory(Memory::capture(memory)?)?;
+            cargo.add_memory(Memory::capture(memory, connection.payer(to.other()))?)?;
         }
         if let Some(asked) = &self.security() {
             let at = self.0.place(uapi::ALPC_ATTR_SECURITY)?.ok_or(EFAULT)?;

@@ -2,9 +2,10 @@
 
 //! Letting go of what may take as long as a user likes, in nobody's thread.
 //!
-//! The last reference to an open file runs its `release`: a file system in user space answers when
-//! it likes, and a pipe waits for who reads from it. So a [`Job`] does it, in a worker of the
-//! kernel, and a user waits for its own jobs only:
+//! The last reference to an open file runs its `release`, and the last one to an address space
+//! tears that down, with all that is mapped and every asynchronous input and output under way. A
+//! file system in user space answers when it likes, and a pipe waits for who reads from it. So a
+//! [`Job`] does it, in a worker of the kernel, and a user waits for its own jobs only:
 //!
 //! * Each account has a [`Lane`] with a few places. A job needs a place in the lane of every
 //!   account that its payer is charged to, from the user's own outwards. Where there is none it
@@ -16,15 +17,18 @@
 //!   in use, which takes 512 users who keep all of their places, or 64 such owners.
 //!
 //! There is one queue for all, as each costs memory on every processor and a global mutex to
-//! make, and no thread per user, as threads are charged to nobody. The queue needs no rescuer:
-//! nothing that frees memory waits for it, and a job would keep that one thread from all others.
+//! make, and no thread per user, as threads are charged to nobody. `mmput_async` is not used, even
+//! where a kernel exports it: it runs on the queue that all of the kernel uses, which has room for
+//! 1,024 at once, so there one user would stop everybody. The queue needs no rescuer: nothing that
+//! frees memory waits for it, and a job would keep that one thread from all others.
 //!
 //! A job's memory is there before what it is for: what is given to [`Job::start`] can't fail.
 
 use crate::{
     buffer::charged,
     charge::Charger,
-    open_file::Files, //
+    open_file::Files,
+    space::LastUse, //
 };
 use core::{
     mem::replace,
@@ -124,6 +128,7 @@ impl Lane {
 enum Held {
     Nothing,
     Files(Files),
+    Space(LastUse),
 }
 
 /// Something that a worker lets go of.
@@ -172,6 +177,11 @@ impl Spare {
         self.start(Held::Files(files), payer);
     }
 
+    /// Has the use of an address space ended, at the payer's expense.
+    pub(crate) fn end(self, space: LastUse, payer: Arc<Charger>) {
+        self.start(Held::Space(space), payer);
+    }
+
     fn start(mut self, held: Held, payer: Arc<Charger>) {
         let job = self.0.as_mut().project();
         *job.held = held;
@@ -210,6 +220,7 @@ impl Job {
         match replace(job.held, Held::Nothing) {
             Held::Nothing => {}
             Held::Files(files) => files.close(),
+            Held::Space(space) => space.end(),
         }
         let Some(payer) = job.payer.take() else {
             return;

@@ -264,4 +264,10 @@ extern "C" {
 
     /// Ends a wait of `alpc_shim_populate`.
     pub(crate) fn alpc_shim_interrupt(task: *mut bindings::task_struct);
+
+    /// Ends a use of an address space, unless it is the last one.
+    pub(crate) fn alpc_shim_mmput_unless_last(mm: *mut bindings::mm_struct) -> bool;
+
+    /// Ends a use of an address space, and waits for the end of that if it was the last one.
+    pub(crate) fn alpc_shim_mmput_last(mm: *mut bindings::mm_struct);
 }

@@ -75,6 +75,7 @@
 //! | 6 | `Given::view` | spinlock: held while the sender takes out what is left to be done |
 //! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged |
 //! | 6 | `Lane::state` | spinlock: held while a job takes or leaves one place, or begins to wait |
+//! | 6 | `Space::last` | spinlock: held while a use of a caller's memory begins, or the last ends |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
 //! But for these, no two locks are ever held together: each row is taken with none
@@ -99,8 +100,9 @@
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
-//! never the last one: the table or the caller has another. Under `Port::acl` and
-//! `Lane::state` nothing is done but what their rows say. No lock is taken in interrupt context.
+//! never the last one: the table or the caller has another. Under `Port::acl`,
+//! `Lane::state` and `Space::last` nothing is done but what their rows say. No lock is
+//! taken in interrupt context.
 //!
 //! A thread that hands over, the hot path, takes no reference to the task that it wakes:
 //! it is in an RCU (read-copy-update) read-side section from before it takes the lock
@@ -122,6 +124,7 @@
 //! | `Connection::server` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Memory::gate`, what is in it | its lock |
+//! | `Space`: the end of its last use | `Space::last` |
 //! | `Memory::shutting` | a hint: the lock says what holds |
 //! | the caller's pages | held by a section, which ends before the gate is shut |
 //! | `Memory`, else | constant |
@@ -207,7 +210,8 @@
 //! * A `Message` keeps its `Memory`, and so does a message that follows it on the same
 //!   side of the conversation. A `Memory` keeps the structure of the address space, not
 //!   what is in it: that is kept by the caller's thread while the gate is open, and by
-//!   who waits for its pages to come, outside, for as long as that takes.
+//!   who waits for its pages to come, outside, for as long as that takes. If that is the
+//!   last to keep it, a [worker](closing) ends it, for whoever used it can't be made to.
 //!
 //! # Removal
 //!
@@ -285,6 +289,7 @@ mod section;
 mod security;
 mod send;
 mod slot;
+mod space;
 mod straight;
 mod table;
 mod takes;

@@ -22,6 +22,7 @@ use crate::{
         copy_struct_out, //
     },
     call::Scope,
+    charge::Charger,
     logic::engine::Side,
     outcome::{
         Failure,
@@ -32,6 +33,10 @@ use crate::{
         Moved,
         Pins,
         SECTION, //
+    },
+    space::{
+        HeldSpace,
+        Space, //
     },
     uapi, //
 };
@@ -47,10 +52,7 @@ use core::{
 };
 use kernel::{
     current,
-    mm::{
-        Mm,
-        MmWithUser, //
-    },
+    mm::Mm,
     new_condvar,
     new_mutex,
     page::PAGE_SIZE,
@@ -98,7 +100,8 @@ pub(crate) struct Memory {
     /// The `Gate::opened` that somebody wants to end, or 0: no section begins before it.
     shutting: AtomicU64,
     /// Whose memory it is.
-    mm: ARef<Mm>,
+    #[pin]
+    space: Space,
     ranges: KVec<Range>,
 }
 
@@ -145,8 +148,11 @@ impl Range {
 }
 
 impl Memory {
-    /// The ranges that the caller names, of its own memory.
-    pub(crate) fn capture(ask: &uapi::alpc_attr_memory) -> Result<Arc<Self>, Failure> {
+    /// The ranges that the caller names, of its own memory, let go of at the payer's expense.
+    pub(crate) fn capture(
+        ask: &uapi::alpc_attr_memory,
+        payer: &Arc<Charger>,
+    ) -> Result<Arc<Self>, Failure> {
         const ENTRY: usize = size_of::<uapi::alpc_memory_range>();
         if ask.count == 0 || ask.count > uapi::ALPC_MEMORY_RANGES_MAX {
             return Err(EINVAL.into());
@@ -165,13 +171,13 @@ impl Memory {
         }
         let task = current!();
         let mm: &Mm = task.mm().ok_or(EFAULT)?;
-        let mm = ARef::from(mm);
+        let space = Space::new(ARef::from(mm), payer.clone())?;
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
         let memory = room.pin_init_with(try_pin_init!(Self {
             gate <- new_mutex!(Gate::shut(), "Memory::gate"),
             changed <- new_condvar!("Memory::changed"),
             shutting: AtomicU64::new(0),
-            mm,
+            space <- space,
             ranges,
         }? Error))?;
         Ok(memory.into())
@@ -214,7 +220,7 @@ impl Memory {
     /// Another thread may have it open: one that has left the conversation's wait and is about to
     /// shut it, but only who knows that by standing there itself may `take_over`.
     pub(crate) fn open(self: &Arc<Self>, turn: u32, take_over: bool) -> Option<Opening> {
-        let own = current!().mm()?.as_raw() == self.mm.as_raw();
+        let own = self.space.is(current!().mm()?);
         let mut gate = self.gate.lock();
         if !own || (gate.open && !take_over) {
             return None;
@@ -241,8 +247,8 @@ impl Memory {
     }
 
     /// The memory, whose gate is open: the thread that waits there keeps it in use.
-    fn space(&self, _gate: &Locked<'_>) -> Result<ARef<MmWithUser>, Failure> {
-        self.mm.mmget_not_zero().ok_or(Outcome::MemoryClosed.into())
+    fn space(&self, _gate: &Locked<'_>) -> Result<HeldSpace<'_>, Failure> {
+        self.space.hold().ok_or(Outcome::MemoryClosed.into())
     }
 
     /// Moves what is there, or what is `kept`, if the gate has not been shut since. Nothing is kept
@@ -257,7 +263,6 @@ impl Memory {
             .filter(|kept| kept.opened == gate.opened)
             .map_or(&mut pins, |kept| &mut kept.pins);
         let moved = peer::section(&mm, step.theirs, step.own, step.length, step.write, current);
-        // Not the last of its references, as the gate is open.
         drop(mm);
         drop(gate);
         *kept = None;
@@ -295,7 +300,6 @@ impl Memory {
         drop(gate);
         let pins = keep.then_some(&mut kept.pins);
         let populated = peer::populate(&mm, step.theirs, step.length, step.write, pins);
-        // If the caller has been killed within this step, this may be what is left of it.
         drop(mm);
         let mut gate = self.gate.lock();
         let visitor = gate.visitors.get_mut(place).and_then(Option::take);

@@ -154,5 +154,7 @@ int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int 
 		       bool write, struct alpc_pins *keep);
 size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
 void alpc_shim_interrupt(struct task_struct *task);
+bool alpc_shim_mmput_unless_last(struct mm_struct *mm);
+void alpc_shim_mmput_last(struct mm_struct *mm);
 
 #endif /* ALPC_SHIM_H */
