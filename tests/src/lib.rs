@@ -27,6 +27,7 @@ pub mod rng;
 pub mod scale;
 pub mod shared;
 pub mod signals;
+pub mod stuck;
 pub mod views;
 pub mod wait;
 

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
 use alpc_tests::raw::*;
+use alpc_tests::stuck::{closing_workers, Stuck};
+use alpc_tests::wait::settle;
 use alpc_tests::*;
 
 const NAME: &CStr = c"alpc";
@@ -93,6 +95,37 @@ fn a_message_under_way_holds_nothing_once_its_descriptors_are_closed() {
         pair.port.receive().expect("receive");
         pair.client.receive().expect("receive");
         drop(pair);
+        unload_soon();
+        load().expect("load");
+    });
+}
+
+#[test]
+fn a_file_that_does_not_close_holds_the_module() {
+    isolated(|| {
+        let mut stuck = Stuck::new(1);
+        let client = Peer::spawn(ALICE, |link| {
+            let pair = Pair::with_handles(0);
+            let file = link.take_fd();
+            let sent = pair.client.one_way_with(&mut HandleContainer::one(&file));
+            sent.expect("send");
+            // The receiver is of another process than the sender.
+            link.put_fd(&pair.port);
+            link.sync();
+        });
+        let file = stuck.take();
+        client.put_fd(&file);
+        drop(file);
+        let port = Port::from(client.take_fd());
+        client.sync();
+        client.wait();
+        drop(port);
+        eventually(|| closing_workers() == 1);
+        for _ in 0..10 {
+            assert_eq!(unload(), Err(libc::EWOULDBLOCK));
+            settle();
+        }
+        stuck.let_go();
         unload_soon();
         load().expect("load");
     });
