@@ -237,15 +237,23 @@ extern "C" {
     /// Whether a user may have memory there.
     pub(crate) fn alpc_shim_is_user_range(addr: u64, length: u64) -> bool;
 
-    /// Moves bytes that are there on both sides. How many, or why none. See `shim/peer.c`.
-    pub(crate) fn alpc_shim_section(
+    /// Holds pages of another process that are there. 0 or a negative errno. See `shim/peer.c`.
+    pub(crate) fn alpc_shim_pin(
         mm: *mut bindings::mm_struct,
         theirs: usize,
-        own: *mut c_void,
         length: c_uint,
         write: bool,
         pins: *mut Pins,
     ) -> c_int;
+
+    /// Moves bytes between a held page and own ones that are there. How many.
+    pub(crate) fn alpc_shim_copy(
+        held: *mut bindings::page,
+        offset: c_uint,
+        own: *mut c_void,
+        length: c_uint,
+        write: bool,
+    ) -> c_uint;
 
     /// Drops pins, and may wait for that.
     pub(crate) fn alpc_shim_unpin(pins: *mut Pins);
@@ -262,7 +270,7 @@ extern "C" {
     /// Makes own pages present. How many of the bytes are not.
     pub(crate) fn alpc_shim_fault_in(own: *mut c_void, length: usize, write: bool) -> usize;
 
-    /// Ends a wait of `alpc_shim_populate`.
+    /// Ends a wait of `alpc_shim_populate`, once the task is woken.
     pub(crate) fn alpc_shim_interrupt(task: *mut bindings::task_struct);
 
     /// Ends a use of an address space, unless it is the last one.
@@ -270,4 +278,6 @@ extern "C" {
 
     /// Ends a use of an address space, and waits for the end of that if it was the last one.
     pub(crate) fn alpc_shim_mmput_last(mm: *mut bindings::mm_struct);
+    /// Wakes a task that has been interrupted.
+    pub(crate) fn alpc_shim_wake_interrupted(task: *mut bindings::task_struct);
 }

@@ -65,7 +65,6 @@
 //! | 1 | `Contexts::table` | mutex: up to 64 security contexts of a side are looked through |
 //! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
 //! | 1 | `Tokens::senders` | mutex: held while a sender is looked up, and memory taken for one |
-//! | 1 | `Memory::gate` | mutex: held while a section of a copy goes on, and by who shuts it |
 //! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
 //! | 3 | `Arena::state` | mutex of who holds the arena's file: page tables are filled and emptied under it |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
@@ -76,6 +75,7 @@
 //! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged |
 //! | 6 | `Lane::state` | spinlock: held while a job takes or leaves one place, or begins to wait |
 //! | 6 | `Space::last` | spinlock: held while a use of a caller's memory begins, or the last ends |
+//! | 6 | `Memory::gate` | spinlock: held while one page is copied, and by who shuts it |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
 //!
 //! But for these, no two locks are ever held together: each row is taken with none
@@ -92,10 +92,19 @@
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
 //!   view's pages or its loan, and so of the accounts that these are charged to. Nothing under
 //!   that mutex touches user space.
-//! * Under `Memory::gate`, the `mmap_lock` of the caller's memory for reading, if it is
-//!   free, page table locks below it, and the wait queue lock of `Memory::changed`. Nothing
-//!   is waited for there that a user can delay: pages are used if they are there, with page
-//!   faults off.
+//! * Under `Memory::gate`, the wait queue lock of `Memory::changed`.
+//!
+//! Under `Memory::gate` up to a page is copied between a held page of the caller's and the
+//! holder's own memory. It is the only copy from or to user space under a spinlock. Page faults
+//! are off, so it ends where the holder's memory isn't there, and the lock is held for a page
+//! at most. It is under the lock so that nothing moves once the gate is shut, and under a
+//! spinlock so that a holder that gets no processor doesn't keep the caller: it can't be
+//! preempted there. PREEMPT_RT makes no such promise.
+//!
+//! The `mmap_lock` of the caller's memory is a lock that two users share: a holder takes it for
+//! reading while it looks up 16 pages that are there, if it is free, and longer only while it
+//! brings pages in, where the kernel lets go of it to wait. A thread gives up the processor
+//! before it takes it, if others are to have it, so that it is rarely preempted with it.
 //!
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
@@ -125,8 +134,8 @@
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Memory::gate`, what is in it | its lock |
 //! | `Space`: the end of its last use | `Space::last` |
-//! | `Memory::shutting` | a hint: the lock says what holds |
-//! | the caller's pages | held by a section, which ends before the gate is shut |
+//! | `Memory::open` | written under `Memory::gate`; else a hint, which says since when pages are the caller's |
+//! | the caller's pages | held by a section, touched under `Memory::gate` only |
 //! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |
@@ -182,7 +191,7 @@
 //!
 //! It is opened before the message is sent that lets the other side use it, and shut
 //! before the call returns, by the thread that waits. A copy that goes on over several
-//! sections finds it shut at the next one.
+//! pages finds it shut at the next one.
 //!
 //! # What keeps what
 //!

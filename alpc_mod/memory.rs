@@ -7,11 +7,12 @@
 //! the holder's rights over the caller, and none are given.
 //!
 //! The memory has a *gate*, which is open while a thread of the process that sent the
-//! request waits for the conversation. Bytes move in sections, each with the gate's lock
-//! held and waiting for nothing that a user can delay. The thread shuts the gate before
-//! it returns, so it waits for one section at most, and nothing moves after that.
-//! Whatever has to be waited for is waited for outside the gate, and the section is tried
-//! again.
+//! request waits for the conversation. Bytes move in sections. A section holds the caller's
+//! pages first, as far as they are there, and then moves bytes page by page, each with the
+//! gate's spinlock held and the gate looked at. The thread shuts the gate before it returns:
+//! it waits for the page that each other processor moves just then, and nothing moves after
+//! that. Whatever has to be waited for is waited for outside the gate, and the section is
+//! tried again.
 #![deny(unsafe_code)]
 
 use crate::{
@@ -30,7 +31,6 @@ use crate::{
     },
     peer::{
         self,
-        Moved,
         Pins,
         SECTION, //
     },
@@ -54,18 +54,18 @@ use kernel::{
     current,
     mm::Mm,
     new_condvar,
-    new_mutex,
+    new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
         aref::ARef,
         lock::{
-            mutex::MutexBackend,
+            spinlock::SpinLockBackend,
             Guard, //
         },
         Arc,
         CondVar,
-        Mutex,
+        SpinLock,
         UniqueArc, //
     },
     task::Task, //
@@ -93,12 +93,12 @@ struct Range {
 #[pin_data]
 pub(crate) struct Memory {
     #[pin]
-    gate: Mutex<Gate>,
+    gate: SpinLock<Gate>,
     /// Tells that there is a place for a visitor, or that the gate is shut.
     #[pin]
     changed: CondVar,
-    /// The `Gate::opened` that somebody wants to end, or 0: no section begins before it.
-    shutting: AtomicU64,
+    /// What [`Gate::open`] was last, for who doesn't hold the lock.
+    open: AtomicU64,
     /// Whose memory it is.
     #[pin]
     space: Space,
@@ -106,11 +106,12 @@ pub(crate) struct Memory {
 }
 
 struct Gate {
-    open: bool,
+    /// Which opening the gate is open by, 0 if it is shut. No two have the same number.
+    open: u64,
+    /// The number of the last opening.
+    opened: u64,
     /// The turn at which the holder may come in.
     turn: u32,
-    /// Tells apart who has opened it.
-    opened: u64,
     /// Who waits outside for pages of the caller's, as it may have to be told that it waits for
     /// nothing.
     visitors: [Option<Visitor>; VISITORS],
@@ -121,7 +122,7 @@ struct Visitor {
     sent_away: bool,
 }
 
-type Locked<'a> = Guard<'a, Gate, MutexBackend>;
+type Locked<'a> = Guard<'a, Gate, SpinLockBackend>;
 
 /// A gate that the current thread has opened, and shuts by dropping this.
 pub(crate) struct Opening {
@@ -174,9 +175,9 @@ impl Memory {
         let space = Space::new(ARef::from(mm), payer.clone())?;
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
         let memory = room.pin_init_with(try_pin_init!(Self {
-            gate <- new_mutex!(Gate::shut(), "Memory::gate"),
+            gate <- new_spinlock!(Gate::shut(), "Memory::gate"),
             changed <- new_condvar!("Memory::changed"),
-            shutting: AtomicU64::new(0),
+            open: AtomicU64::new(0),
             space <- space,
             ranges,
         }? Error))?;
@@ -222,13 +223,14 @@ impl Memory {
     pub(crate) fn open(self: &Arc<Self>, turn: u32, take_over: bool) -> Option<Opening> {
         let own = self.space.is(current!().mm()?);
         let mut gate = self.gate.lock();
-        if !own || (gate.open && !take_over) {
+        if !own || (gate.open != 0 && !take_over) {
             return None;
         }
-        gate.open = true;
+        let opened = gate.opened.wrapping_add(1).max(1);
+        gate.opened = opened;
+        gate.open = opened;
         gate.turn = turn;
-        gate.opened = gate.opened.wrapping_add(1);
-        let opened = gate.opened;
+        self.open.store(opened, Ordering::Release);
         drop(gate);
         Some(Opening {
             memory: self.clone(),
@@ -239,34 +241,74 @@ impl Memory {
     /// The gate, if it is open to the holder at `turn`.
     fn enter(&self, turn: u32) -> Result<Locked<'_>, Failure> {
         let gate = self.gate.lock();
-        let shutting = self.shutting.load(Ordering::Relaxed) == gate.opened;
-        match gate.open && gate.turn == turn && !shutting {
+        match gate.open != 0 && gate.turn == turn {
             true => Ok(gate),
             false => Err(Outcome::MemoryClosed.into()),
         }
     }
 
-    /// The memory, whose gate is open: the thread that waits there keeps it in use.
-    fn space(&self, _gate: &Locked<'_>) -> Result<HeldSpace<'_>, Failure> {
+    /// The caller's memory, if there is still a caller.
+    fn space(&self) -> Result<HeldSpace<'_>, Failure> {
         self.space.hold().ok_or(Outcome::MemoryClosed.into())
     }
 
     /// Moves what is there, or what is `kept`, if the gate has not been shut since. Nothing is kept
     /// any more then.
     fn section(&self, step: &Step, kept: &mut Option<Kept>) -> Result<Moved, Failure> {
-        // What is not used, and what is left, is dropped last, as it may have to wait.
-        let mut pins = Pins::new();
-        let gate = self.enter(step.turn)?;
-        let mm = self.space(&gate)?;
-        let current = kept
-            .as_mut()
-            .filter(|kept| kept.opened == gate.opened)
-            .map_or(&mut pins, |kept| &mut kept.pins);
-        let moved = peer::section(&mm, step.theirs, step.own, step.length, step.write, current);
-        drop(mm);
-        drop(gate);
+        // Pages that are found while the gate is open are the caller's as long as it stays open.
+        let open = self.open.load(Ordering::Acquire);
+        if open == 0 {
+            return Err(Outcome::MemoryClosed.into());
+        }
+        let mut found = Pins::new();
+        let pins = match kept.as_ref().filter(|kept| kept.open == open) {
+            Some(kept) => &kept.pins,
+            None => {
+                let mm = self.space()?;
+                let any = peer::pin(&mm, step.theirs, step.length, step.write, &mut found);
+                drop(mm);
+                if !any {
+                    return Ok(Moved::TheirsMissing);
+                }
+                &found
+            }
+        };
+        let moved = self.pass(step, pins, open);
+        // What is dropped may have to wait.
+        drop(found);
         *kept = None;
-        Ok(moved)
+        moved
+    }
+
+    /// Moves the bytes of pages that are held, as long as the gate is open by the same opening.
+    fn pass(&self, step: &Step, pins: &Pins, open: u64) -> Result<Moved, Failure> {
+        let mut moved = 0_u64;
+        // CAST: Less than a page.
+        let mut offset = (step.theirs % PAGE_SIZE as u64) as usize;
+        for index in 0..pins.count() {
+            let rest = step.length.saturating_sub(moved);
+            let own = step.own.wrapping_add(moved);
+            let gate = self.gate.lock();
+            if gate.open != open || gate.turn != step.turn {
+                drop(gate);
+                return match moved {
+                    0 => Err(Outcome::MemoryClosed.into()),
+                    _ => Ok(Moved::Bytes(moved)),
+                };
+            }
+            let bytes = pins.copy(index, offset, own, rest);
+            drop(gate);
+            moved = moved.saturating_add(bytes);
+            let room = PAGE_SIZE.saturating_sub(offset) as u64;
+            if bytes < room.min(rest) {
+                break;
+            }
+            offset = 0;
+        }
+        Ok(match moved {
+            0 => Moved::OwnMissing,
+            _ => Moved::Bytes(moved),
+        })
     }
 
     /// Makes the caller's pages present, which may take any time, or with `keep` the first for the
@@ -280,16 +322,14 @@ impl Memory {
             if self.changed.wait_interruptible(&mut gate) {
                 return Err(ERESTARTSYS.into());
             }
-            if !gate.open || gate.turn != step.turn {
+            if gate.open == 0 || gate.turn != step.turn {
                 return Err(Outcome::MemoryClosed.into());
             }
         };
         let mut kept = Kept {
-            opened: gate.opened,
+            open: gate.open,
             pins: Pins::new(),
         };
-        // In use from here on only, not while waiting for a place.
-        let mm = self.space(&gate)?;
         if let Some(visitor) = gate.visitors.get_mut(place) {
             let task: &Task = current!();
             *visitor = Some(Visitor {
@@ -299,8 +339,7 @@ impl Memory {
         }
         drop(gate);
         let pins = keep.then_some(&mut kept.pins);
-        let populated = peer::populate(&mm, step.theirs, step.length, step.write, pins);
-        drop(mm);
+        let populated = self.bring_in(step, pins);
         let mut gate = self.gate.lock();
         let visitor = gate.visitors.get_mut(place).and_then(Option::take);
         drop(gate);
@@ -308,8 +347,16 @@ impl Memory {
         if visitor.is_some_and(|visitor| visitor.sent_away) {
             return Err(Outcome::MemoryClosed.into());
         }
+        populated.map(|()| kept)
+    }
+
+    /// Waits for the caller's pages.
+    fn bring_in(&self, step: &Step, keep: Option<&mut Pins>) -> Result<(), Failure> {
+        let mm = self.space()?;
+        let populated = peer::populate(&mm, step.theirs, step.length, step.write, keep);
+        drop(mm);
         match populated {
-            Ok(()) => Ok(kept),
+            Ok(()) => Ok(()),
             Err(EINTR) => Err(ERESTARTSYS.into()),
             Err(ENOMEM) => Err(ENOMEM.into()),
             // What else there is to say is the caller's business.
@@ -372,11 +419,21 @@ impl Memory {
     }
 }
 
+/// What a section has done.
+enum Moved {
+    /// Moved so many bytes, one at least.
+    Bytes(u64),
+    /// Nothing: the first byte on this side is not there.
+    OwnMissing,
+    /// Nothing: the first byte on the other side is not there, or nobody can tell now.
+    TheirsMissing,
+}
+
 /// A page for the next section, held so that it can't go. It counts only as long as nobody has
 /// shut the gate.
 struct Kept {
-    /// `Gate::opened` of that time.
-    opened: u64,
+    /// `Gate::open` of that time.
+    open: u64,
     pins: Pins,
 }
 
@@ -392,9 +449,9 @@ struct Step {
 impl Gate {
     const fn shut() -> Self {
         Self {
-            open: false,
-            turn: 0,
+            open: 0,
             opened: 0,
+            turn: 0,
             visitors: [const { None }; VISITORS],
         }
     }
@@ -403,17 +460,22 @@ impl Gate {
 impl Drop for Opening {
     fn drop(&mut self) {
         let memory = &self.memory;
-        memory.shutting.store(self.opened, Ordering::Relaxed);
+        let mut tasks = [const { None }; VISITORS];
         let mut gate = memory.gate.lock();
-        if gate.opened == self.opened {
-            gate.open = false;
-            for visitor in gate.visitors.iter_mut().flatten() {
+        if gate.open == self.opened {
+            gate.open = 0;
+            memory.open.store(0, Ordering::Relaxed);
+            for (visitor, task) in gate.visitors.iter_mut().flatten().zip(&mut tasks) {
                 visitor.sent_away = true;
+                // It can't leave its call before the lock is released.
                 peer::interrupt(&visitor.task);
+                *task = Some(visitor.task.clone());
             }
         }
-        memory.shutting.store(0, Ordering::Relaxed);
         drop(gate);
+        for task in tasks.iter().flatten() {
+            peer::wake_interrupted(task);
+        }
         memory.changed.notify_all();
     }
 }

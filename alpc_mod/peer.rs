@@ -2,8 +2,8 @@
 
 //! Another process's memory: moving bytes between it and the current process's own.
 //!
-//! What may wait and what may not are apart here. A [`section`] uses what is there and
-//! waits for nobody; [`populate`] and [`fault_in`] wait until more is there.
+//! What may wait and what may not are apart here. [`pin`] and [`Pins::copy`] use what is there
+//! and wait for nobody; [`populate`] and [`fault_in`] wait until more is there.
 
 use crate::ffi;
 use core::{
@@ -52,6 +52,32 @@ impl Pins {
             pages: MaybeUninit::uninit(),
         }
     }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        // CAST: There are no more than `SECTION_PAGES`.
+        self.count as usize
+    }
+
+    /// Moves bytes between the held page of this number, from `offset` on, and `own`: into the page
+    /// if it was pinned to be written to, else out of it. Gives how many, which is fewer than
+    /// `length` where the page ends or where own memory isn't there. May be called under a spinlock.
+    #[inline]
+    pub(crate) fn copy(&self, index: usize, offset: usize, own: u64, length: u64) -> u64 {
+        let room = PAGE_SIZE.saturating_sub(offset);
+        if index >= self.count() || room == 0 {
+            return 0;
+        }
+        // CAST: No more than a page.
+        let length = length.min(room as u64) as c_uint;
+        // SAFETY: By the invariants the page is initialised and held, in the way that `write` says.
+        // The bytes are within it. The own address may be anything.
+        let moved = unsafe {
+            let page = *self.pages.as_ptr().cast::<*mut bindings::page>().add(index);
+            ffi::alpc_shim_copy(page, offset as c_uint, ptr(own), length, self.write)
+        };
+        moved.into()
+    }
 }
 
 impl Drop for Pins {
@@ -61,16 +87,6 @@ impl Drop for Pins {
             unsafe { ffi::alpc_shim_unpin(self) };
         }
     }
-}
-
-/// What a section has done.
-pub(crate) enum Moved {
-    /// Moved so many bytes, one at least.
-    Bytes(u64),
-    /// Nothing: the first byte on this side is not there.
-    OwnMissing,
-    /// Nothing: the first byte on the other side is not there, or nobody can tell now.
-    TheirsMissing,
 }
 
 /// An address as C takes it. No user has memory where the cast would change it.
@@ -84,31 +100,14 @@ pub(crate) fn is_user_range(addr: u64, length: u64) -> bool {
     unsafe { ffi::alpc_shim_is_user_range(addr, length) }
 }
 
-/// Moves bytes from `own` to `theirs` if `write` is set, or the other way: as many of them as are
-/// there, but not beyond [`SECTION_PAGES`]. Waits for nothing that a user can delay.
-///
-/// If `pins` has any, they are those of `theirs`, which are used and dropped. It gets those that
-/// can't be dropped without waiting.
-pub(crate) fn section(
-    mm: &MmWithUser,
-    theirs: u64,
-    own: u64,
-    length: u64,
-    write: bool,
-    pins: &mut Pins,
-) -> Moved {
+/// Holds pages of another process: those of `length` bytes that are there, from the first on, but
+/// [`SECTION_PAGES`] at most. Gives whether the first is. `pins` has none before. Waits for nobody.
+pub(crate) fn pin(mm: &MmWithUser, theirs: u64, length: u64, write: bool, pins: &mut Pins) -> bool {
     // CAST: No more than this is asked for.
     let length = length.min(SECTION) as c_uint;
-    // SAFETY: The mm has a user. `pins` is valid for writing, and the function makes its
-    // invariants true. Both addresses may be anything.
-    let moved = unsafe {
-        ffi::alpc_shim_section(mm.as_raw(), theirs as usize, ptr(own), length, write, pins)
-    };
-    match u64::try_from(moved) {
-        Ok(0) => Moved::OwnMissing,
-        Ok(bytes) => Moved::Bytes(bytes),
-        Err(_) => Moved::TheirsMissing,
-    }
+    // SAFETY: The mm has a user. The address may be anything. `pins` is valid for writing, and the
+    // function makes its invariants true.
+    unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) == 0 }
 }
 
 /// Makes the first of `length` bytes of another process present, and more of them if they are
@@ -141,9 +140,16 @@ pub(crate) fn fault_in(own: u64, length: u64, write: bool) -> Result {
     Ok(())
 }
 
-/// Ends the wait of a task that is in [`populate`] or about to be.
+/// Ends the wait of a task that is in [`populate`] or about to be, once it is
+/// [woken](wake_interrupted). The task is in a system call, and must not have left it before this
+/// returns: what it waits for with signals in another one would end as well.
 pub(crate) fn interrupt(task: &Task) {
-    // SAFETY: The task is valid. One that does not wait there is woken for nothing, and its next
-    // wait for a signal in the same call ends as by one.
+    // SAFETY: The task is valid.
     unsafe { ffi::alpc_shim_interrupt(task.as_ptr()) };
+}
+
+/// Wakes a task that has been interrupted, or any other for nothing.
+pub(crate) fn wake_interrupted(task: &Task) {
+    // SAFETY: The task is valid.
+    unsafe { ffi::alpc_shim_wake_interrupted(task.as_ptr()) };
 }

@@ -43,79 +43,67 @@ static void let_go(struct page *page, bool write)
 }
 
 /*
- * Drops the pages of a section, but those that were written to, have to be marked
- * dirty and are locked: who has locked a page of a file may wait for a user.
+ * Gives up the processor if others are to have it, before something is taken that a
+ * stranger may wait for. With PREEMPT_LAZY a task in the kernel is preempted a tick
+ * after it was asked to give way, so one that asks itself often enough never is.
  */
-static void drop_now(struct alpc_pins *pins, unsigned int count)
+static void give_way(void)
 {
-	pins->count = 0;
-	for (unsigned int i = 0; i < count; i++) {
-		struct page *page = pins->pages[i];
-		struct folio *folio = page_folio(page);
-
-		if (pins->write && !folio_test_dirty(folio)) {
-			if (!folio_trylock(folio)) {
-				pins->pages[pins->count++] = page;
-				continue;
-			}
-			folio_mark_dirty(folio);
-			folio_unlock(folio);
-		}
-		let_go(page, pins->write);
-	}
+	if (unlikely(test_thread_flag(TIF_NEED_RESCHED_LAZY)))
+		schedule();
 }
 
 /*
- * Moves up to length bytes, of at most ALPC_SECTION_PAGES pages, between theirs in
- * mm and own, without ever waiting for anything that a user can delay: only pages
- * that are there are used, on either side. If some are held already, from the first
- * on, these are used and no others.
- *
- * Returns how many were moved. If it is none: 0 if the first is missing on this
- * side, -EAGAIN if on the other. Those still held are left to alpc_shim_unpin().
+ * Holds the pages of up to length bytes, of ALPC_SECTION_PAGES at most, in mm, which
+ * has a user: those that are there, from the first on. Waits for nobody: the lock of
+ * the mm is taken if it is free, and no page is brought in. -EAGAIN if there is none.
  */
-int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *own,
-		      unsigned int length, bool write, struct alpc_pins *pins)
+int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int length, bool write,
+		  struct alpc_pins *pins)
 {
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
-	unsigned int moved = 0;
-	int count = pins->count;
+	long count;
 
-	if (unlikely(pages > ALPC_SECTION_PAGES) || !access_ok(own, length))
+	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
+	give_way();
+	if (!mmap_read_trylock(mm))
+		return -EAGAIN;
+	count = hold(mm, theirs - offset, pages, write, FOLL_NOFAULT, pins->pages, NULL);
+	mmap_read_unlock(mm);
+	if (count <= 0)
+		return -EAGAIN;
+	pins->count = count;
+	pins->write = write;
+	return 0;
+}
+
+/*
+ * Moves bytes between a held page, from offset on, and own, within that page. Only
+ * what is there on this side is moved: page faults are off, so it may be called under
+ * a spinlock. Gives how many bytes were moved.
+ */
+unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user *own,
+			    unsigned int length, bool write)
+{
+	unsigned int left = length;
+	char *page;
+
+	if (!access_ok(own, length))
 		return 0;
 	barrier_nospec();
-	if (!count) {
-		if (!mmap_read_trylock(mm))
-			return -EAGAIN;
-		count = hold(mm, theirs - offset, pages, write, FOLL_NOFAULT, pins->pages, NULL);
-		mmap_read_unlock(mm);
-		if (count <= 0)
-			return -EAGAIN;
-		pins->write = write;
-	}
+	page = kmap_local_page(held);
 	pagefault_disable();
-	for (int i = 0; i < count && moved < length; i++) {
-		unsigned int chunk = min_t(unsigned int, length - moved, PAGE_SIZE - offset);
-		char *page = kmap_local_page(pins->pages[i]);
-		unsigned int left;
-
-		/* A page of a user is no object of the kernel's to be checked. */
-		if (should_fail_usercopy())
-			left = chunk;
-		else if (write)
-			left = raw_copy_from_user(page + offset, own + moved, chunk);
+	/* A page of a user is no object of the kernel's to be checked. */
+	if (!should_fail_usercopy()) {
+		if (write)
+			left = raw_copy_from_user(page + offset, own, length);
 		else
-			left = raw_copy_to_user(own + moved, page + offset, chunk);
-		kunmap_local(page);
-		moved += chunk - left;
-		offset = 0;
-		if (left)
-			break;
+			left = raw_copy_to_user(own, page + offset, length);
 	}
 	pagefault_enable();
-	drop_now(pins, count);
-	return moved;
+	kunmap_local(page);
+	return length - left;
 }
 
 /* Drops pages. Only somebody who is killed loses that one of a file is dirty. */
@@ -175,12 +163,18 @@ size_t alpc_shim_fault_in(char __user *own, size_t length, bool write)
 
 /*
  * Ends a wait of alpc_shim_populate() in a task that is in it or about to be, as a
- * signal would. The task forgets it on its way back to user space.
+ * signal would, once the task is woken. The task forgets it on its way back to user
+ * space, so it must not have left its call before.
  */
 void alpc_shim_interrupt(struct task_struct *task)
 {
+	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
+}
+
+/* Wakes a task that has been interrupted. Any other is woken for nothing. */
+void alpc_shim_wake_interrupted(struct task_struct *task)
+{
 	struct wait_queue_entry entry = { .private = task };
 
-	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
 	default_wake_function(&entry, TASK_INTERRUPTIBLE, 0, NULL);
 }

@@ -147,8 +147,10 @@ struct task_struct *alpc_shim_hand_over_begin(void);
 void alpc_shim_hand_over_abort(void);
 enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done);
 bool alpc_shim_is_user_range(u64 addr, u64 length);
-int alpc_shim_section(struct mm_struct *mm, unsigned long theirs, char __user *own,
-		      unsigned int length, bool write, struct alpc_pins *pins);
+int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int length, bool write,
+		  struct alpc_pins *pins);
+unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user *own,
+			    unsigned int length, bool write);
 void alpc_shim_unpin(struct alpc_pins *pins);
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
 		       bool write, struct alpc_pins *keep);
@@ -156,5 +158,6 @@ size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
 void alpc_shim_interrupt(struct task_struct *task);
 bool alpc_shim_mmput_unless_last(struct mm_struct *mm);
 void alpc_shim_mmput_last(struct mm_struct *mm);
+void alpc_shim_wake_interrupted(struct task_struct *task);
 
 #endif /* ALPC_SHIM_H */
