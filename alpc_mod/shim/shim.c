@@ -233,33 +233,17 @@ enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid
 }
 
 /*
- * Wakes a task on this CPU. The flags are the scheduler's own;
- * default_wake_function() warns of those it does not take. It looks at nothing
- * of the entry but the task.
+ * Wakes a task for a caller that is about to sleep. The task runs next on this
+ * CPU, on a warm cache, and no other CPU is disturbed. The flags are the
+ * scheduler's own; default_wake_function() warns of those it does not take. It
+ * looks at nothing of the entry but the task.
  */
-static noinline void wake_up_here(struct task_struct *task)
+noinline void alpc_shim_wake_up_and_yield(struct task_struct *task)
 {
 	const int wf_sync = 0x10, wf_current_cpu = 0x40;
 	struct wait_queue_entry entry = { .private = task };
 
 	default_wake_function(&entry, TASK_NORMAL, wf_sync | wf_current_cpu, NULL);
-}
-
-/*
- * Wakes a task for a caller that is about to sleep: the wakee runs next, on a
- * warm cache, and no other CPU is disturbed.
- */
-static __always_inline void wake_up_and_yield(struct task_struct *task)
-{
-	if (num_online_cpus() == 1)
-		wake_up_process(task);
-	else
-		wake_up_here(task);
-}
-
-void alpc_shim_wake_up_and_yield(struct task_struct *task)
-{
-	wake_up_and_yield(task);
 }
 
 /*
@@ -302,7 +286,7 @@ void alpc_shim_hand_over_abort(void)
  */
 enum alpc_end alpc_shim_hand_over(struct task_struct *task, const bool *done)
 {
-	wake_up_and_yield(task);
+	alpc_shim_wake_up_and_yield(task);
 	section_end();
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
