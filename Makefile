@@ -11,7 +11,7 @@ export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 
-TARGETS := demo test test-debug check bench vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
+TARGETS := demo test test-debug check bench bench-tables vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
 
 .PHONY: help modules install $(TARGETS)
 
@@ -37,6 +37,7 @@ test: ## all gates and all tests; closes with "N passed, N failed"
 test-debug: ## all tests on the debug kernel alone
 check: ## the inner loop: formatting, host tests, one boot
 bench: ## instructions per round trip (target/bench), and times (target/criterion)
+bench-tables: ## the tables of documents, from the committed baseline
 vm-test: ## T=name: one test binary, or the tests whose name has that (HARDENED=1)
 shell: ## a prompt in the guest, alpc.ko loaded
 run: ## CRATE=dir: any cargo project's programs in the guest (RUN='a & b': a command line)

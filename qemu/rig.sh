@@ -26,7 +26,7 @@ give_back() {
 	local owner
 	owner=$(stat -c %u:%g .)
 	if [ "$(id -u)" = 0 ] && [ "${owner%%:*}" != 0 ]; then
-		find target alpc.ko rust-project.json Cargo.lock uapi tests/bench-baseline.json -user 0 -exec chown -h "$owner" {} + 2>/dev/null || true
+		find target alpc.ko rust-project.json Cargo.lock README.md uapi tests/bench-baseline.json -user 0 -exec chown -h "$owner" {} + 2>/dev/null || true
 	fi
 }
 trap give_back EXIT
@@ -76,11 +76,24 @@ build_binder() {
 	in_root strip -g -o "/repo/$BINDER" "/repo/$out/binder_linux.ko"
 }
 
-# What writes down a call for the table of its phases.
+# The module that the benchmark holds a call against.
+build_floor() {
+	local kdir out=target/kbuild/$FLAVOUR-floor
+	kdir=$("$QEMU_DIR/kdir.sh")
+	FLOOR=target/qemu/floor-$FLAVOUR.ko
+	say "building the benchmark's module"
+	mkdir -p "$out"
+	# shellcheck disable=SC2046 # two words
+	quietly "kbuild-$FLAVOUR-floor" in_root -b "$kdir:/kernel" make -C /kernel/build \
+		M=/repo/tests/floor "MO=/repo/$out" $(toolchain) W=e modules
+	in_root strip -g -o "/repo/$FLOOR" "/repo/$out/alpc_floor.ko"
+}
+
+# What counts in QEMU, and writes down a call for the table of its phases.
 build_plugin() {
-	PLUGIN=target/qemu/phases.so
+	PLUGIN=target/qemu/plugin.so
 	in_root gcc -std=c11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -shared -fPIC \
-		-fvisibility=hidden -o "/repo/$PLUGIN" /repo/qemu/phases.c
+		-fvisibility=hidden -o "/repo/$PLUGIN" /repo/qemu/plugin.c
 }
 
 # These return their failure themselves: `set -e` is off where a result counts.
@@ -296,14 +309,21 @@ target_bench() {
 	esac
 	build_binder
 	build_plugin
+	build_floor
+	args+=(--driver "$FLOOR")
 	[ -z "$BINDER" ] || args+=(--driver "$BINDER")
 	build_guest bench
 	say "booting the guest, counting instructions"
 	local rc=0
-	vm bench bench --icount --plugin "$PLUGIN" "${args[@]}" || rc=1
+	vm bench bench --icount --cpus 2 --plugin "$PLUGIN" "${args[@]}" || rc=1
 	say "booting the guest, against the clock"
 	vm clock clock --cpus "${CPUS:-1}" --tests target/qemu/clock.json || rc=1
 	return $rc
+}
+
+# The tables of documents, from the baseline as it is.
+target_bench_tables() {
+	qemu/cargo.sh host run -q -p alpc-vm -- tables
 }
 
 target_shell() {

@@ -55,8 +55,10 @@ fn qemu(accel: Accel, cpus: u32, memory: &str, command_line: &str) -> Command {
 
 fn cpu_model(options: &Options, accel: Accel) -> &'static str {
     match (options.icount, accel) {
-        // `rep movsb` counts as one instruction a byte: copies must not use it.
-        (true, _) => "max,-erms,-fsrm",
+        // A string instruction counts once a byte, and costs no processor that:
+        // neither copies nor memset() may use it. An emulated MWAIT returns at
+        // once where there are two processors: an idle one must halt instead.
+        (true, _) => "max,-erms,-fsrm,-fsrs,-monitor",
         (false, Accel::Kvm) => "host",
         (false, Accel::Tcg) => "max",
     }
@@ -158,10 +160,15 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
         command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
     }
     if let Some(plugin) = &options.plugin {
-        let (plugin, trace) = (plugin.display(), bench::trace_file(dir));
+        let (trace, counters) = (bench::trace_file(dir), bench::counters_file(dir));
         command.args([
             "-plugin",
-            &format!("/repo/{plugin},out=/repo/{}", trace.display()),
+            &format!(
+                "/repo/{},out=/repo/{},counts=/repo/{}",
+                plugin.display(),
+                trace.display(),
+                counters.display()
+            ),
         ]);
     }
     command.args(["-serial", "file:/dev/stderr"]);

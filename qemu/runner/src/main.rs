@@ -6,12 +6,16 @@
 //!              [--driver FILE]... [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
 //!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--interactive]
 //!              [--record] [--plugin FILE] [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
+//! alpc-vm tables [--check]
 //! ```
 //!
 //! MESSAGES is a file with what `cargo --message-format=json` wrote: its test
 //! executables go to /tests, or its programs to /bin or to /run. Logs and the
 //! result go to `target/qemu/NAME/`. QEMU is started through `qemu/qemu.sh`,
 //! which runs it in the root: there the repository is /repo, the kernel /kernel.
+//!
+//! `tables` makes the tables of documents from the committed baseline of the
+//! benchmark; with `--check` it only says whether they are those.
 
 mod accel;
 mod artifacts;
@@ -40,7 +44,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, String> {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["tables"] => return bench::document::write_all().map(|()| true),
+        ["tables", "--check"] => return bench::document::check_all(),
+        _ => {}
+    }
+    let options = Options::parse(args.into_iter())?;
     let dir = Path::new("target/qemu").join(&options.name);
     // A result or a log of an earlier boot must not pass for this one's.
     let _ = std::fs::remove_dir_all(&dir);

@@ -11,7 +11,7 @@ pub struct Options {
     pub mode: String,
     pub init: PathBuf,
     pub module: PathBuf,
-    /// Modules of the kernel itself that its image lacks.
+    /// Modules of a benchmark, those of the kernel itself among them that its image lacks.
     pub drivers: Vec<PathBuf>,
     pub busybox: PathBuf,
     pub tests: Vec<PathBuf>,
@@ -24,7 +24,7 @@ pub struct Options {
     pub debug: bool,
     pub icount: bool,
     pub interactive: bool,
-    /// What writes down calls, to be split into phases.
+    /// What counts in QEMU, and writes down calls, to be split into phases.
     pub plugin: Option<PathBuf>,
     /// What is measured becomes the baseline.
     pub record: bool,
@@ -131,6 +131,14 @@ impl Options {
             _ => return Err(format!("unknown option {arg}")),
         }
         Ok(())
+    }
+
+    /// Whether a module goes along whose file's name begins so.
+    pub fn has_driver(&self, name: &str) -> bool {
+        let is_it = |file: &std::ffi::OsStr| file.to_string_lossy().starts_with(name);
+        self.drivers
+            .iter()
+            .any(|driver| driver.file_name().is_some_and(is_it))
     }
 
     /// What the kernel is told.

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use super::{between, failed, Running};
+use super::{between, failed, identity, Running};
 use crate::pair::attach;
 use crate::raw::*;
 
@@ -49,6 +49,66 @@ pub fn call_among_clients(bytes: usize, clients: usize) -> Running<impl FnMut()>
     call_to(port, bytes, others)
 }
 
+/// With so many threads of the server waiting for a request.
+pub fn call_among_waiters(bytes: usize, threads: usize) -> Running<impl FnMut()> {
+    let port = Create::anonymous().run().expect("create");
+    let through = port.connect_descriptor().expect("connect descriptor");
+    let fd = port.as_fd().as_raw_fd();
+    between(
+        || {
+            let server = accept(&port);
+            for _ in 1..threads {
+                spawn(move || serve(fd, (), bytes));
+            }
+            serve(fd, server, bytes)
+        },
+        || request(connect(&through), bytes),
+    )
+}
+
+/// As many calls as there are clients, each of whom calls again and again. The
+/// server counts, since it alone knows when so many were served.
+pub fn call_by_clients(bytes: usize, clients: usize) -> Running<impl FnMut()> {
+    let port = Create::anonymous().run().expect("create");
+    let through = port.connect_descriptor().expect("connect descriptor");
+    let fd = port.as_fd().as_raw_fd();
+    between(
+        || {
+            let mut all: Vec<Port> = (0..clients).map(|_| connect(&through)).collect();
+            let last = all.pop().expect("a client");
+            for client in all {
+                spawn(move || calls(client, bytes));
+            }
+            let mut call = calls(last, bytes);
+            move || {
+                call();
+            }
+        },
+        || {
+            let servers: Vec<Port> = (0..clients).map(|_| accept(&port)).collect();
+            let mut serve = answers(fd, servers, bytes);
+            move || {
+                let _alive = &port;
+                for _ in 0..clients {
+                    serve();
+                }
+            }
+        },
+    )
+}
+
+/// Runs in a thread of its own what `prepare` makes there, again and again.
+fn spawn<R, C: FnMut() -> R>(prepare: impl FnOnce() -> C + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(64 << 10);
+    let run = || {
+        let mut operation = prepare();
+        loop {
+            operation();
+        }
+    };
+    thread.spawn(run).expect("a thread");
+}
+
 /// A call to `port`. What else there is to be is kept.
 fn call_to(port: Port, bytes: usize, others: impl Sized) -> Running<impl FnMut()> {
     let through = port.connect_descriptor().expect("connect descriptor");
@@ -79,21 +139,43 @@ pub(super) fn accept(port: &Port) -> Port {
     Accept::new(request.id).run(port).expect("accept")
 }
 
-/// Answers the last request and takes the next with one call, in place.
-fn serve(port: RawFd, server: Port, bytes: usize) -> impl FnMut() {
+/// Answers the parent's last request and takes the next with one call.
+fn serve(port: RawFd, alive: impl Sized, bytes: usize) -> impl FnMut() {
+    let mut serve = answers(port, alive, bytes);
+    let (pid, uid) = serve();
+    identity::is_client(pid, uid);
+    move || {
+        serve();
+    }
+}
+
+/// Answers the last request and takes the next with one call, in place: whose it is.
+fn answers(port: RawFd, alive: impl Sized, bytes: usize) -> impl FnMut() -> (u32, u32) {
     let mut buffer = vec![0_u8; bytes.max(1)];
     let mut arg = transfer_in(&mut buffer, bytes);
     arg.flags = ALPC_RECEIVE;
     move || {
-        let _alive = (&server, &buffer);
+        let _alive = (&alive, &buffer);
         transfer(port, &mut arg);
         received(&arg, bytes);
         answer(&mut arg);
         arg.flags = ALPC_SEND | ALPC_RELEASE | ALPC_RECEIVE;
+        (arg.pid, arg.uid)
     }
 }
 
+/// A call, answered by a child.
 fn request(client: Port, bytes: usize) -> impl FnMut() {
+    let mut call = calls(client, bytes);
+    let (pid, uid) = call();
+    identity::is_server(pid, uid);
+    move || {
+        call();
+    }
+}
+
+/// A call: who answered it.
+fn calls(client: Port, bytes: usize) -> impl FnMut() -> (u32, u32) {
     let mut buffer = vec![0x5a_u8; bytes.max(1)];
     let mut answer = vec![0_u8; bytes.max(1)];
     let fd = client.as_fd().as_raw_fd();
@@ -105,6 +187,7 @@ fn request(client: Port, bytes: usize) -> impl FnMut() {
         arg.send_id = 0;
         transfer(fd, &mut arg);
         received(&arg, bytes);
+        (arg.pid, arg.uid)
     }
 }
 

@@ -12,7 +12,7 @@ use std::ptr;
 use std::rc::Rc;
 
 use super::sys::Signal;
-use super::{between, failed, Running};
+use super::{between, failed, identity, Running};
 
 const DEVICE: &str = "/dev/binder";
 
@@ -71,7 +71,9 @@ pub fn call(bytes: usize) -> Running<impl FnMut()> {
             let mut server = Process::new(BC_REPLY, bytes);
             server.become_manager();
             theirs.give();
-            server.receive(BR_TRANSACTION);
+            let request = server.receive(BR_TRANSACTION);
+            let (pid, uid) = (request.sender_pid, request.sender_euid);
+            identity::is_client(pid as u32, uid);
             move || {
                 server.send_and_receive(BR_TRANSACTION);
             }
@@ -154,9 +156,9 @@ impl Process {
         write_read(fd, &mut arg);
     }
 
-    fn receive(&mut self, wanted: u32) {
+    fn receive(&mut self, wanted: u32) -> Transaction {
         let mut arg = WriteRead::default();
-        self.until(wanted, &mut arg);
+        self.until(wanted, &mut arg)
     }
 
     #[inline]
@@ -176,22 +178,24 @@ impl Process {
     }
 
     /// Makes the call, and further ones until the wanted message has come.
-    fn until(&mut self, wanted: u32, arg: &mut WriteRead) {
+    #[inline]
+    fn until(&mut self, wanted: u32, arg: &mut WriteRead) -> Transaction {
         loop {
             arg.read_size = size_of_val(&*self.read) as u64;
             arg.read_buffer = self.read.as_mut_ptr() as u64;
             arg.read_consumed = 0;
             write_read(self.device.as_raw_fd(), arg);
-            if self.take(arg.read_consumed as usize / 4, wanted) {
-                return;
+            if let Some(got) = self.take(arg.read_consumed as usize / 4, wanted) {
+                return got;
             }
             arg.write_size = 0;
             arg.write_consumed = 0;
         }
     }
 
-    /// Whether the wanted message is in what was read; nothing may follow it.
-    fn take(&mut self, words: usize, wanted: u32) -> bool {
+    /// The wanted message, if it is in what was read; nothing may follow it.
+    #[inline]
+    fn take(&mut self, words: usize, wanted: u32) -> Option<Transaction> {
         for at in 0..words {
             match self.read[at] {
                 BR_NOOP | BR_TRANSACTION_COMPLETE => {}
@@ -203,12 +207,12 @@ impl Process {
                         failed(got.data_size as isize, self.bytes);
                     }
                     self.commands.freed = got.buffer;
-                    return true;
+                    return Some(got);
                 }
                 command => panic!("binder says {command:#x}"),
             }
         }
-        false
+        None
     }
 }
 

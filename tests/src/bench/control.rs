@@ -72,10 +72,15 @@ impl<T: Copy> Message<T> {
         // SAFETY: As above.
         let got = unsafe { libc::syscall(libc::SYS_recvmsg, fd, &mut self.header, 0) };
         moved(got as isize, self.bytes);
-        // Less came beside the payload, if anything.
+        self.control.value
+    }
+
+    /// Receives, and ends the run unless the value came beside the payload.
+    pub fn receive_checked(&mut self, fd: RawFd) -> T {
+        let value = self.receive(fd);
         if self.header.msg_controllen != size_of::<Control<T>>() {
             failed(0, size_of::<Control<T>>());
         }
-        self.control.value
+        value
     }
 }

@@ -10,7 +10,10 @@ pub mod alpc;
 mod binder;
 mod bulk;
 mod control;
+mod counter;
+mod floor;
 mod handles;
+mod identity;
 pub mod kinds;
 pub mod memory;
 mod others;
@@ -22,7 +25,6 @@ mod sys;
 mod views;
 mod words;
 
-use std::arch::x86_64::_rdtsc;
 use std::time::Duration;
 
 pub use report::{print, Row};
@@ -43,39 +45,67 @@ const MUCH: usize = 1 << 20;
 /// Messages sent before the receiver says that it has them all.
 pub const BATCH: usize = 32;
 
-const WARM_UP: usize = 300;
-const MEASURED: usize = 400;
+/// How often an operation is run before anything counts, and how often then.
+#[derive(Clone, Copy)]
+pub struct Runs {
+    pub warm_up: usize,
+    pub measured: usize,
+}
+
+const USUALLY: Runs = Runs {
+    warm_up: 300,
+    measured: 400,
+};
 
 /// Of what takes millions of instructions each.
-const LONG_WARM_UP: usize = 30;
-const LONG_MEASURED: usize = 60;
+const RARELY: Runs = Runs {
+    warm_up: 30,
+    measured: 60,
+};
+
+/// Of what is a thousand operations.
+const SELDOM: Runs = Runs {
+    warm_up: 3,
+    measured: 9,
+};
+
+/// The processor of the client, and of the server unless the two are apart. The
+/// first processor has the clock's work to do.
+const NEAR: usize = 1;
+const FAR: usize = 0;
 
 /// What a row's measurements come to.
 #[derive(Clone, Copy)]
 pub struct Count {
-    pub min: u64,
+    pub runs: Runs,
+    /// How many messages or round trips one run is.
+    pub parts: usize,
+    /// Instructions of one of the parts.
     pub median: u64,
 }
 
 impl Count {
     /// The share of one in `parts`, rounded.
     fn each(self, parts: usize) -> Self {
-        let parts = parts as u64;
         Self {
-            min: (self.min + parts / 2) / parts,
-            median: (self.median + parts / 2) / parts,
+            runs: self.runs,
+            parts,
+            median: (self.median + parts as u64 / 2) / parts as u64,
         }
     }
 }
 
-/// Runs every row in turn.
+/// Runs every row in turn, on one processor of two and then on both.
 pub fn all() -> Vec<Row> {
+    // Children take it over.
+    pin(0, NEAR);
     let mut rows = Vec::new();
     let mut row = |name, bytes, count| {
         eprintln!("measured {name} {bytes}");
         rows.push(Row { name, bytes, count });
     };
     row("ioctl_null", 0, count(alpc::null()));
+    row("floor", USUAL, count(floor::call(USUAL)));
     row("eventfd", 0, count(others::eventfd()));
     row("futex", 0, count(others::futex()));
     for bytes in SIZES {
@@ -99,6 +129,8 @@ pub fn all() -> Vec<Row> {
     }
     let batch = count(kinds::one_way(USUAL)).each(BATCH);
     row("alpc_oneway", USUAL, batch);
+    let batch = count(sockets::dgram_loop(USUAL)).each(BATCH);
+    row("dgram_loop", USUAL, batch);
     let batch = count(sockets::dgram_mmsg(USUAL)).each(BATCH);
     row("dgram_mmsg", USUAL, batch);
     row("alpc_async", USUAL, count(kinds::asynchronous(USUAL)));
@@ -109,6 +141,10 @@ pub fn all() -> Vec<Row> {
     row("alpc_call_10000_ports", USUAL, crowded);
     let crowded = count(alpc::call_among_clients(USUAL, 1_000));
     row("alpc_call_1000_clients", USUAL, crowded);
+    let crowded = count(alpc::call_among_waiters(USUAL, 1_000));
+    row("alpc_call_1000_waiters", USUAL, crowded);
+    let active = count_runs(alpc::call_by_clients(USUAL, 1_000), SELDOM).each(1_000);
+    row("alpc_call_1000_active", USUAL, active);
     row("inline_64k", LONGEST, count(alpc::inline(LONGEST)));
     let answered = count(sockets::seqpacket(LONGEST));
     row("seqpacket_64k", LONGEST, answered);
@@ -136,7 +172,45 @@ pub fn all() -> Vec<Row> {
         let fresh = count_long(sent::memory_fresh(bytes));
         row("callermem_sent_fresh", bytes, fresh);
     }
+    row("floor_apart", USUAL, count(floor::call(USUAL).apart()));
+    row("eventfd_apart", 0, count(others::eventfd().apart()));
+    row("futex_apart", 0, count(others::futex().apart()));
+    row("alpc_call_apart", USUAL, count(alpc::call(USUAL).apart()));
+    row("pipe_apart", USUAL, count(others::pipe(USUAL).apart()));
+    let apart = count(others::posix_mq(USUAL).apart());
+    row("posix_mq_apart", USUAL, apart);
+    row("stream_apart", USUAL, count(sockets::stream(USUAL).apart()));
+    row("dgram_apart", USUAL, count(sockets::dgram(USUAL).apart()));
+    let apart = count(sockets::seqpacket(USUAL).apart());
+    row("seqpacket_apart", USUAL, apart);
+    let apart = count(sockets::seqpacket_cred(USUAL).apart());
+    row("seqpacket_cred_apart", USUAL, apart);
+    if binder::exists() {
+        row("binder_c_apart", USUAL, count(binder::call(USUAL).apart()));
+    }
+    let apart = count(kinds::one_way(USUAL).apart()).each(BATCH);
+    row("alpc_oneway_apart", USUAL, apart);
+    let apart = count(sockets::dgram_loop(USUAL).apart()).each(BATCH);
+    row("dgram_loop_apart", USUAL, apart);
+    let apart = count(sockets::dgram_mmsg(USUAL).apart()).each(BATCH);
+    row("dgram_mmsg_apart", USUAL, apart);
+    let apart = count(kinds::asynchronous(USUAL).apart());
+    row("alpc_async_apart", USUAL, apart);
+    let apart = count(kinds::callback(USUAL).apart());
+    row("alpc_callback_apart", USUAL, apart);
     rows
+}
+
+/// Keeps a process on one processor. Process 0 is the caller.
+fn pin(process: libc::pid_t, processor: usize) {
+    // SAFETY: A plain set of bits, live for the call.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(process, size_of_val(&set), &set)
+    };
+    let error = std::io::Error::last_os_error();
+    assert_eq!(result, 0, "processor {processor}: {error}");
 }
 
 /// One side's operation, and the process of the other side, which ends with it.
@@ -152,6 +226,12 @@ impl<R, C: FnMut() -> R> Running<C> {
             operation,
             server: None,
         }
+    }
+
+    /// Has the server on the other processor from now on.
+    fn apart(self) -> Self {
+        pin(self.server.expect("a server"), FAR);
+        self
     }
 
     /// Does it once.
@@ -203,41 +283,39 @@ fn between<C, S: FnMut()>(server: impl FnOnce() -> S, client: impl FnOnce() -> C
 
 /// Counts what one run takes, of both sides where there are two.
 fn count<C: FnMut()>(running: Running<C>) -> Count {
-    count_runs(running, WARM_UP, MEASURED)
+    count_runs(running, USUALLY)
 }
 
-/// The same in fewer runs.
+/// Counts what one run takes, in fewer runs than [`count`].
 fn count_long<C: FnMut()>(running: Running<C>) -> Count {
-    count_runs(running, LONG_WARM_UP, LONG_MEASURED)
+    count_runs(running, RARELY)
 }
 
 /// What an operation says itself that its run took.
 fn count_timed<C: FnMut() -> u64>(mut running: Running<C>) -> Count {
-    median_of(|| running.run(), LONG_WARM_UP, LONG_MEASURED)
+    median_of(|| running.run(), RARELY)
 }
 
-fn count_runs<C: FnMut()>(mut running: Running<C>, warm_up: usize, measured: usize) -> Count {
+fn count_runs<C: FnMut()>(mut running: Running<C>, runs: Runs) -> Count {
     let timed = || {
-        // SAFETY: RDTSC exists on every x86-64.
-        let before = unsafe { _rdtsc() };
+        let before = counter::begin();
         running.run();
-        // SAFETY: As above.
-        let after = unsafe { _rdtsc() };
-        after - before
+        counter::end() - before
     };
-    median_of(timed, warm_up, measured)
+    median_of(timed, runs)
 }
 
-fn median_of(mut run: impl FnMut() -> u64, warm_up: usize, measured: usize) -> Count {
+fn median_of(mut run: impl FnMut() -> u64, runs: Runs) -> Count {
     std::thread::sleep(Duration::from_millis(300));
-    for _ in 0..warm_up {
+    for _ in 0..runs.warm_up {
         run();
     }
-    let mut counts: Vec<u64> = (0..measured).map(|_| run()).collect();
+    let mut counts: Vec<u64> = (0..runs.measured).map(|_| run()).collect();
     counts.sort_unstable();
     Count {
-        min: counts[0],
-        median: counts[measured / 2],
+        runs,
+        parts: 1,
+        median: counts[runs.measured / 2],
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Calls for the plugin of `qemu/phases.c` to write down, and what the runner
+//! Calls for the plugin of `qemu/plugin.c` to write down, and what the runner
 //! needs to know of this kernel to split them: where `alpc.ko` lies, and where
 //! the kernel wakes and switches. Without the plugin it is just calls.
 

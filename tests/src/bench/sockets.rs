@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::control::Message;
 use super::sys::{owned, recv, send, Signal};
-use super::{between, failed, moved, Running, BATCH};
+use super::{between, failed, identity, moved, Running, BATCH};
 use crate::link::socketpair;
 
 const NOBODY: libc::ucred = libc::ucred {
@@ -70,6 +70,9 @@ pub fn seqpacket_cred(bytes: usize) -> Running<impl FnMut()> {
     between(
         || {
             let mut message = Message::new(bytes, libc::SCM_CREDENTIALS, NOBODY);
+            let sender = message.receive_checked(f);
+            identity::is_client(sender.pid as u32, sender.uid);
+            send(f, &mut message.data, bytes);
             move || {
                 message.receive(f);
                 send(f, &mut message.data, bytes);
@@ -78,6 +81,9 @@ pub fn seqpacket_cred(bytes: usize) -> Running<impl FnMut()> {
         || {
             let mut data = vec![0x5a; bytes.max(1)];
             let mut message = Message::new(bytes, libc::SCM_CREDENTIALS, NOBODY);
+            send(n, &mut data, bytes);
+            let sender = message.receive_checked(n);
+            identity::is_server(sender.pid as u32, sender.uid);
             move || {
                 let _alive = &ends;
                 send(n, &mut data, bytes);
@@ -87,14 +93,49 @@ pub fn seqpacket_cred(bytes: usize) -> Running<impl FnMut()> {
     )
 }
 
+/// A pair of sockets that holds a batch of datagrams. The usual queue of ten
+/// would put the sender to sleep amid each batch.
+fn batch_pair() -> (OwnedFd, OwnedFd) {
+    // A socket takes the limit over when it is made.
+    const LIMIT: &str = "/proc/sys/net/unix/max_dgram_qlen";
+    std::fs::write(LIMIT, "512").unwrap_or_else(|e| panic!("{LIMIT}: {e}"));
+    socketpair(libc::SOCK_DGRAM)
+}
+
+/// A batch of datagrams with one system call a message and side, until the
+/// receiver says that it has them all.
+pub fn dgram_loop(bytes: usize) -> Running<impl FnMut()> {
+    let ends = batch_pair();
+    let (n, f) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
+    let mine = Rc::new(Signal::new());
+    let theirs = mine.clone();
+    between(
+        || {
+            let mut buffer = vec![0; bytes];
+            move || {
+                for _ in 0..BATCH {
+                    recv(f, &mut buffer, bytes);
+                }
+                theirs.give();
+            }
+        },
+        || {
+            let mut data = vec![0x5a; bytes];
+            move || {
+                let _alive = &ends;
+                for _ in 0..BATCH {
+                    send(n, &mut data, bytes);
+                }
+                mine.take();
+            }
+        },
+    )
+}
+
 /// A batch of datagrams with one system call a side, until the receiver says
 /// that it has them all.
 pub fn dgram_mmsg(bytes: usize) -> Running<impl FnMut()> {
-    // The usual queue of ten would put the sender to sleep amid each batch. A
-    // socket takes the limit over when it is made.
-    const LIMIT: &str = "/proc/sys/net/unix/max_dgram_qlen";
-    std::fs::write(LIMIT, "512").unwrap_or_else(|e| panic!("{LIMIT}: {e}"));
-    let ends = socketpair(libc::SOCK_DGRAM);
+    let ends = batch_pair();
     let (n, f) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
     let mine = Rc::new(Signal::new());
     let theirs = mine.clone();

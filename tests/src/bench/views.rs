@@ -2,12 +2,11 @@
 
 //! Secure views: the sender loses a megabyte, the receiver reads it there.
 
-use std::arch::x86_64::_rdtsc;
 use std::os::fd::AsFd;
 
 use super::alpc::{accept, answer, connect, received, transfer, transfer_in};
 use super::words::{came, fill, sum};
-use super::{between, Running};
+use super::{between, counter, Running};
 use crate::raw::*;
 
 /// A word that no fresh page holds.
@@ -43,11 +42,9 @@ pub fn touched(bytes: usize) -> Running<impl FnMut()> {
 pub fn filled(bytes: usize) -> Running<impl FnMut() -> u64> {
     between_views(bytes, Use::OnePage, |words, call| {
         fill(words, WORD);
-        // SAFETY: RDTSC exists on every x86-64.
-        let before = unsafe { _rdtsc() };
+        let before = counter::begin();
         call();
-        // SAFETY: As above.
-        unsafe { _rdtsc() - before }
+        counter::end() - before
     })
 }
 

@@ -52,10 +52,10 @@
 //! # Why these limits
 //!
 //! Counted in instructions of both sides, the bytes being in ordinary memory (`make bench`): up to
-//! 64 KiB, which is as long as a message can be, inline is the cheapest, at less than half of a
-//! view. Beyond that a view is: caller memory takes half of it for a receiver that reads it into
-//! memory which is there, but three times as much for one that hands on new memory with each
-//! message, as this one does. It also has the sender wait, and able to change the bytes while they
+//! 64 KiB, which is as long as a message can be, inline is the cheapest, at about half of a view
+//! or less. Beyond that a view is: caller memory takes half of it for a receiver that reads it into
+//! memory which is there, but two to three times as much for one that hands on new memory with
+//! each message, as this one does. It also has the sender wait, and able to change the bytes while they
 //! are read out. So it is for what no view can be made for.
 
 mod bytes;

@@ -1,102 +1,161 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The medians measured before, for the same kernel, compilers and QEMU. Equal
-//! code gives equal counts, so a rise is a change of the code, never of the
-//! machine. Between different keys only ratios can be compared.
+//! What was measured before, for the same kernel, compilers and QEMU. Equal code
+//! gives equal counts, so a rise is a change of the code, never of the machine.
+//! Between different keys only ratios can be compared.
+//!
+//! A row is held against its last recorded count and against its best: many small
+//! rises, each of them recorded, are a large one.
 //!
 //! Red is what this project's code does. That of others is the same kernel's
 //! before and after: where one of its medians moves, it fell into another of
 //! its habits (another slab, another slice of time), and that is told.
 
-use super::{median, Row};
-use serde_json::{json, Map, Value};
-use std::path::Path;
+use super::misses::Claim;
+use super::row::{find, ratio, Cost, Row};
+use super::Judgement;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-const FILE: &str = "tests/bench-baseline.json";
+pub const FILE: &str = "tests/bench-baseline.json";
 const VERSIONS: &str = "target/qemu/versions.txt";
 
-/// How far above its baseline a median may be.
+/// How far above its baseline a median may be, and how far above its best.
 const TOLERANCE: f64 = 0.02;
+const TOLERANCE_OF_BEST: f64 = 0.03;
 
-/// The fields of a key, and what they are called in versions.txt.
-const KEY: &[(&str, &str)] = &[
-    ("kernel", "kernel"),
-    ("rustc", "rustc"),
-    ("gcc", "gcc-14"),
-    ("qemu", "qemu-system-x86"),
-];
-
-type Key = Map<String, Value>;
-
-/// One entry of the file.
-#[derive(Debug)]
-struct Entry {
-    key: Key,
-    rows: Vec<Row>,
+/// What counts depend on beside the code.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Key {
+    pub kernel: String,
+    pub rustc: String,
+    pub gcc: String,
+    pub qemu: String,
 }
 
-/// What a comparison comes to.
-#[derive(Debug, Default, PartialEq)]
-struct Judgement {
-    lines: Vec<String>,
-    red: bool,
-}
-
-fn key_of(versions: &str) -> Result<Key, String> {
-    let value = |word: &str| {
-        versions
-            .lines()
-            .find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
-            .ok_or(format!("{VERSIONS} has no {word}"))
-    };
-    KEY.iter()
-        .map(|&(field, word)| Ok((field.to_string(), json!(value(word)?))))
-        .collect()
-}
-
-fn parse(text: &str) -> Result<Vec<Entry>, String> {
-    let file: Value = serde_json::from_str(text).map_err(|e| format!("{FILE}: {e}"))?;
-    let bad = || format!("{FILE}: not a list of baselines");
-    let mut entries = Vec::new();
-    for entry in file["baselines"].as_array().ok_or_else(bad)? {
-        let mut rows = Vec::new();
-        for (id, median) in entry["medians"].as_object().ok_or_else(bad)? {
-            let (name, bytes) = id.rsplit_once(' ').ok_or_else(bad)?;
-            rows.push(Row {
-                name: name.into(),
-                bytes: bytes.parse().map_err(|_| bad())?,
-                median: median.as_f64().ok_or_else(bad)?,
-            });
-        }
-        let key = KEY
-            .iter()
-            .map(|&(field, _)| (field.to_string(), entry[field].clone()))
-            .collect();
-        entries.push(Entry { key, rows });
+impl Key {
+    fn current() -> Result<Self, String> {
+        let versions = std::fs::read_to_string(VERSIONS).map_err(|e| format!("{VERSIONS}: {e}"))?;
+        Self::parse(&versions)
     }
-    Ok(entries)
+
+    fn parse(versions: &str) -> Result<Self, String> {
+        let value = |word: &str| {
+            versions
+                .lines()
+                .find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+                .map(String::from)
+                .ok_or(format!("{VERSIONS} has no {word}"))
+        };
+        Ok(Self {
+            kernel: value("kernel")?,
+            rustc: value("rustc")?,
+            gcc: value("gcc-14")?,
+            qemu: value("qemu-system-x86")?,
+        })
+    }
 }
 
-fn format(entries: &[Entry]) -> String {
-    let list: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            let medians: Key = entry
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+struct Recorded {
+    #[serde(flatten)]
+    cost: Cost,
+    /// The fewest instructions ever recorded.
+    best: u64,
+}
+
+/// What was recorded for one key.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Entry {
+    #[serde(flatten)]
+    pub key: Key,
+    rows: BTreeMap<String, Recorded>,
+}
+
+impl Entry {
+    fn new(key: Key) -> Self {
+        Self {
+            key,
+            rows: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces the rows by what was measured; a row's best stays, or is that.
+    fn record(&mut self, rows: &[Row]) {
+        let recorded = |row: &Row| {
+            let now = row.cost.instructions;
+            let best = self
                 .rows
-                .iter()
-                .map(|row| {
-                    (
-                        format!("{} {}", row.name, row.bytes),
-                        json!(row.median as u64),
-                    )
-                })
-                .collect();
-            let mut entry = entry.key.clone();
-            entry.insert("medians".into(), medians.into());
-            entry.into()
-        })
-        .collect();
-    let file = json!({ "SPDX-License-Identifier": "MIT OR Apache-2.0", "baselines": list });
-    format!("{file:#}\n")
+                .get(&row.id())
+                .map_or(now, |old| old.best.min(now));
+            let cost = row.cost.clone();
+            (row.id(), Recorded { cost, best })
+        };
+        self.rows = rows.iter().map(recorded).collect();
+    }
+
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |(id, recorded): (&String, &Recorded)| {
+            let (name, bytes) = id.rsplit_once(' ')?;
+            Some(Row {
+                name: name.into(),
+                bytes: bytes.parse().ok()?,
+                cost: recorded.cost.clone(),
+            })
+        };
+        self.rows.iter().filter_map(row).collect()
+    }
+
+    /// Medians of the same key: a rise of ours is red, and so is a row that is gone.
+    fn compare(&self, rows: &[Row]) -> Judgement {
+        let mut judgement = Judgement::default();
+        let before = self.rows();
+        for old in &before {
+            let id = old.id();
+            let Some(now) = find(rows, &old.name, old.bytes) else {
+                judgement.red(format!("{id}: not measured any more"));
+                continue;
+            };
+            if now.dear != old.cost.dear {
+                judgement.note(format!("{id}: {:?} after {:?}", now.dear, old.cost.dear));
+            }
+            let (now, then) = (now.instructions as f64, old.cost.instructions as f64);
+            let change = now / then - 1.0;
+            let line = format!("{id}: {now} after {then}, {:+.1} %", change * 100.0);
+            if now > then * (1.0 + TOLERANCE) {
+                match ours(&old.name) {
+                    true => judgement.red(line),
+                    false => judgement.note(line),
+                }
+            } else if now < then * (1.0 - TOLERANCE) {
+                judgement.note(format!("better: {line}"));
+            }
+        }
+        for row in rows {
+            if find(&before, &row.name, row.bytes).is_none() {
+                judgement.note(format!("new {}: {}", row.id(), row.cost.instructions));
+            }
+        }
+        judgement
+    }
+
+    /// That no row of ours is too far above its best.
+    fn claims(&self, rows: &[Row]) -> Vec<Claim> {
+        let claim = |row: &Row| {
+            let best = self.rows.get(&row.id())?.best as f64;
+            let now = row.cost.instructions as f64;
+            let above = (now / best - 1.0) * 100.0;
+            Some(Claim {
+                name: row.id(),
+                line: format!(
+                    "{}: {now} where the best was {best}, {above:+.1} %",
+                    row.id()
+                ),
+                holds: Some(now <= best * (1.0 + TOLERANCE_OF_BEST)),
+            })
+        };
+        let of_ours = rows.iter().filter(|row| ours(&row.name));
+        of_ours.filter_map(claim).collect()
+    }
 }
 
 /// How the names of rows begin whose code is of this repository: what a port
@@ -107,191 +166,247 @@ fn ours(name: &str) -> bool {
     name == "ioctl_null" || OURS.iter().any(|begin| name.starts_with(begin))
 }
 
-/// Medians of the same key: a rise of ours is red, and so is a row that is gone.
-fn compare(rows: &[Row], before: &[Row]) -> Judgement {
-    let mut judgement = Judgement::default();
-    for old in before {
-        let id = format!("{} {} B", old.name, old.bytes);
-        let Some(now) = median(rows, &old.name, old.bytes) else {
-            judgement
-                .lines
-                .push(format!("RED {id}: not measured any more"));
-            judgement.red = true;
-            continue;
-        };
-        let change = now / old.median - 1.0;
-        let verdict = if now > old.median * (1.0 + TOLERANCE) {
-            if ours(&old.name) {
-                "RED"
-            } else {
-                "note"
-            }
-        } else if now < old.median * (1.0 - TOLERANCE) {
-            "better"
-        } else {
-            continue;
-        };
-        judgement.lines.push(format!(
-            "{verdict} {id}: {now} after {}, {:+.1} %",
-            old.median,
-            change * 100.0
-        ));
-        judgement.red |= verdict == "RED";
-    }
-    for row in rows {
-        if median(before, &row.name, row.bytes).is_none() {
-            judgement
-                .lines
-                .push(format!("new {} {} B: {}", row.name, row.bytes, row.median));
-        }
-    }
-    judgement
+/// The whole file. The last entry is the one that documents show.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Baselines {
+    #[serde(rename = "SPDX-License-Identifier")]
+    licence: String,
+    baselines: Vec<Entry>,
 }
 
-/// Medians of another key: ratios to SEQPACKET that differ are told.
+impl Baselines {
+    pub fn read() -> Result<Self, String> {
+        let text = std::fs::read_to_string(FILE).map_err(|e| format!("{FILE}: {e}"))?;
+        serde_json::from_str(&text).map_err(|e| format!("{FILE}: {e}"))
+    }
+
+    pub fn last(&self) -> Result<&Entry, String> {
+        self.baselines.last().ok_or(format!("{FILE} has no entry"))
+    }
+
+    /// The file's text: a row is a line.
+    fn format(&self) -> Result<String, serde_json::Error> {
+        let quoted = serde_json::to_string::<str>;
+        let mut entries = Vec::new();
+        for Entry { key, rows } in &self.baselines {
+            let key = serde_json::to_string(key)?;
+            let mut lines = Vec::new();
+            for (id, recorded) in rows {
+                let recorded = serde_json::to_string(recorded)?;
+                lines.push(format!("        {}: {recorded}", quoted(id)?));
+            }
+            entries.push(format!(
+                "    {{\n      {},\n      \"rows\": {{\n{}\n      }}\n    }}",
+                key[1..key.len() - 1].replace("\",\"", "\",\n      \""),
+                lines.join(",\n")
+            ));
+        }
+        Ok(format!(
+            "{{\n  \"SPDX-License-Identifier\": {},\n  \"baselines\": [\n{}\n  ]\n}}\n",
+            quoted(&self.licence)?,
+            entries.join(",\n")
+        ))
+    }
+
+    fn write(&self) -> Result<(), String> {
+        let text = self.format().map_err(|e| format!("{FILE}: {e}"))?;
+        std::fs::write(FILE, text).map_err(|e| format!("{FILE}: {e}"))
+    }
+}
+
+/// Ratios to SEQPACKET that differ between two keys.
 fn compare_ratios(rows: &[Row], before: &[Row]) -> Vec<String> {
-    let ratio = |rows: &[Row], row: &Row| Some(row.median / median(rows, "seqpacket", row.bytes)?);
+    let of = |rows, row: &Row| ratio(rows, &row.name, row.bytes, "seqpacket", row.bytes);
     let mut lines = Vec::new();
     for row in rows {
-        let old = before
-            .iter()
-            .find(|old| (&old.name, old.bytes) == (&row.name, row.bytes));
-        let Some((now, then)) = ratio(rows, row).zip(old.and_then(|old| ratio(before, old))) else {
+        let Some((now, then)) = of(rows, row).zip(of(before, row)) else {
             continue;
         };
         if (now / then - 1.0).abs() > TOLERANCE {
             lines.push(format!(
-                "{} {} B: {now:.3} of seqpacket, {then:.3} there",
-                row.name, row.bytes
+                "{}: {now:.3} of seqpacket, {then:.3} there",
+                row.id()
             ));
         }
     }
     lines
 }
 
-/// Compares with the file, and adds what it doesn't know. True unless red.
-pub fn check(rows: &[Row], record: bool) -> Result<bool, String> {
-    let versions = std::fs::read_to_string(VERSIONS).map_err(|e| format!("{VERSIONS}: {e}"))?;
-    let key = key_of(&versions)?;
-    let mut entries = match Path::new(FILE).exists() {
-        true => {
-            let text = std::fs::read_to_string(FILE).map_err(|e| format!("{FILE}: {e}"))?;
-            parse(&text)?
-        }
-        false => Vec::new(),
-    };
-    let known = entries.iter().position(|entry| entry.key == key);
-    let mut green = true;
-    match known {
-        Some(index) => {
-            let judgement = compare(rows, &entries[index].rows);
-            for line in &judgement.lines {
-                println!("baseline: {line}");
+/// What the file says of the rows.
+pub struct Comparison {
+    pub judgement: Judgement,
+    /// That no row is above its best.
+    pub claims: Vec<Claim>,
+    /// Whether the rows were put into the file.
+    pub recorded: bool,
+}
+
+/// Compares with the file. What is measured goes into the file where its key is
+/// new, and where it is to be recorded.
+pub fn check(rows: &[Row], record: bool) -> Result<Comparison, String> {
+    let mut file = Baselines::read()?;
+    let comparison = file.check(rows, Key::current()?, record);
+    if comparison.recorded {
+        file.write()?;
+    }
+    Ok(comparison)
+}
+
+impl Baselines {
+    fn check(&mut self, rows: &[Row], key: Key, record: bool) -> Comparison {
+        let known = self.baselines.iter().position(|entry| entry.key == key);
+        let mut judgement = Judgement::default();
+        let index = match known {
+            Some(index) => {
+                judgement = self.baselines[index].compare(rows);
+                index
             }
-            if !record {
-                green = !judgement.red;
-                println!(
-                    "baseline: {}",
-                    match green {
-                        true => "no median of alpc.ko is more than 2 % above it",
-                        false => "RED. If that has to be, BASELINE=record makes it the new one",
-                    }
-                );
-                return Ok(green);
-            }
-        }
-        None => {
-            println!("baseline: none for this kernel, compilers and QEMU");
-            if let Some(last) = entries.last() {
-                let of = last.key["kernel"].as_str().unwrap_or("?");
-                println!("baseline: ratios that differ by more than 2 % from those of {of}:");
-                for line in compare_ratios(rows, &last.rows) {
-                    println!("baseline:   {line}");
+            None => {
+                judgement.note("there is none for this kernel, compilers and QEMU".into());
+                if let Some(last) = self.baselines.last() {
+                    let kernel = &last.key.kernel;
+                    judgement.note(format!("ratios that differ from those of {kernel}:"));
+                    let lines = compare_ratios(rows, &last.rows());
+                    lines.into_iter().for_each(|line| judgement.note(line));
                 }
+                self.baselines.push(Entry::new(key));
+                self.baselines.len() - 1
             }
+        };
+        let recorded = record || known.is_none();
+        if recorded {
+            // To record a rise is to take it; the best stays as it was.
+            judgement.red = false;
+            judgement.note(format!("recorded in {FILE}, which belongs into a commit"));
+            self.baselines[index].record(rows);
+        }
+        Comparison {
+            judgement,
+            claims: self.baselines[index].claims(rows),
+            recorded,
         }
     }
-    let entry = Entry {
-        key,
-        rows: rows.to_vec(),
-    };
-    match known {
-        Some(index) => entries[index] = entry,
-        None => entries.push(entry),
-    }
-    std::fs::write(FILE, format(&entries)).map_err(|e| format!("{FILE}: {e}"))?;
-    println!("baseline: recorded in {FILE}, which belongs into a commit");
-    Ok(green)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::tests::row;
     use super::*;
 
     const VERSIONS: &str =
         "kernel 7.3.4\nlinux 7.3.4-1\ngcc-14 14.2\nqemu-system-x86 10\nrustc 1.85\ncargo 1.85";
 
-    fn row(name: &str, median: f64) -> Row {
-        Row {
-            name: name.into(),
-            bytes: 64,
-            median,
+    fn key() -> Key {
+        Key::parse(VERSIONS).expect("a key")
+    }
+
+    /// A file in which one row was recorded with each of the counts in turn.
+    fn recorded(name: &str, counts: &[u64]) -> Baselines {
+        let mut entry = Entry::new(key());
+        for &count in counts {
+            entry.record(&[row(name, count)]);
         }
+        Baselines {
+            licence: "MIT".into(),
+            baselines: vec![entry],
+        }
+    }
+
+    fn check(file: &mut Baselines, rows: &[Row], record: bool) -> Comparison {
+        file.check(rows, key(), record)
     }
 
     #[test]
     fn a_key_is_what_the_counts_depend_on() {
-        let key = key_of(VERSIONS).expect("a key");
-        assert_eq!(key.len(), KEY.len());
-        assert_eq!(key["gcc"], "14.2");
-        assert_eq!(key["kernel"], "7.3.4");
-        assert!(key_of("kernel 7.3.4").is_err());
+        assert_eq!(key().gcc, "14.2");
+        assert_eq!(key().kernel, "7.3.4");
+        assert!(Key::parse("kernel 7.3.4").is_err());
     }
 
     #[test]
-    fn the_file_reads_back() {
-        let entry = Entry {
-            key: key_of(VERSIONS).expect("a key"),
-            rows: vec![row("a", 100.0), row("b_2", 7.0)],
-        };
-        let read = parse(&format(&[entry])).expect("a file");
-        assert_eq!(read.len(), 1);
-        assert_eq!(read[0].key, key_of(VERSIONS).expect("a key"));
-        assert_eq!(read[0].rows, [row("a", 100.0), row("b_2", 7.0)]);
-        assert!(parse("[]").is_err());
-        assert!(parse(r#"{"baselines": [{"medians": {"a": 1}}]}"#).is_err());
+    fn the_file_reads_back_and_has_a_line_for_each_row() {
+        let mut file = recorded("a_2", &[100]);
+        file.baselines[0].record(&[row("a_2", 101), row("b", 7)]);
+        file.baselines.push(Entry::new(key()));
+        let text = file.format().expect("text");
+        let read: Baselines = serde_json::from_str(&text).expect("a file");
+        assert_eq!(read.baselines, file.baselines);
+        assert!(text.contains("\n        \"b 64\": {\"instructions\":7,"));
+        assert_eq!(read.baselines[0].rows(), [row("a_2", 101), row("b", 7)]);
     }
 
     #[test]
     fn only_more_than_two_percent_is_red() {
-        let before = [row("alpc_a", 100.0)];
-        let same = compare(&[row("alpc_a", 102.0)], &before);
-        assert_eq!(same, Judgement::default());
-        assert!(compare(&[row("alpc_a", 102.1)], &before).red);
-        let better = compare(&[row("alpc_a", 97.0)], &before);
-        assert!(!better.red && better.lines[0].starts_with("better alpc_a 64 B"));
+        let mut file = recorded("alpc_a", &[1000]);
+        let same = check(&mut file, &[row("alpc_a", 1020)], false);
+        assert_eq!(same.judgement, Judgement::default());
+        let risen = check(&mut file, &[row("alpc_a", 1021)], false);
+        assert!(risen.judgement.red && !risen.recorded);
+        let better = check(&mut file, &[row("alpc_a", 970)], false);
+        assert!(!better.judgement.red);
+        assert_eq!(
+            better.judgement.lines,
+            ["better: alpc_a 64: 970 after 1000, -3.0 %"]
+        );
+    }
+
+    #[test]
+    fn small_rises_that_were_all_recorded_are_above_the_best() {
+        let mut file = recorded("alpc_a", &[1000, 1015]);
+        let within = check(&mut file, &[row("alpc_a", 1030)], true);
+        assert_eq!(within.claims[0].holds, Some(true));
+        let above = check(&mut file, &[row("alpc_a", 1031)], false);
+        assert!(!above.judgement.red, "within two percent of the last");
+        assert_eq!(above.claims[0].holds, Some(false));
+        assert_eq!(
+            above.claims[0].line,
+            "alpc_a 64: 1031 where the best was 1000, +3.1 %"
+        );
+        let recorded = check(&mut file, &[row("alpc_a", 1031)], true);
+        assert_eq!(recorded.claims[0].holds, Some(false), "recorded or not");
+        let lower = check(&mut file, &[row("alpc_a", 900)], true);
+        assert_eq!(lower.claims[0].holds, Some(true));
+        let risen = check(&mut file, &[row("alpc_a", 1000)], true);
+        assert_eq!(
+            risen.claims[0].holds,
+            Some(false),
+            "the best has become 900"
+        );
     }
 
     #[test]
     fn code_of_others_is_only_told() {
-        let moved = compare(&[row("pipe", 110.0)], &[row("pipe", 100.0)]);
-        assert!(!moved.red);
-        assert_eq!(moved.lines, ["note pipe 64 B: 110 after 100, +10.0 %"]);
+        let mut file = recorded("pipe", &[100]);
+        let moved = check(&mut file, &[row("pipe", 110)], false);
+        assert!(!moved.judgement.red && moved.claims.is_empty());
+        assert_eq!(moved.judgement.lines, ["pipe 64: 110 after 100, +10.0 %"]);
     }
 
     #[test]
     fn a_row_that_is_gone_is_red_and_a_new_one_is_not() {
-        let before = [row("a", 100.0)];
-        assert!(compare(&[row("b", 1.0)], &before).red);
-        let more = compare(&[row("a", 100.0), row("b", 1.0)], &before);
-        assert!(!more.red && more.lines == ["new b 64 B: 1"]);
+        let mut file = recorded("a", &[100]);
+        assert!(check(&mut file, &[row("b", 1)], false).judgement.red);
+        let more = check(&mut file, &[row("a", 100), row("b", 1)], false);
+        assert!(!more.judgement.red);
+        assert_eq!(more.judgement.lines, ["new b 64: 1"]);
     }
 
     #[test]
-    fn ratios_are_compared_across_keys() {
-        let before = [row("seqpacket", 200.0), row("a", 100.0), row("b", 60.0)];
-        let rows = [row("seqpacket", 400.0), row("a", 202.0), row("b", 126.0)];
-        let lines = compare_ratios(&rows, &before);
-        assert_eq!(lines, ["b 64 B: 0.315 of seqpacket, 0.300 there"]);
+    fn another_key_gets_an_entry_and_has_its_ratios_compared() {
+        let mut file = recorded("a", &[100]);
+        let before = [row("seqpacket", 200), row("a", 100), row("b", 60)];
+        file.baselines[0].record(&before);
+        let other = Key {
+            gcc: "15".into(),
+            ..key()
+        };
+        let rows = [row("seqpacket", 400), row("a", 202), row("b", 126)];
+        let new = file.check(&rows, other, false);
+        assert!(new.recorded && !new.judgement.red);
+        let lines = &new.judgement.lines;
+        assert!(lines.contains(&"b 64: 0.315 of seqpacket, 0.300 there".into()));
+        assert!(!lines.iter().any(|line| line.starts_with("a 64")));
+        assert_eq!(file.baselines.len(), 2);
+        assert_eq!(file.last().expect("an entry").key.gcc, "15");
     }
 }

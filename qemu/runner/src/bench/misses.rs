@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The list of what is known to miss its goal, or to take more than it once did,
+//! each with its reason and the day when that was written. Whatever is missed and
+//! isn't listed is red, and so is whatever is listed and isn't missed any more.
+
+use super::Judgement;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+const FILE: &str = "tests/bench-misses.json";
+
+/// Something that is to hold.
+#[derive(Debug)]
+pub struct Claim {
+    /// The claim's name in the list.
+    pub name: String,
+    /// What was measured, in words.
+    pub line: String,
+    /// Nothing where it wasn't measured: not every kernel has each peer.
+    pub holds: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    date: String,
+    reason: String,
+}
+
+type Reasons = BTreeMap<String, Reason>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Misses {
+    #[serde(rename = "SPDX-License-Identifier")]
+    _licence: String,
+    /// Goals that are missed.
+    goals: Reasons,
+    /// Rows that are above their best.
+    above_best: Reasons,
+}
+
+impl Misses {
+    pub fn read() -> Result<Self, String> {
+        let text = std::fs::read_to_string(FILE).map_err(|e| format!("{FILE}: {e}"))?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let list: Self = serde_json::from_str(text).map_err(|e| format!("{FILE}: {e}"))?;
+        for (name, Reason { date, reason }) in list.goals.iter().chain(&list.above_best) {
+            if !is_date(date) || reason.trim().is_empty() {
+                return Err(format!(
+                    "{FILE}: {name} wants a date YYYY-MM-DD and a reason"
+                ));
+            }
+        }
+        Ok(list)
+    }
+
+    pub fn judge_goals(&self, claims: &[Claim]) -> Judgement {
+        judge(&self.goals, claims)
+    }
+
+    pub fn judge_rows(&self, claims: &[Claim]) -> Judgement {
+        judge(&self.above_best, claims)
+    }
+}
+
+/// Holds claims against what is listed of their kind.
+fn judge(listed: &Reasons, claims: &[Claim]) -> Judgement {
+    let mut judgement = Judgement::default();
+    for Claim { name, line, holds } in claims {
+        match (holds, listed.get(name)) {
+            (None, _) | (Some(true), None) => {}
+            (Some(false), Some(Reason { date, reason })) => {
+                judgement.note(format!("known: {line} (since {date}: {reason})"));
+            }
+            (Some(false), None) => judgement.red(format!("{line}, and {FILE} has no reason")),
+            (Some(true), Some(_)) => judgement.red(format!("{line}, but {FILE} still lists it")),
+        }
+    }
+    for name in listed.keys() {
+        if !claims.iter().any(|claim| claim.name == *name) {
+            judgement.red(format!("{FILE} lists {name}, which there isn't"));
+        }
+    }
+    judgement
+}
+
+fn is_date(text: &str) -> bool {
+    let digits =
+        |part: &str, count| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = text.split('-').collect();
+    matches!(parts[..], [year, month, day]
+        if digits(year, 4) && digits(month, 2) && digits(day, 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(goals: &str, above_best: &str) -> Result<Misses, String> {
+        Misses::parse(&format!(
+            r#"{{"SPDX-License-Identifier": "MIT", "goals": {{{goals}}}, "above_best": {{{above_best}}}}}"#
+        ))
+    }
+
+    const ENTRY: &str = r#""a / b": {"date": "2026-11-30", "reason": "two copies"}"#;
+
+    fn claim(holds: Option<bool>) -> [Claim; 1] {
+        [Claim {
+            name: "a / b".into(),
+            line: "a / b: 0.7".into(),
+            holds,
+        }]
+    }
+
+    #[test]
+    fn a_missed_goal_that_is_not_listed_is_red() {
+        let list = list("", "").expect("a list");
+        assert!(list.judge_goals(&claim(Some(false))).red);
+        assert!(!list.judge_goals(&claim(Some(true))).red);
+        assert!(!list.judge_goals(&claim(None)).red);
+    }
+
+    #[test]
+    fn a_missed_goal_that_is_listed_is_told_with_its_reason() {
+        let list = list(ENTRY, "").expect("a list");
+        let judgement = list.judge_goals(&claim(Some(false)));
+        assert!(!judgement.red);
+        let [line] = &judgement.lines[..] else {
+            panic!("{judgement:?}");
+        };
+        assert!(line.contains("two copies") && line.contains("2026-11-30"));
+    }
+
+    #[test]
+    fn a_stale_entry_is_red() {
+        let list = list(ENTRY, "").expect("a list");
+        assert!(list.judge_goals(&claim(Some(true))).red, "reached");
+        assert!(list.judge_goals(&[]).red, "no such goal");
+        assert!(!list.judge_goals(&claim(None)).red, "not measured");
+    }
+
+    #[test]
+    fn rows_have_a_list_of_their_own() {
+        let list = list("", ENTRY).expect("a list");
+        assert!(list.judge_goals(&claim(Some(false))).red);
+        assert!(!list.judge_rows(&claim(Some(false))).red);
+        assert!(list.judge_rows(&claim(Some(true))).red);
+    }
+
+    #[test]
+    fn an_entry_wants_a_date_and_a_reason() {
+        for entry in [
+            r#""a": {"date": "2026-11-30", "reason": " "}"#,
+            r#""a": {"date": "November", "reason": "r"}"#,
+            r#""a": {"date": "2026-11-3", "reason": "r"}"#,
+            r#""a": {"reason": "r"}"#,
+            r#""a": {"date": "2026-11-30", "reason": "r", "until": "never"}"#,
+        ] {
+            assert!(list(entry, "").is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_this_repository_is_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bench-misses.json");
+        let text = std::fs::read_to_string(path).expect(path);
+        Misses::parse(&text).expect("a list");
+    }
+}
