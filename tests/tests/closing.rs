@@ -80,6 +80,13 @@ fn hung_up(reader: &OwnedFd) -> bool {
     poll_now(reader, 0) & libc::POLLHUP != 0
 }
 
+/// How many workers are kept, once it is as many as that.
+fn kept_workers(least: usize) -> usize {
+    eventually(|| closing_workers() >= least);
+    settle();
+    closing_workers()
+}
+
 fn handles(user: User) -> u32 {
     user_usage(user.uid, 0).expect("usage").handles.used
 }
@@ -100,16 +107,13 @@ fn files_that_do_not_close_hold_up_only_who_sent_them() {
         for _ in 0..MANY {
             service.leave_unclaimed(&mallory, stuck.take());
         }
-        // It keeps some workers, and pays for all files that are open still.
-        eventually(|| closing_workers() == WORKERS);
-        settle();
-        assert_eq!(closing_workers(), WORKERS);
-        assert_eq!(handles(MALLORY), MANY as u32);
-        // Nobody else does.
         for _ in 0..20 {
             service.closes_a_pipe_of(&alice);
         }
         eventually(|| handles(ALICE) == 0);
+        // It keeps some workers, and pays for all files that are open still.
+        assert_eq!(kept_workers(WORKERS), WORKERS);
+        assert_eq!(handles(MALLORY), MANY as u32);
         // Its own files wait, and are closed in the end.
         let (reader, writer) = pipe();
         service.leave_unclaimed(&mallory, writer);
@@ -180,9 +184,7 @@ fn users_in_a_namespace_hold_up_their_like_but_not_its_owner() {
         for _ in 0..WORKERS * USERS {
             service.leave_unclaimed(&inside, stuck.take());
         }
-        eventually(|| closing_workers() == WORKERS_BELOW);
-        settle();
-        assert_eq!(closing_workers(), WORKERS_BELOW);
+        assert_eq!(kept_workers(WORKERS_BELOW), WORKERS_BELOW);
         service.closes_a_pipe_of(&root);
         stuck.let_go();
         eventually(|| closing_workers() == 0);
@@ -231,7 +233,7 @@ fn what_a_server_sends_does_not_hold_up_its_clients_files() {
             victim.sync();
             victim.sync();
         }
-        eventually(|| closing_workers() == WORKERS);
+        assert_eq!(kept_workers(WORKERS), WORKERS);
         service.closes_a_pipe_of(&alice);
         stuck.let_go();
         eventually(|| closing_workers() == 0);
