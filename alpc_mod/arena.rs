@@ -396,7 +396,8 @@ impl Arena {
         let _ = state.mappings.remove(index);
         while state.address(space).is_none() {
             let lost = |slot: &Slot| slot.is_only_of(space);
-            let Some(index) = state.slots.iter().position(lost) else {
+            // From the end: then nothing has to move up.
+            let Some(index) = state.slots.iter().rposition(lost) else {
                 break;
             };
             // The page tables that had it are gone, but for those of a mapping that the kernel did
