@@ -116,7 +116,7 @@ impl Entry {
                 continue;
             };
             if now.dear != old.cost.dear {
-                judgement.note(format!("{id}: {:?} after {:?}", now.dear, old.cost.dear));
+                judgement.note(format!("{id}: {} after {}", now.dear, old.cost.dear));
             }
             let (now, then) = (now.instructions as f64, old.cost.instructions as f64);
             let change = now / then - 1.0;

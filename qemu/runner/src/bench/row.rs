@@ -2,6 +2,7 @@
 //! What the guest measured, with what the plugin counted meanwhile.
 
 use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 
 /// What the guest says of a row, in the order in which it measured them.
 #[derive(Debug, Deserialize)]
@@ -39,6 +40,16 @@ pub struct Dear {
     /// Interrupts sent to a processor.
     #[serde(serialize_with = "short")]
     pub ipis: f64,
+}
+
+impl fmt::Display for Dear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} locked, {} system calls, {} switches, {} IPIs",
+            self.locked, self.system_calls, self.switches, self.ipis
+        )
+    }
 }
 
 /// A whole number has no decimals.
