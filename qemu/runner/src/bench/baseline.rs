@@ -237,6 +237,8 @@ pub struct Comparison {
     pub judgement: Judgement,
     /// That no row is above its best.
     pub claims: Vec<Claim>,
+    /// Whether the file had an entry for this key.
+    pub known: bool,
     /// Whether the rows were put into the file.
     pub recorded: bool,
 }
@@ -283,6 +285,7 @@ impl Baselines {
         Comparison {
             judgement,
             claims: self.baselines[index].claims(rows),
+            known: known.is_some(),
             recorded,
         }
     }
@@ -402,7 +405,7 @@ mod tests {
         };
         let rows = [row("seqpacket", 400), row("a", 202), row("b", 126)];
         let new = file.check(&rows, other, false);
-        assert!(new.recorded && !new.judgement.red);
+        assert!(new.recorded && !new.known && !new.judgement.red);
         let lines = &new.judgement.lines;
         assert!(lines.contains(&"b 64: 0.315 of seqpacket, 0.300 there".into()));
         assert!(!lines.iter().any(|line| line.starts_with("a 64")));
