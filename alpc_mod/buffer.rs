@@ -248,7 +248,7 @@ plain! {
     alpc_security = 24;
     alpc_impersonate = 24;
     alpc_claim = 40;
-    alpc_memory = 56;
+    alpc_memory = 72;
 }
 
 /// Reads an argument structure of which the caller knows `size` bytes.

@@ -28,7 +28,7 @@ use crate::{
         Share,
         Side, //
     },
-    memory::memory_request,
+    memory_request::memory_request,
     outcome::{
         Failure,
         Outcome, //

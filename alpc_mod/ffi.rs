@@ -43,6 +43,14 @@ pub(crate) enum End {
     TimedOut,
 }
 
+/// What interrupts a task at a time. `struct alpc_alarm` of `shim.h`.
+#[repr(C)]
+pub(crate) struct Alarm {
+    timer: bindings::hrtimer,
+    task: *mut bindings::task_struct,
+    rung: bool,
+}
+
 #[expect(
     improper_ctypes,
     reason = "the kernel's structures have empty members, by which C passes nothing"
@@ -264,6 +272,7 @@ extern "C" {
         theirs: usize,
         length: c_uint,
         write: bool,
+        nowait: bool,
         keep: *mut Pins,
     ) -> c_int;
 
@@ -280,4 +289,13 @@ extern "C" {
     pub(crate) fn alpc_shim_mmput_last(mm: *mut bindings::mm_struct);
     /// Wakes a task that has been interrupted.
     pub(crate) fn alpc_shim_wake_interrupted(task: *mut bindings::task_struct);
+
+    /// Interrupts the current task at a time. The alarm must stay where it is until its end.
+    pub(crate) fn alpc_shim_alarm_set(alarm: *mut Alarm, time: i64, clock: i32);
+
+    /// Ends an alarm that was set. Whether it has rung.
+    pub(crate) fn alpc_shim_alarm_end(alarm: *mut Alarm) -> bool;
+
+    /// Sleeps for a millisecond, or until a signal.
+    pub(crate) fn alpc_shim_pause();
 }

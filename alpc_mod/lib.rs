@@ -101,10 +101,12 @@
 //! spinlock so that a holder that gets no processor doesn't keep the caller: it can't be
 //! preempted there. PREEMPT_RT makes no such promise.
 //!
-//! The `mmap_lock` of the caller's memory is a lock that two users share: a holder takes it for
-//! reading while it looks up 16 pages that are there, if it is free, and longer only while it
-//! brings pages in, where the kernel lets go of it to wait. A thread gives up the processor
-//! before it takes it, if others are to have it, so that it is rarely preempted with it.
+//! The `mmap_lock` of the caller's memory is a lock that two users share. A holder takes it for
+//! reading, and only if it is free: nothing ends a wait for it but death. It has it while it looks
+//! up 16 pages that are there, or brings 16 in. Those of files are begun to be read and asked for
+//! again after a millisecond, but a file system may read at once; for `userfaultfd` the kernel lets
+//! go of the lock to wait. A thread gives up the processor before it takes the lock, if others are
+//! to have it, so that it is rarely preempted with it.
 //!
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
@@ -281,6 +283,7 @@ mod lazy;
 mod logic;
 mod mapping;
 mod memory;
+mod memory_request;
 mod message;
 mod names;
 mod node;

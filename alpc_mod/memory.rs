@@ -22,17 +22,14 @@ use crate::{
         copy_struct_in,
         copy_struct_out, //
     },
-    call::Scope,
     charge::Charger,
-    logic::engine::Side,
     outcome::{
         Failure,
         Outcome, //
     },
     peer::{
         self,
-        Pins,
-        SECTION, //
+        Pins, //
     },
     space::{
         HeldSpace,
@@ -74,19 +71,15 @@ use kernel::{
 const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
 
-/// How often in a row the first byte may be missing. A page of the caller's can't go from the
-/// third time on.
-const MISSES: u32 = 64;
-
 /// Threads of the holder that may wait for the caller's pages at the same time.
 const VISITORS: usize = 4;
 
 /// One range of the caller's. It ends within the addresses of users.
 #[derive(Clone, Copy)]
-struct Range {
-    base: u64,
-    length: u64,
-    access: u32,
+pub(crate) struct Range {
+    pub(crate) base: u64,
+    pub(crate) length: u64,
+    pub(crate) access: u32,
 }
 
 /// The ranges of one request.
@@ -184,6 +177,12 @@ impl Memory {
         Ok(memory.into())
     }
 
+    /// The range of this number.
+    pub(crate) fn range(&self, index: u32) -> Option<&Range> {
+        // CAST: An index that does not fit is none.
+        self.ranges.get(index as usize)
+    }
+
     /// Tells the receiver of the ranges, but not where they are. `attribute` is where its
     /// attribute stands.
     pub(crate) fn show(&self, attribute: u64, ask: &uapi::alpc_attr_memory) -> Result {
@@ -254,7 +253,7 @@ impl Memory {
 
     /// Moves what is there, or what is `kept`, if the gate has not been shut since. Nothing is kept
     /// any more then.
-    fn section(&self, step: &Step, kept: &mut Option<Kept>) -> Result<Moved, Failure> {
+    pub(crate) fn section(&self, step: &Step, kept: &mut Option<Kept>) -> Result<Moved, Failure> {
         // Pages that are found while the gate is open are the caller's as long as it stays open.
         let open = self.open.load(Ordering::Acquire);
         if open == 0 {
@@ -311,9 +310,9 @@ impl Memory {
         })
     }
 
-    /// Makes the caller's pages present, which may take any time, or with `keep` the first for the
-    /// next section alone. Shutting the gate ends it.
-    fn populate(&self, step: &Step, keep: bool) -> Result<Kept, Failure> {
+    /// Makes the caller's pages present, or with `keep` the first for the next section alone.
+    /// Nothing if that takes time. It may be waited for within, until the gate is shut.
+    pub(crate) fn populate(&self, step: &Step, keep: bool) -> Result<Option<Kept>, Failure> {
         let mut gate = self.enter(step.turn)?;
         let place = loop {
             if let Some(place) = gate.visitors.iter().position(Option::is_none) {
@@ -339,7 +338,7 @@ impl Memory {
         }
         drop(gate);
         let pins = keep.then_some(&mut kept.pins);
-        let populated = self.bring_in(step, pins);
+        let populated = self.bring_in(step, false, pins);
         let mut gate = self.gate.lock();
         let visitor = gate.visitors.get_mut(place).and_then(Option::take);
         drop(gate);
@@ -347,80 +346,46 @@ impl Memory {
         if visitor.is_some_and(|visitor| visitor.sent_away) {
             return Err(Outcome::MemoryClosed.into());
         }
-        populated.map(|()| kept)
+        Ok(populated?.then_some(kept))
     }
 
-    /// Waits for the caller's pages.
-    fn bring_in(&self, step: &Step, keep: Option<&mut Pins>) -> Result<(), Failure> {
+    /// Makes the caller's pages present as far as that takes nobody's time, or with `keep` the first
+    /// for the next section alone. Nothing if it does.
+    pub(crate) fn populate_now(&self, step: &Step, keep: bool) -> Result<Option<Kept>, Failure> {
+        let gate = self.enter(step.turn)?;
+        let mut kept = Kept {
+            open: gate.open,
+            pins: Pins::new(),
+        };
+        drop(gate);
+        let pins = keep.then_some(&mut kept.pins);
+        Ok(self.bring_in(step, true, pins)?.then_some(kept))
+    }
+
+    /// Brings the caller's pages in. Gives whether they have come, as far as they can.
+    fn bring_in(
+        &self,
+        step: &Step,
+        nowait: bool,
+        keep: Option<&mut Pins>,
+    ) -> Result<bool, Failure> {
         let mm = self.space()?;
-        let populated = peer::populate(&mm, step.theirs, step.length, step.write, keep);
+        let (theirs, length, write) = (step.theirs, step.length, step.write);
+        let populated = peer::populate(&mm, theirs, length, write, nowait, keep);
         drop(mm);
         match populated {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(EAGAIN) => Ok(false),
             Err(EINTR) => Err(ERESTARTSYS.into()),
             Err(ENOMEM) => Err(ENOMEM.into()),
             // What else there is to say is the caller's business.
             Err(_) => Err(EFAULT.into()),
         }
     }
-
-    /// Does what the holder asks for, and counts the bytes in `done`.
-    fn transfer(&self, arg: &uapi::alpc_memory, done: &mut Option<u64>) -> Result<(), Failure> {
-        // CAST: An index that does not fit is none.
-        let range = self.ranges.get(arg.index as usize).ok_or(EINVAL)?;
-        let end = arg.offset.checked_add(arg.length).ok_or(EINVAL)?;
-        if end > range.length {
-            return Err(EINVAL.into());
-        }
-        if range.access & arg.flags == 0 {
-            return Err(EACCES.into());
-        }
-        if !peer::is_user_range(arg.data, arg.length) {
-            return Err(EFAULT.into());
-        }
-        let moved = done.insert(0);
-        let mut misses = 0_u32;
-        let mut kept = None;
-        while *moved < arg.length {
-            // Nothing has been waited for the first time.
-            if (*moved != 0 || misses != 0) && current!().signal_pending() {
-                return Err(ERESTARTSYS.into());
-            }
-            // None of these sums exceeds the ends that were checked above.
-            let theirs = range.base.wrapping_add(arg.offset).wrapping_add(*moved);
-            // Who fails again and again tries with as little as possible.
-            let most = match misses {
-                0 | 1 => SECTION,
-                _ => PAGE_SIZE as u64,
-            };
-            let room = most.saturating_sub(theirs % PAGE_SIZE as u64);
-            let step = Step {
-                turn: arg.callback_id,
-                theirs,
-                own: arg.data.wrapping_add(*moved),
-                length: arg.length.saturating_sub(*moved).min(room),
-                write: arg.flags == WRITE,
-            };
-            match self.section(&step, &mut kept)? {
-                Moved::Bytes(bytes) => {
-                    *moved = moved.saturating_add(bytes).min(arg.length);
-                    misses = 0;
-                    continue;
-                }
-                Moved::OwnMissing => peer::fault_in(step.own, step.length, !step.write)?,
-                Moved::TheirsMissing => kept = Some(self.populate(&step, misses > 1)?),
-            }
-            misses = misses.saturating_add(1);
-            if misses > MISSES {
-                return Err(EAGAIN.into());
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What a section has done.
-enum Moved {
+pub(crate) enum Moved {
     /// Moved so many bytes, one at least.
     Bytes(u64),
     /// Nothing: the first byte on this side is not there.
@@ -431,19 +396,19 @@ enum Moved {
 
 /// A page for the next section, held so that it can't go. It counts only as long as nobody has
 /// shut the gate.
-struct Kept {
+pub(crate) struct Kept {
     /// `Gate::open` of that time.
     open: u64,
     pins: Pins,
 }
 
 /// What a section is to do.
-struct Step {
-    turn: u32,
-    theirs: u64,
-    own: u64,
-    length: u64,
-    write: bool,
+pub(crate) struct Step {
+    pub(crate) turn: u32,
+    pub(crate) theirs: u64,
+    pub(crate) own: u64,
+    pub(crate) length: u64,
+    pub(crate) write: bool,
 }
 
 impl Gate {
@@ -478,52 +443,4 @@ impl Drop for Opening {
         }
         memory.changed.notify_all();
     }
-}
-
-/// Answers `ALPC_IOC_MEMORY`.
-pub(crate) fn memory_request(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
-    const FIRST: usize = size_of::<uapi::alpc_memory>();
-    let arg: uapi::alpc_memory = copy_struct_in(size, addr, FIRST)?;
-    let mut done = None;
-    let result = try_memory(scope, &arg, &mut done);
-    let outcome = match &result {
-        Ok(()) => Some(uapi::ALPC_OUTCOME_OK),
-        Err(failure) => failure.outcome(),
-    };
-    let mut written = Ok(());
-    if outcome.is_some() || done.is_some() {
-        let answer = uapi::alpc_memory {
-            outcome: outcome.unwrap_or(arg.outcome),
-            done: done.unwrap_or(0),
-            ..arg
-        };
-        let at = offset_of!(uapi::alpc_memory, outcome);
-        written = copy_range_out(size, addr, &answer, at..FIRST);
-    }
-    match result {
-        Ok(()) => written.map(|()| 0),
-        // Made again, it would begin anew.
-        Err(failure) => match (failure.errno(), done) {
-            (ERESTARTSYS, Some(1..)) => Err(EINTR),
-            (errno, _) => Err(errno),
-        },
-    }
-}
-
-fn try_memory(
-    scope: Scope<'_>,
-    arg: &uapi::alpc_memory,
-    done: &mut Option<u64>,
-) -> Result<(), Failure> {
-    if arg.flags != READ && arg.flags != WRITE {
-        return Err(EINVAL.into());
-    }
-    let (conn, side): (_, Side) = (scope.conn(), scope.side());
-    let found = scope
-        .port
-        .lock()
-        .held_body(conn, side, arg.id, arg.callback_id);
-    let body = found?;
-    let memory = body.cargo.memory().ok_or(EINVAL)?;
-    memory.transfer(arg, done)
 }

@@ -5,7 +5,10 @@
 //! What may wait and what may not are apart here. [`pin`] and [`Pins::copy`] use what is there
 //! and wait for nobody; [`populate`] and [`fault_in`] wait until more is there.
 
-use crate::ffi;
+use crate::{
+    ffi,
+    time::Deadline, //
+};
 use core::{
     mem::MaybeUninit,
     ptr::null_mut, //
@@ -111,13 +114,15 @@ pub(crate) fn pin(mm: &MmWithUser, theirs: u64, length: u64, write: bool, pins: 
 }
 
 /// Makes the first of `length` bytes of another process present, and more of them if they are
-/// close; or only the page of the first, and holds it in `keep`, which has none. Waits for that
-/// until a signal or [`interrupt`]: `EINTR` then.
+/// close; or only the page of the first, and holds it in `keep`, which has none. `EAGAIN` where
+/// that takes time: it is to be tried again after a [`pause`]. May wait until a signal or
+/// [`interrupt`]: `EINTR` then; with `nowait` it waits for nobody, and brings in what needs nobody.
 pub(crate) fn populate(
     mm: &MmWithUser,
     theirs: u64,
     length: u64,
     write: bool,
+    nowait: bool,
     keep: Option<&mut Pins>,
 ) -> Result {
     let keep = keep.map_or(null_mut(), core::ptr::from_mut);
@@ -125,7 +130,10 @@ pub(crate) fn populate(
     let length = length.min(SECTION) as c_uint;
     // SAFETY: The mm has a user. The address may be anything. `keep` is null or valid for writing,
     // and the function makes its invariants true.
-    to_result(unsafe { ffi::alpc_shim_populate(mm.as_raw(), theirs as usize, length, write, keep) })
+    to_result(unsafe {
+        let theirs = theirs as usize;
+        ffi::alpc_shim_populate(mm.as_raw(), theirs, length, write, nowait, keep)
+    })
 }
 
 /// Makes the first of `length` own bytes present, and more of them. `EFAULT` if that can't be.
@@ -152,4 +160,26 @@ pub(crate) fn interrupt(task: &Task) {
 pub(crate) fn wake_interrupted(task: &Task) {
     // SAFETY: The task is valid.
     unsafe { ffi::alpc_shim_wake_interrupted(task.as_ptr()) };
+}
+
+/// Does what may wait in [`populate`] or for something else, and [interrupts](interrupt) the
+/// current task if the deadline is over before. Tells whether it was.
+pub(crate) fn until<T>(deadline: Deadline, act: impl FnOnce() -> T) -> (T, bool) {
+    let Deadline::At { time, clock } = deadline else {
+        return (act(), false);
+    };
+    let mut alarm = MaybeUninit::uninit();
+    // SAFETY: The alarm is valid for writing, and does not move before its end, which is below:
+    // nothing unwinds.
+    unsafe { ffi::alpc_shim_alarm_set(alarm.as_mut_ptr(), time, clock) };
+    let value = act();
+    // SAFETY: It was set.
+    let late = unsafe { ffi::alpc_shim_alarm_end(alarm.as_mut_ptr()) };
+    (value, late)
+}
+
+/// Sleeps for a millisecond, or until a signal.
+pub(crate) fn pause() {
+    // SAFETY: There are no requirements.
+    unsafe { ffi::alpc_shim_pause() };
 }

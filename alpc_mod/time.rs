@@ -67,6 +67,11 @@ impl Deadline {
         }
     }
 
+    /// Whether nothing is to be waited for any more.
+    pub(crate) fn has_passed(self) -> bool {
+        self.is_over(u32::MAX)
+    }
+
     /// The timeout and the flag that say the same in absolute terms.
     pub(crate) fn absolute(self) -> (u32, u64) {
         match self {

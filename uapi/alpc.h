@@ -372,6 +372,8 @@ struct alpc_attr_token {
 
 #define ALPC_MEMORY_READ		0x00000001u	/* the holder may read it */
 #define ALPC_MEMORY_WRITE		0x00000002u	/* the holder may write it */
+/* In struct alpc_memory only: EAGAIN where something of the caller's had to be waited for. */
+#define ALPC_MEMORY_NOWAIT		0x00000004u
 
 /**
  * struct alpc_memory_range - a range of the caller's memory
@@ -1166,8 +1168,14 @@ struct alpc_claim {
  * @callback_id: The turn.
  * @index: Which range.
  * @flags: ALPC_MEMORY_READ: from the range to @data. ALPC_MEMORY_WRITE: the other way.
+ *	Either with ALPC_MEMORY_NOWAIT.
  * @outcome: Out: ALPC_OUTCOME_*.
  * @done: Out: bytes moved, of a call that fails too.
+ * @timeout: How long pages of the caller's are waited for. See ALPC_TIMEOUT_*.
+ *	Rewritten to an absolute time when a signal ends the call.
+ * @timeout_flags: ALPC_TIMEOUT_*, rewritten with it. ALPC_TIMEOUT_INFINITE with
+ *	ALPC_MEMORY_NOWAIT.
+ * @reserved: Zero.
  */
 struct alpc_memory {
 	__u64 id;
@@ -1179,6 +1187,9 @@ struct alpc_memory {
 	__u32 flags;
 	__u32 outcome;
 	__u64 done;
+	__u64 timeout;
+	__u32 timeout_flags;
+	__u32 reserved;
 };
 
 /* ------------------------------------------------------------------ ioctls */

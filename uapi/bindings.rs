@@ -130,6 +130,7 @@ pub const ALPC_HANDLES_CLAIM: u32 = 1;
 pub const ALPC_HANDLES_INHERIT: u32 = 2;
 pub const ALPC_MEMORY_READ: u32 = 1;
 pub const ALPC_MEMORY_WRITE: u32 = 2;
+pub const ALPC_MEMORY_NOWAIT: u32 = 4;
 pub const ALPC_RECEIVER_UID: u32 = 1;
 pub const ALPC_RECEIVER_GID: u32 = 2;
 pub const ALPC_FEATURE_PORTS: u32 = 1;
@@ -579,6 +580,9 @@ pub struct alpc_memory {
     pub flags: __u32,
     pub outcome: __u32,
     pub done: __u64,
+    pub timeout: __u64,
+    pub timeout_flags: __u32,
+    pub reserved: __u32,
 }
 pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3225463040;
 pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
@@ -600,7 +604,7 @@ pub const ALPC_IOCTL_QUERY_VIEW: alpc_ioctl = 3222841640;
 pub const ALPC_IOCTL_QUERY_IDENTITY: alpc_ioctl = 3230705961;
 pub const ALPC_IOCTL_VERIFY: alpc_ioctl = 3222841642;
 pub const ALPC_IOCTL_CLAIM: alpc_ioctl = 3223890214;
-pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3224938791;
+pub const ALPC_IOCTL_MEMORY: alpc_ioctl = 3225987367;
 pub const ALPC_IOCTL_CREATE_SECURITY: alpc_ioctl = 3222841643;
 pub const ALPC_IOCTL_DELETE_SECURITY: alpc_ioctl = 3222841644;
 pub const ALPC_IOCTL_REVOKE_SECURITY: alpc_ioctl = 3222841645;

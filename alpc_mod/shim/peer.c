@@ -5,13 +5,16 @@
  */
 #include <linux/fault-inject-usercopy.h>
 #include <linux/highmem.h>
+#include <linux/hrtimer.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/time_namespace.h>
 #include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
 #include <linux/wait.h>
 
 #include "shim.h"
@@ -124,25 +127,43 @@ void alpc_shim_unpin(struct alpc_pins *pins)
 /*
  * Makes the pages of up to length bytes, ALPC_SECTION_PAGES at most, present in mm,
  * which has a user, and lets go of them; or makes just the first present, and keeps
- * it. Waits for what they need, until a signal or alpc_shim_interrupt(). 0 if the
- * first of them is there, or a negative errno.
+ * it. 0 if the first of them is there, -EAGAIN if that is to be tried again, or
+ * another negative errno.
+ *
+ * The lock of the mm is taken if it is free only: nothing ends a wait for it but
+ * death. What is slow to come, as from a file, is begun here and not waited for. Only
+ * userfaultfd is waited for, which hears of nothing else, until a signal or
+ * alpc_shim_interrupt(). With nowait nothing is begun but in anonymous memory without
+ * userfaultfd, which needs nobody.
  */
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write, struct alpc_pins *keep)
+		       bool write, bool nowait, struct alpc_pins *keep)
 {
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
 	struct page *held[ALPC_SECTION_PAGES];
+	struct vm_area_struct *vma;
 	int locked = 1, count;
 
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
 	pages = keep ? 1 : min_t(unsigned int, pages, ALPC_SECTION_PAGES);
-	count = hold(mm, theirs - offset, pages, write, FOLL_INTERRUPTIBLE, held, &locked);
+	give_way();
+	if (!mmap_read_trylock(mm))
+		return -EAGAIN;
+	theirs = untagged_addr_remote(mm, theirs);
+	vma = vma_lookup(mm, theirs);
+	/* The next mapping may be of another kind. */
+	if (vma && nowait)
+		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - theirs));
+	if (vma && nowait && (!vma_is_anonymous(vma) || userfaultfd_armed(vma)))
+		count = -EAGAIN;
+	else if (vma && userfaultfd_armed(vma))
+		count = hold(mm, theirs - offset, pages, write, FOLL_INTERRUPTIBLE, held, &locked);
+	else
+		count = hold(mm, theirs - offset, pages, write, FOLL_NOWAIT, held, NULL);
 	if (locked)
 		mmap_read_unlock(mm);
 	if (count <= 0)
-		return count ?: -EFAULT;
+		return count ?: -EAGAIN;
 	if (keep) {
 		keep->pages[0] = held[0];
 		keep->count = 1;
@@ -177,4 +198,44 @@ void alpc_shim_wake_interrupted(struct task_struct *task)
 	struct wait_queue_entry entry = { .private = task };
 
 	default_wake_function(&entry, TASK_INTERRUPTIBLE, 0, NULL);
+}
+
+static enum hrtimer_restart ring(struct hrtimer *timer)
+{
+	struct alpc_alarm *alarm = container_of(timer, struct alpc_alarm, timer);
+
+	WRITE_ONCE(alarm->rung, true);
+	alpc_shim_interrupt(alarm->task);
+	alpc_shim_wake_interrupted(alarm->task);
+	return HRTIMER_NORESTART;
+}
+
+/*
+ * Interrupts the current task when a time has come, which is that of its time
+ * namespace. The alarm is on its stack.
+ */
+void alpc_shim_alarm_set(struct alpc_alarm *alarm, ktime_t time, clockid_t clock)
+{
+	alarm->task = current;
+	alarm->rung = false;
+	hrtimer_setup_on_stack(&alarm->timer, ring, clock, HRTIMER_MODE_ABS);
+	hrtimer_start_range_ns(&alarm->timer, timens_ktime_to_host(clock, time),
+			       current->timer_slack_ns, HRTIMER_MODE_ABS);
+}
+
+/* Ends the alarm: it does not ring any more. Tells whether it has. */
+bool alpc_shim_alarm_end(struct alpc_alarm *alarm)
+{
+	hrtimer_cancel(&alarm->timer);
+	destroy_hrtimer_on_stack(&alarm->timer);
+	return READ_ONCE(alarm->rung);
+}
+
+/* Sleeps for a millisecond, or until a signal. */
+void alpc_shim_pause(void)
+{
+	ktime_t time = ms_to_ktime(1);
+
+	set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+	schedule_hrtimeout_range(&time, current->timer_slack_ns, HRTIMER_MODE_REL);
 }

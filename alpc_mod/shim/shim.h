@@ -8,6 +8,7 @@
 #ifndef ALPC_SHIM_H
 #define ALPC_SHIM_H
 
+#include <linux/hrtimer.h>
 #include <linux/ktime.h>
 #include <linux/mm_types.h>
 #include <linux/types.h>
@@ -92,6 +93,13 @@ struct alpc_pins {
 	struct page *pages[ALPC_SECTION_PAGES];
 };
 
+/* Interrupts a task when its time is up. Alarm in ffi.rs. */
+struct alpc_alarm {
+	struct hrtimer timer;
+	struct task_struct *task;
+	bool rung;
+};
+
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags, bool own_inode);
@@ -153,11 +161,14 @@ unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user 
 			    unsigned int length, bool write);
 void alpc_shim_unpin(struct alpc_pins *pins);
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write, struct alpc_pins *keep);
+		       bool write, bool nowait, struct alpc_pins *keep);
 size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
 void alpc_shim_interrupt(struct task_struct *task);
 bool alpc_shim_mmput_unless_last(struct mm_struct *mm);
 void alpc_shim_mmput_last(struct mm_struct *mm);
 void alpc_shim_wake_interrupted(struct task_struct *task);
+void alpc_shim_alarm_set(struct alpc_alarm *alarm, ktime_t time, clockid_t clock);
+bool alpc_shim_alarm_end(struct alpc_alarm *alarm);
+void alpc_shim_pause(void);
 
 #endif /* ALPC_SHIM_H */

@@ -75,8 +75,19 @@ impl Hang {
 
     /// They are there now.
     pub fn end(&self) {
-        let mut arg = [self.address(), self.length as u64, 0, 0];
+        self.fill(0..self.length / PAGE);
+    }
+
+    /// Those of these numbers are there now, which weren't, and have been written.
+    pub fn fill(&self, pages: std::ops::Range<usize>) {
+        let start = self.address() + (pages.start * PAGE) as u64;
+        let mut arg = [start, (pages.len() * PAGE) as u64, 0, 0];
         self.ioctl(UFFDIO_ZEROPAGE, &mut arg);
+        for page in pages {
+            assert!(page * PAGE < self.length);
+            // SAFETY: A page of ours, which is there.
+            unsafe { self.start.add(page * PAGE).write_volatile(0) };
+        }
     }
 }
 

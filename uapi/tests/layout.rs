@@ -114,7 +114,8 @@ fn layouts() -> Vec<Layout> {
         alpc_impersonate { id, callback_id, flags, outcome, reserved }
         alpc_claim { id, handles, callback_id, index, count, flags, claimed, outcome }
         alpc_memory {
-            id, data, offset, length, callback_id, index, flags, outcome, done,
+            id, data, offset, length, callback_id, index, flags, outcome, done, timeout,
+            timeout_flags, reserved,
         }
     }
 }

@@ -223,23 +223,53 @@ impl MemoryRange<'_> {
     /// Reads from `offset` on, as much as fills the buffer. One ioctl, and one more after each
     /// signal.
     ///
-    /// The sender may change the bytes at any time: what is checked must be read once.
+    /// The sender may change the bytes at any time: what is checked must be read once. It may also
+    /// let the reader wait for as long as it waits for its answer, by memory that is slow to
+    /// come: [`read_at_with`](MemoryRange::read_at_with) waits for so long only.
     ///
     /// # Errors
     ///
     /// What has been read before is in the buffer. Errno `EINVAL` beyond the end, `EACCES` if it
     /// may not be read, `EFAULT` if the sender has no such memory any more.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest) = buffer.get_mut(done..) {
-            let mut argument = self.argument(offset, done);
-            let result = sys::read_memory(self.port.as_fd(), &mut argument, rest);
-            match self.step("read memory", result, &argument)? {
-                Some(more) => done += more,
-                None => break,
-            }
-        }
-        Ok(())
+        self.read(offset, buffer, Options::new()).1
+    }
+
+    /// Reads from `offset` on, and gives how many bytes: fewer than fill the buffer where the time
+    /// was up, or where something else kept it from going on.
+    ///
+    /// Of the options these count: the timeout, [`interruptible`](Options::interruptible), and
+    /// [`nonblocking`](Options::nonblocking), which reads what is there, waits for nothing of the
+    /// sender's, and ignores the timeout.
+    ///
+    /// ```no_run
+    /// # fn f(range: alpc::MemoryRange<'_>) -> alpc::Result<()> {
+    /// use alpc::Options;
+    /// use std::time::Duration;
+    ///
+    /// let mut buffer = vec![0; 4096];
+    /// // No sender keeps this thread for longer than that.
+    /// let read = range.read_at_with(0, &mut buffer, Duration::from_millis(100))?;
+    /// // Nor for any time here.
+    /// let read = range.read_at_with(0, &mut buffer, Options::new().nonblocking())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If not a byte was read: as for [`read_at`](MemoryRange::read_at), and
+    /// [`Outcome::TimedOut`](crate::Outcome::TimedOut) (`ETIMEDOUT`) when the time is up, `EAGAIN`
+    /// where a nonblocking call would have had to wait, `EINTR` after a signal in an interruptible
+    /// one. The timeout doesn't end a wait for the sender's file system, as a nonblocking call
+    /// never begins one.
+    pub fn read_at_with<'o>(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        options: impl Into<Options<'o>>,
+    ) -> Result<usize> {
+        some(self.read(offset, buffer, options.into()))
     }
 
     /// Writes all of `data` from `offset` on. One ioctl, and one more after each signal.
@@ -248,43 +278,82 @@ impl MemoryRange<'_> {
     ///
     /// As for [`read_at`](MemoryRange::read_at). What has been written before stays written.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest) = data.get(done..) {
-            let mut argument = self.argument(offset, done);
-            let result = sys::write_memory(self.port.as_fd(), &mut argument, rest);
-            match self.step("write memory", result, &argument)? {
-                Some(more) => done += more,
-                None => break,
-            }
-        }
-        Ok(())
+        self.write(offset, data, Options::new()).1
     }
 
-    fn argument(&self, offset: u64, done: usize) -> sys::alpc_memory {
-        sys::alpc_memory {
+    /// Writes `data` from `offset` on, and gives how many bytes of it: fewer than all where the time
+    /// was up, or where something else kept it from going on. The options that count are those of
+    /// [`read_at_with`](MemoryRange::read_at_with).
+    ///
+    /// # Errors
+    ///
+    /// If not a byte was written: as for [`read_at_with`](MemoryRange::read_at_with).
+    pub fn write_at_with<'o>(
+        &self,
+        offset: u64,
+        data: &[u8],
+        options: impl Into<Options<'o>>,
+    ) -> Result<usize> {
+        some(self.write(offset, data, options.into()))
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8], options: Options<'_>) -> (usize, Result<()>) {
+        self.go("read memory", offset, options, |argument, done| {
+            let rest = buffer.get_mut(done..).unwrap_or_default();
+            sys::read_memory(self.port.as_fd(), argument, rest)
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8], options: Options<'_>) -> (usize, Result<()>) {
+        self.go("write memory", offset, options, |argument, done| {
+            let rest = data.get(done..).unwrap_or_default();
+            sys::write_memory(self.port.as_fd(), argument, rest)
+        })
+    }
+
+    /// Goes on after signals, unless they are asked for. Gives how much has been done, and how it
+    /// ended.
+    fn go(
+        &self,
+        operation: &'static str,
+        offset: u64,
+        options: Options<'_>,
+        mut step: impl FnMut(&mut sys::alpc_memory, usize) -> std::io::Result<()>,
+    ) -> (usize, Result<()>) {
+        let mut argument = sys::alpc_memory {
             id: self.turn.conversation.to_raw(),
             callback_id: self.turn.callback_id,
             index: self.index,
-            // Too much is refused as such.
-            offset: offset.saturating_add(done as u64),
             ..Default::default()
+        };
+        if options.nonblocking {
+            argument.flags = sys::ALPC_MEMORY_NOWAIT;
+        } else {
+            (argument.timeout_flags, argument.timeout) = options.timeout.to_raw();
+        }
+        let mut done = 0;
+        loop {
+            // Too much is refused as such.
+            argument.offset = offset.saturating_add(done as u64);
+            argument.done = 0;
+            let result = step(&mut argument, done);
+            done += argument.done as usize;
+            let Err(error) = result else {
+                return (done, Ok(()));
+            };
+            if options.interruptible || error.kind() != std::io::ErrorKind::Interrupted {
+                let error = Error::new(operation, &error, argument.outcome);
+                return (done, Err(error));
+            }
         }
     }
+}
 
-    /// How much more has been done when a signal came; nothing if all is done.
-    fn step(
-        &self,
-        operation: &'static str,
-        result: std::io::Result<()>,
-        argument: &sys::alpc_memory,
-    ) -> Result<Option<usize>> {
-        match result {
-            Ok(()) => Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                Ok(Some(argument.done as usize))
-            }
-            Err(error) => Err(Error::new(operation, &error, argument.outcome)),
-        }
+/// What there is counts, if there is anything: the next try tells what is wrong.
+fn some((done, result): (usize, Result<()>)) -> Result<usize> {
+    match done {
+        0 => result.map(|()| 0),
+        _ => Ok(done),
     }
 }
 

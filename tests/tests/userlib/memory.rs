@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use alpc::{Offer, Options, Outcome, PortBuilder, Received, Request, Server};
+use alpc_tests::hang::Hang;
 use alpc_tests::isolated;
+use alpc_tests::memory::PAGE;
 
 use super::{pair, pair_of};
 
@@ -136,6 +138,46 @@ fn a_server_that_calls_back_is_refused() {
             let mut answer = [0; 8];
             let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
             assert_eq!(error.unwrap_err().outcome(), Outcome::WrongKind);
+        });
+    });
+}
+
+#[test]
+fn a_server_need_not_wait_for_memory_that_is_slow_to_come() {
+    isolated(|| {
+        let (server, _port, client) = pair_of(PortBuilder::anonymous().take_memory());
+        let hang = Hang::new(2);
+        hang.fill(0..1);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 64];
+                let request = request(&server, &mut buffer);
+                let range = request.memory().get(0).expect("a range");
+                let mut data = [1_u8; 2 * PAGE];
+                let now = Options::new().nonblocking();
+                assert_eq!(range.read_at_with(0, &mut data, now).expect("read"), PAGE);
+                assert!(data[..PAGE] == [0; PAGE] && data[PAGE..] == [1; PAGE]);
+                assert_eq!(range.write_at_with(0, &data, now).expect("write"), PAGE);
+                let soon = Duration::from_millis(20);
+                assert_eq!(range.read_at_with(0, &mut data, soon).expect("read"), PAGE);
+                let error = |result: Result<usize, alpc::Error>| result.unwrap_err();
+                let second = PAGE as u64;
+                let late = error(range.read_at_with(second, &mut data[PAGE..], soon));
+                assert_eq!(late.outcome(), Outcome::TimedOut);
+                let late = error(range.write_at_with(second, &data[PAGE..], now));
+                assert_eq!(late.errno(), libc::EAGAIN);
+                hang.fill(1..2);
+                let all = range.read_at_with(0, &mut data, now).expect("read");
+                assert_eq!(all, 2 * PAGE);
+                request.into_turn().reply(b"done").expect("reply");
+            });
+            // SAFETY: The memory is there until the test is over, and used by the server alone.
+            let slow =
+                unsafe { std::slice::from_raw_parts_mut(hang.address() as *mut u8, 2 * PAGE) };
+            let offer = Offer::new().shared(slow);
+            let mut answer = [0; 64];
+            let reply = client.call_with_memory(b"?", &offer, &mut answer, Options::new());
+            assert_eq!(reply.expect("call").data(), b"done");
         });
     });
 }

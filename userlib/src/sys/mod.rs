@@ -138,13 +138,13 @@ pub unsafe fn accept(
 }
 
 /// `ALPC_IOC_MEMORY` on any port: reads memory of the caller's. Sets the argument's data,
-/// length and direction.
+/// length and direction; of its flags, `ALPC_MEMORY_NOWAIT` stays.
 pub fn read_memory(
     port: BorrowedFd<'_>,
     argument: &mut alpc_memory,
     data: &mut [u8],
 ) -> io::Result<()> {
-    argument.flags = ALPC_MEMORY_READ;
+    argument.flags = argument.flags & ALPC_MEMORY_NOWAIT | ALPC_MEMORY_READ;
     argument.data = transfer::address_mut(data);
     argument.length = data.len() as u64;
     // SAFETY: The structure is the one the number names; the data is borrowed for writing, and
@@ -158,7 +158,7 @@ pub fn write_memory(
     argument: &mut alpc_memory,
     data: &[u8],
 ) -> io::Result<()> {
-    argument.flags = ALPC_MEMORY_WRITE;
+    argument.flags = argument.flags & ALPC_MEMORY_NOWAIT | ALPC_MEMORY_WRITE;
     argument.data = transfer::address(data);
     argument.length = data.len() as u64;
     // SAFETY: As above; the data is only read.

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ALPC_IOC_MEMORY`: what the holder of a request asks for of its caller's memory, section
+//! by section.
+#![deny(unsafe_code)]
+
+use crate::{
+    buffer::{
+        copy_range_out,
+        copy_struct_in, //
+    },
+    call::Scope,
+    logic::engine::Side,
+    memory::{
+        Memory,
+        Moved,
+        Step, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
+    },
+    peer::{
+        self,
+        SECTION, //
+    },
+    time::Deadline,
+    uapi, //
+};
+use core::mem::offset_of;
+use kernel::{
+    current,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+const READ: u32 = uapi::ALPC_MEMORY_READ;
+const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
+const NOWAIT: u32 = uapi::ALPC_MEMORY_NOWAIT;
+
+/// How often in a row the first byte may be missing. A page of the caller's can't go from the
+/// third time on.
+const MISSES: u32 = 64;
+
+/// What is done where something of the caller's is to be waited for.
+#[derive(Clone, Copy)]
+enum Wait {
+    Not,
+    Until(Deadline),
+}
+
+impl Wait {
+    fn new(arg: &uapi::alpc_memory) -> Result<Self> {
+        if arg.timeout_flags & !uapi::ALPC_TIMEOUT_MASK != 0 || arg.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let deadline = Deadline::new(arg.timeout_flags, arg.timeout)?;
+        match (arg.flags & NOWAIT != 0, deadline) {
+            (false, deadline) => Ok(Self::Until(deadline)),
+            (true, Deadline::Never) => Ok(Self::Not),
+            (true, _) => Err(EINVAL),
+        }
+    }
+
+    /// Until when it is waited for, if it is at all.
+    fn until(self) -> Result<Deadline, Failure> {
+        match self {
+            Self::Not => Err(EAGAIN.into()),
+            Self::Until(deadline) if deadline.has_passed() => Err(Outcome::TimedOut.into()),
+            Self::Until(deadline) => Ok(deadline),
+        }
+    }
+}
+
+/// Answers `ALPC_IOC_MEMORY`.
+pub(crate) fn memory_request(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
+    const FIRST: usize = offset_of!(uapi::alpc_memory, timeout);
+    let arg: uapi::alpc_memory = copy_struct_in(size, addr, FIRST)?;
+    let wait = Wait::new(&arg)?;
+    let mut done = None;
+    let result = try_memory(scope, &arg, wait, &mut done);
+    let outcome = match &result {
+        Ok(()) => Some(uapi::ALPC_OUTCOME_OK),
+        Err(failure) => failure.outcome(),
+    };
+    let mut answer = uapi::alpc_memory {
+        outcome: outcome.unwrap_or(arg.outcome),
+        done: done.unwrap_or(0),
+        ..arg
+    };
+    let mut written = Ok(());
+    if outcome.is_some() || done.is_some() {
+        let at = offset_of!(uapi::alpc_memory, outcome);
+        written = copy_range_out(size, addr, &answer, at..FIRST);
+    }
+    let Err(failure) = result else {
+        return written.map(|()| 0);
+    };
+    let errno = failure.errno();
+    if errno != ERESTARTSYS {
+        return Err(errno);
+    }
+    // The call may be made again, by the kernel or the holder: the time does not begin anew.
+    if let Wait::Until(deadline @ Deadline::At { .. }) = wait {
+        (answer.timeout_flags, answer.timeout) = deadline.absolute();
+        let end = offset_of!(uapi::alpc_memory, reserved);
+        copy_range_out(size, addr, &answer, FIRST..end)?;
+    }
+    // Made again by the kernel, it would begin anew.
+    Err(match done {
+        Some(1..) => EINTR,
+        _ => ERESTARTSYS,
+    })
+}
+
+fn try_memory(
+    scope: Scope<'_>,
+    arg: &uapi::alpc_memory,
+    wait: Wait,
+    done: &mut Option<u64>,
+) -> Result<(), Failure> {
+    let direction = arg.flags & !NOWAIT;
+    if direction != READ && direction != WRITE {
+        return Err(EINVAL.into());
+    }
+    let (conn, side): (_, Side) = (scope.conn(), scope.side());
+    let found = scope
+        .port
+        .lock()
+        .held_body(conn, side, arg.id, arg.callback_id);
+    let body = found?;
+    let memory = body.cargo.memory().ok_or(EINVAL)?;
+    transfer(memory, arg, wait, done)
+}
+
+/// Does what the holder asks for, and counts the bytes in `done`.
+fn transfer(
+    memory: &Memory,
+    arg: &uapi::alpc_memory,
+    wait: Wait,
+    done: &mut Option<u64>,
+) -> Result<(), Failure> {
+    let range = memory.range(arg.index).ok_or(EINVAL)?;
+    let end = arg.offset.checked_add(arg.length).ok_or(EINVAL)?;
+    if end > range.length {
+        return Err(EINVAL.into());
+    }
+    if range.access & arg.flags & (READ | WRITE) == 0 {
+        return Err(EACCES.into());
+    }
+    if !peer::is_user_range(arg.data, arg.length) {
+        return Err(EFAULT.into());
+    }
+    let moved = done.insert(0);
+    let mut misses = 0_u32;
+    let mut kept = None;
+    // Nothing has been waited for the first time.
+    let mut begun = false;
+    // The alarm has rung, and left what looks like a signal.
+    let mut late = false;
+    while *moved < arg.length {
+        if begun && current!().signal_pending() {
+            return Err(match late {
+                true => Outcome::TimedOut.into(),
+                false => ERESTARTSYS.into(),
+            });
+        }
+        begun = true;
+        // None of these sums exceeds the ends that were checked above.
+        let theirs = range.base.wrapping_add(arg.offset).wrapping_add(*moved);
+        // Who fails again and again tries with as little as possible.
+        let most = match misses {
+            0 | 1 => SECTION,
+            _ => PAGE_SIZE as u64,
+        };
+        let room = most.saturating_sub(theirs % PAGE_SIZE as u64);
+        let step = Step {
+            turn: arg.callback_id,
+            theirs,
+            own: arg.data.wrapping_add(*moved),
+            length: arg.length.saturating_sub(*moved).min(room),
+            write: arg.flags & WRITE != 0,
+        };
+        match memory.section(&step, &mut kept)? {
+            Moved::Bytes(bytes) => {
+                *moved = moved.saturating_add(bytes).min(arg.length);
+                misses = 0;
+                continue;
+            }
+            Moved::OwnMissing => peer::fault_in(step.own, step.length, !step.write)?,
+            Moved::TheirsMissing => {
+                // Who fails again and again keeps what it gets.
+                let keep = misses > 1;
+                kept = match wait.until() {
+                    Ok(deadline) => {
+                        let populate = || memory.populate(&step, keep);
+                        let (populated, rung) = peer::until(deadline, populate);
+                        late |= rung;
+                        match populated {
+                            Err(failure) if rung && failure.errno() == ERESTARTSYS => {
+                                return Err(Outcome::TimedOut.into());
+                            }
+                            populated => populated?,
+                        }
+                    }
+                    Err(over) => Some(memory.populate_now(&step, keep)?.ok_or(over)?),
+                };
+                if kept.is_none() {
+                    peer::pause();
+                    continue;
+                }
+            }
+        }
+        misses = misses.saturating_add(1);
+        if misses > MISSES {
+            return Err(EAGAIN.into());
+        }
+    }
+    Ok(())
+}
