@@ -263,7 +263,13 @@ extern "C" {
         write: bool,
     ) -> c_uint;
 
-    /// Drops pins, and may wait for that.
+    /// Locks a page that is pinned to be written to, and marks it dirty. Whether that is so.
+    pub(crate) fn alpc_shim_write_begin(page: *mut bindings::page) -> bool;
+
+    /// Unlocks a page that was locked so.
+    pub(crate) fn alpc_shim_write_end(page: *mut bindings::page);
+
+    /// Drops pins.
     pub(crate) fn alpc_shim_unpin(pins: *mut Pins);
 
     /// Makes pages of another process present. 0 or a negative errno.

@@ -108,6 +108,10 @@
 //! go of the lock to wait. A thread gives up the processor before it takes the lock, if others are
 //! to have it, so that it is rarely preempted with it.
 //!
+//! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,
+//! by a thread that isn't preempted in between, and only if it isn't locked by another. It is marked
+//! dirty before that, again under its lock.
+//!
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but

@@ -273,8 +273,6 @@ impl Memory {
             }
         };
         let moved = self.pass(step, pins, open);
-        // What is dropped may have to wait.
-        drop(found);
         *kept = None;
         moved
     }
@@ -287,6 +285,12 @@ impl Memory {
         for index in 0..pins.count() {
             let rest = step.length.saturating_sub(moved);
             let own = step.own.wrapping_add(moved);
+            let Some(page) = pins.begin(index) else {
+                return Ok(match moved {
+                    0 => Moved::TheirsLocked,
+                    _ => Moved::Bytes(moved),
+                });
+            };
             let gate = self.gate.lock();
             if gate.open != open || gate.turn != step.turn {
                 drop(gate);
@@ -295,8 +299,9 @@ impl Memory {
                     _ => Ok(Moved::Bytes(moved)),
                 };
             }
-            let bytes = pins.copy(index, offset, own, rest);
+            let bytes = page.copy(offset, own, rest);
             drop(gate);
+            drop(page);
             moved = moved.saturating_add(bytes);
             let room = PAGE_SIZE.saturating_sub(offset) as u64;
             if bytes < room.min(rest) {
@@ -392,6 +397,8 @@ pub(crate) enum Moved {
     OwnMissing,
     /// Nothing: the first byte on the other side is not there, or nobody can tell now.
     TheirsMissing,
+    /// Nothing: the first page on the other side is to be written to, and is locked.
+    TheirsLocked,
 }
 
 /// A page for the next section, held so that it can't go. It counts only as long as nobody has

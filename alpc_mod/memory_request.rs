@@ -188,6 +188,12 @@ fn transfer(
                 continue;
             }
             Moved::OwnMissing => peer::fault_in(step.own, step.length, !step.write)?,
+            // Who has locked a page of a file may wait for a user.
+            Moved::TheirsLocked => {
+                wait.until()?;
+                peer::pause();
+                continue;
+            }
             Moved::TheirsMissing => {
                 // Who fails again and again keeps what it gets.
                 let keep = misses > 1;

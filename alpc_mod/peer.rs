@@ -2,7 +2,7 @@
 
 //! Another process's memory: moving bytes between it and the current process's own.
 //!
-//! What may wait and what may not are apart here. [`pin`] and [`Pins::copy`] use what is there
+//! What may wait and what may not are apart here. [`pin`] and [`Held::copy`] use what is there
 //! and wait for nobody; [`populate`] and [`fault_in`] wait until more is there.
 
 use crate::{
@@ -62,24 +62,59 @@ impl Pins {
         self.count as usize
     }
 
-    /// Moves bytes between the held page of this number, from `offset` on, and `own`: into the page
-    /// if it was pinned to be written to, else out of it. Gives how many, which is fewer than
-    /// `length` where the page ends or where own memory isn't there. May be called under a spinlock.
+    /// The held page of this number, about to be read or, if it was pinned for that, written to.
+    /// That fails if somebody else has locked a page that is to be written to. Waits for nobody.
+    ///
+    /// The current thread isn't preempted while it has one to write to.
     #[inline]
-    pub(crate) fn copy(&self, index: usize, offset: usize, own: u64, length: u64) -> u64 {
-        let room = PAGE_SIZE.saturating_sub(offset);
-        if index >= self.count() || room == 0 {
-            return 0;
+    pub(crate) fn begin(&self, index: usize) -> Option<Held<'_>> {
+        if index >= self.count() {
+            return None;
         }
+        // SAFETY: By the invariants the page is initialised.
+        let page = unsafe { *self.pages.as_ptr().cast::<*mut bindings::page>().add(index) };
+        // SAFETY: By the invariants it is pinned to be written to.
+        if self.write && !unsafe { ffi::alpc_shim_write_begin(page) } {
+            return None;
+        }
+        // INVARIANT: It is held by these, and was locked just now if it is written to.
+        Some(Held { page, pins: self })
+    }
+}
+
+/// A page that is about to be read or written to.
+///
+/// # Invariants
+///
+/// It is one of the pins, and locked if that is for writing.
+pub(crate) struct Held<'a> {
+    page: *mut bindings::page,
+    pins: &'a Pins,
+}
+
+impl Held<'_> {
+    /// Moves bytes between the page, from `offset` on, and `own`: into the page if it was pinned to
+    /// be written to, else out of it. Gives how many, which is fewer than `length` where the page
+    /// ends or where own memory isn't there. May be called under a spinlock.
+    #[inline]
+    pub(crate) fn copy(&self, offset: usize, own: u64, length: u64) -> u64 {
+        let room = PAGE_SIZE.saturating_sub(offset);
         // CAST: No more than a page.
         let length = length.min(room as u64) as c_uint;
-        // SAFETY: By the invariants the page is initialised and held, in the way that `write` says.
-        // The bytes are within it. The own address may be anything.
-        let moved = unsafe {
-            let page = *self.pages.as_ptr().cast::<*mut bindings::page>().add(index);
-            ffi::alpc_shim_copy(page, offset as c_uint, ptr(own), length, self.write)
-        };
-        moved.into()
+        let write = self.pins.write;
+        // SAFETY: By the invariants the page is held in the way that `write` says. The bytes are
+        // within it, if there are any. The own address may be anything.
+        unsafe { ffi::alpc_shim_copy(self.page, offset as c_uint, ptr(own), length, write) }.into()
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.pins.write {
+            // SAFETY: By the invariants it is locked, by `Pins::begin`.
+            unsafe { ffi::alpc_shim_write_end(self.page) };
+        }
     }
 }
 

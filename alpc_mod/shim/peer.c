@@ -109,18 +109,73 @@ unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user 
 	return length - left;
 }
 
-/* Drops pages. Only somebody who is killed loses that one of a file is dirty. */
+/* A page's lock is held for a moment, without being preempted. PREEMPT_RT can't do that. */
+static void moment_begin(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+}
+
+static void moment_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
+
+static bool lock_soon(struct folio *folio)
+{
+	/* Another thread may hold it to copy a page. */
+	for (int i = 0; i < 64; i++) {
+		if (folio_trylock(folio))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
+/*
+ * Locks a page that is pinned to be written to, if that takes no time, and marks it
+ * dirty: what is written from now on until alpc_shim_write_end() can't be lost, as
+ * nobody takes the mark away without the lock. Written first and marked then, bytes
+ * would be lost if the lock can't be had.
+ */
+bool alpc_shim_write_begin(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	for (int i = 0;; i++) {
+		moment_begin();
+		if (!lock_soon(folio))
+			break;
+		/* Memory that is never written back may not keep the mark. */
+		if (likely(folio_test_dirty(folio)) || i == 2)
+			return true;
+		folio_unlock(folio);
+		moment_end();
+		/* A file system may sleep for that. */
+		give_way();
+		moment_begin();
+		if (!lock_soon(folio))
+			break;
+		moment_end();
+		folio_mark_dirty(folio);
+		folio_unlock(folio);
+	}
+	moment_end();
+	return false;
+}
+
+void alpc_shim_write_end(struct page *page)
+{
+	folio_unlock(page_folio(page));
+	moment_end();
+}
+
+/* Drops pages. */
 void alpc_shim_unpin(struct alpc_pins *pins)
 {
-	for (unsigned int i = 0; i < pins->count; i++) {
-		struct folio *folio = page_folio(pins->pages[i]);
-
-		if (pins->write && !folio_lock_killable(folio)) {
-			folio_mark_dirty(folio);
-			folio_unlock(folio);
-		}
+	for (unsigned int i = 0; i < pins->count; i++)
 		let_go(pins->pages[i], pins->write);
-	}
 	pins->count = 0;
 }
 

@@ -159,6 +159,8 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 		  struct alpc_pins *pins);
 unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user *own,
 			    unsigned int length, bool write);
+bool alpc_shim_write_begin(struct page *page);
+void alpc_shim_write_end(struct page *page);
 void alpc_shim_unpin(struct alpc_pins *pins);
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
 		       bool write, bool nowait, struct alpc_pins *keep);
