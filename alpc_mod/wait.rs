@@ -28,7 +28,10 @@ use core::{
         Ordering, //
     },
 };
-use kernel::task::Task;
+use kernel::{
+    task::Task,
+    warn_on, //
+};
 
 /// Why a wait ended with nothing handed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,11 +187,14 @@ unsafe fn give_up(port: &Port, at: Wait, node: *mut Node, gone: Gone) -> Waited<
     let mut engine = port.lock();
     // SAFETY: Under the lock all fields may be accessed.
     if unsafe { (*node).linked } {
-        match engine.waiters(at) {
+        match engine.place(at) {
             // SAFETY: It is linked to where it was added: sets don't move, and an entry of
             // the engine is not reused while somebody waits there.
             Some(set) => unsafe { set.remove(node) },
-            None => panic!("a wait set has gone while a thread stood in it"),
+            // The set has gone with a thread in it. So nothing leads to the node any more.
+            None => {
+                warn_on!(true);
+            }
         }
         return Waited::Nothing(gone, engine);
     }

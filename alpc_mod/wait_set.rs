@@ -31,7 +31,8 @@ use core::{
 };
 use kernel::{
     bindings,
-    sync::Arc, //
+    sync::Arc,
+    warn_on, //
 };
 
 /// One waiting thread, on its own stack.
@@ -88,17 +89,30 @@ impl Node {
 /// room are served in the order in which they came, or came again because there was not
 /// enough.
 ///
+/// Nobody walks past more than [`BARE`] nodes, however many wait: all others are in a tree,
+/// each put there by the thread that came later. Few receivers wait at most ports, and then
+/// there is no tree.
+///
 /// # Invariants
 ///
-/// `head` and `tail` are the ends of a list of linked nodes, or both null. The
-/// set lives inside the lock that guards the nodes.
-/// `tree` has those nodes on the list that are planted, by their capacity. On the list
-/// of receivers, those that are not planted come first.
+/// - `head` and `tail` are the ends of a list of linked nodes, or both null. The set lives
+///   inside the lock that guards the nodes.
+/// - `tree` has those nodes on the list that are planted, by their capacity. `bare` is how many
+///   are not.
+/// - Of receivers, those that are not planted come first on the list, and are [`BARE`] at most.
+///   `planted` is the first behind them, or null. Senders that wait for room are never planted:
+///   nobody looks for one by its capacity.
 pub(crate) struct WaitSet {
     head: *mut Node,
     tail: *mut Node,
-    tree: UnsafeCell<bindings::rb_root>,
+    bare: u32,
+    planted: *mut Node,
+    tree: bindings::rb_root,
 }
+
+/// The most receivers that wait and are in no tree. To look through so many costs less than
+/// to plant two; and they are more than wait at most ports, which never pay for the tree.
+const BARE: u32 = 32;
 
 // SAFETY: By the invariants of `Node`, the nodes are used under the lock only.
 unsafe impl Send for WaitSet {}
@@ -109,28 +123,31 @@ impl Default for WaitSet {
         Self {
             head: null_mut(),
             tail: null_mut(),
-            tree: UnsafeCell::new(bindings::rb_root {
+            bare: 0,
+            planted: null_mut(),
+            tree: bindings::rb_root {
                 rb_node: null_mut(),
-            }),
+            },
         }
     }
 }
 
 impl Drop for WaitSet {
     fn drop(&mut self) {
-        // A node holds its port's file, and the set dies with the port. Should
-        // that ever be wrong, this stops the machine where a dangling pointer
-        // would let it go on.
-        assert!(self.head.is_null());
+        // A thread that waits holds its port's file, and the set dies with the port. Should
+        // that ever be wrong, the thread is left alone. It finds its place gone when it leaves,
+        // and nothing leads to its node any more.
+        warn_on!(!self.head.is_null());
     }
 }
 
 impl WaitSet {
-    /// Adds a node.
+    /// Adds a node: a sender's as the `last`, a receiver's as the first.
     ///
     /// # Safety
     ///
-    /// `node` is valid and not linked, and is taken off before it goes away.
+    /// `node` is valid and not linked, and is taken off before it goes away. All nodes of a set
+    /// are senders', or all are receivers'.
     pub(crate) unsafe fn add(&mut self, node: *mut Node, last: bool) {
         // SAFETY: By the contract, and the neighbours are valid by the invariants.
         unsafe {
@@ -151,6 +168,10 @@ impl WaitSet {
                 self.head = node;
             }
         }
+        self.bare = self.bare.wrapping_add(1);
+        if self.bare > BARE && !last {
+            self.plant_oldest();
+        }
     }
 
     /// Takes a node off.
@@ -170,8 +191,9 @@ impl WaitSet {
                 true => self.tail = prev,
                 false => (*next).prev = prev,
             }
-            if (*node).planted {
-                self.uproot(node);
+            match (*node).planted {
+                true => self.uproot(node),
+                false => self.bare = self.bare.wrapping_sub(1),
             }
             (*node).linked = false;
         }
@@ -197,10 +219,11 @@ impl WaitSet {
             }
             (*first).linked = false;
         }
+        self.bare = self.bare.wrapping_sub(1);
         first
     }
 
-    /// The same where it is not simply the first.
+    /// Takes a node off that has room for `len` bytes, where the first has not or is planted.
     #[cold]
     fn take_behind(&mut self, len: u32) -> *mut Node {
         let node = self.find(len);
@@ -221,33 +244,41 @@ impl WaitSet {
         }
     }
 
-    /// The same behind the first, which has not enough.
-    ///
-    /// Each node is walked past once, to plant it: else a client with thousands of threads
-    /// that have no room could make it dear for its server to send, and hold the lock all
-    /// the time.
+    /// A node with room for `len` bytes behind the first, which has not enough: of those that
+    /// fit, one with the least.
     #[cold]
     fn find_behind(&self, len: u32) -> *mut Node {
-        let mut node = self.head;
-        // SAFETY: By the invariants, all nodes on the list and in the tree are valid.
-        unsafe {
-            while !node.is_null() && !(*node).planted {
-                self.plant(node);
-                node = (*node).next;
-            }
-            let mut found = null_mut();
-            let mut branch = (*self.tree.get()).rb_node;
-            while !branch.is_null() {
-                let node = Self::of(branch);
-                if (*node).capacity >= len {
+        let mut found = null_mut::<Node>();
+        let mut consider = |node: *mut Node| {
+            // SAFETY: By the invariants, all nodes on the list and in the tree are valid.
+            unsafe {
+                let fits = (*node).capacity >= len;
+                if fits && (found.is_null() || (*node).capacity < (*found).capacity) {
                     found = node;
-                    branch = (*branch).rb_left;
-                } else {
-                    branch = (*branch).rb_right;
                 }
+                fits
             }
-            found
+        };
+        let mut node = self.head;
+        for _ in 0..BARE {
+            if node == self.planted {
+                break;
+            }
+            consider(node);
+            // SAFETY: It is on the list, before the first that is planted or before the end.
+            node = unsafe { (*node).next };
         }
+        let mut branch = self.tree.rb_node;
+        while !branch.is_null() {
+            // SAFETY: By the invariants, all branches are those of valid nodes.
+            branch = unsafe {
+                match consider(Self::of(branch)) {
+                    true => (*branch).rb_left,
+                    false => (*branch).rb_right,
+                }
+            };
+        }
+        found
     }
 
     /// The node of a branch.
@@ -260,13 +291,28 @@ impl WaitSet {
         unsafe { branch.byte_sub(offset_of!(Node, branch)).cast() }
     }
 
+    /// Plants the receiver that has waited longest of those that are not planted.
+    #[cold]
+    fn plant_oldest(&mut self) {
+        // SAFETY: By the invariants, `planted` is valid unless it is null.
+        let oldest = match unsafe { self.planted.as_ref() } {
+            Some(first) => first.prev,
+            None => self.tail,
+        };
+        // SAFETY: Some are not planted, the last of which is right before the first that is.
+        unsafe { self.plant(oldest) };
+        // INVARIANT: It is in the tree, and all behind it are.
+        self.planted = oldest;
+        self.bare = self.bare.wrapping_sub(1);
+    }
+
     /// Puts a node into the tree.
     ///
     /// # Safety
     ///
     /// `node` is on this list, and not planted.
-    unsafe fn plant(&self, node: *mut Node) {
-        let tree = self.tree.get();
+    unsafe fn plant(&mut self, node: *mut Node) {
+        let tree = &raw mut self.tree;
         // SAFETY: By the contract and the invariants, all branches are those of valid nodes. The
         // place found is empty, so C may balance the tree around it.
         unsafe {
@@ -295,13 +341,17 @@ impl WaitSet {
     ///
     /// # Safety
     ///
-    /// `node` is planted here.
+    /// `node` is planted here, and has its links on the list still.
     #[cold]
     unsafe fn uproot(&mut self, node: *mut Node) {
         // SAFETY: By the contract.
         unsafe {
-            bindings::rb_erase((*node).branch.as_mut_ptr(), self.tree.get());
+            bindings::rb_erase((*node).branch.as_mut_ptr(), &raw mut self.tree);
             (*node).planted = false;
+            if self.planted == node {
+                // INVARIANT: All behind it are planted.
+                self.planted = (*node).next;
+            }
         }
     }
 }

@@ -139,45 +139,61 @@ fn threads_without_room_do_not_make_it_dear_to_send_to_their_client() {
     });
 }
 
-/// Sends to a client with one thread without room, and to one with many. With `passing`, before
-/// each send a thread with room comes, and goes with nothing.
-fn sends_cost_the_same_whoever_waits(passing: bool) {
-    // The shortest of many, so that it is not a matter of who else runs.
-    let cost = |threads: usize| {
-        let pair = Pair::with(Create::anonymous());
-        let client = &pair.client;
-        std::thread::scope(|scope| {
+/// Runs `body` with so many connections, whose clients have so many threads waiting each, all
+/// without room.
+fn with_waiters<R>(connections: usize, threads: usize, body: impl FnOnce(&[Pair]) -> R) -> R {
+    let pairs: Vec<_> = (0..connections).map(|_| Pair::new()).collect();
+    std::thread::scope(|scope| {
+        for pair in &pairs {
             for _ in 0..threads {
                 std::thread::Builder::new()
                     .stack_size(32768)
                     .spawn_scoped(scope, move || {
-                        Transfer::new().capacity(0).run(client).unwrap_err()
+                        Transfer::new().capacity(0).run(&pair.client).unwrap_err()
                     })
                     .expect("spawn");
             }
-            let tasks = || std::fs::read_dir("/proc/self/task").expect("tasks");
-            let asleep = || {
-                tasks().flatten().filter(|task| {
-                    let tid = task.file_name().to_string_lossy().parse();
-                    inspect::thread_sleeps(tid.expect("a number"))
-                })
-            };
-            eventually(|| asleep().count() >= threads);
-            let cost = (0..200)
-                .map(|_| {
-                    let start = std::time::Instant::now();
-                    pair.server.one_way(b"x").expect("send");
-                    let cost = start.elapsed().as_nanos();
-                    if passing {
-                        client.receive_now().expect("receive");
-                        client.receive_now().unwrap_err();
-                    }
-                    cost
-                })
-                .min();
+        }
+        let tasks = || std::fs::read_dir("/proc/self/task").expect("tasks");
+        let asleep = || {
+            tasks().flatten().filter(|task| {
+                let tid = task.file_name().to_string_lossy().parse();
+                inspect::thread_sleeps(tid.expect("a number"))
+            })
+        };
+        eventually(|| asleep().count() >= connections * threads);
+        let result = body(&pairs);
+        for pair in &pairs {
             pair.server.disconnect().expect("disconnect");
-            while client.receive_now().is_ok() {}
-            cost.expect("a number")
+            while pair.client.receive_now().is_ok() {}
+        }
+        result
+    })
+}
+
+/// How long a send of the server's takes.
+fn send_time(pair: &Pair) -> u128 {
+    let start = std::time::Instant::now();
+    pair.server.one_way(b"x").expect("send");
+    start.elapsed().as_nanos()
+}
+
+/// Sends to a client with one thread without room, and to one with many. With `passing`, before
+/// each send a thread with room comes, and goes with nothing.
+fn sends_cost_the_same_whoever_waits(passing: bool) {
+    // The shortest of many, so that it is not a matter of who else runs.
+    let cost = |threads| {
+        with_waiters(1, threads, |pairs| {
+            let pair = &pairs[0];
+            let cost = (0..200).map(|_| {
+                let cost = send_time(pair);
+                if passing {
+                    pair.client.receive_now().expect("receive");
+                    pair.client.receive_now().unwrap_err();
+                }
+                cost
+            });
+            cost.min().expect("a number")
         })
     };
     let (few, many) = (cost(1), cost(2000));
@@ -186,6 +202,25 @@ fn sends_cost_the_same_whoever_waits(passing: bool) {
         many < 10 * few,
         "{few} ns with one thread, {many} ns with 2000"
     );
+}
+
+#[test]
+fn the_first_message_that_finds_no_room_is_not_dear_either() {
+    isolated_long(5, || {
+        // The shortest of some, of which each is its connection's first.
+        let cost = |threads| {
+            with_waiters(4, threads, |pairs| {
+                let cost = pairs.iter().map(send_time).min();
+                cost.expect("a number")
+            })
+        };
+        let (few, many) = (cost(2), cost(500));
+        note!("{few} ns with two threads, {many} ns with 500");
+        assert!(
+            many < 5 * few,
+            "{few} ns with two threads, {many} ns with 500"
+        );
+    });
 }
 
 #[test]
