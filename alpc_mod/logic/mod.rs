@@ -12,3 +12,4 @@ pub mod impersonate;
 pub mod name;
 pub mod quota;
 pub mod ranges;
+pub mod segments;
