@@ -60,7 +60,7 @@ impl Drop for OpenAccount {
 /// The accounts that something is charged to: one task's, at the time when this was made. All of
 /// them are at the same port, or at none.
 ///
-/// Dropping it takes a mutex, so it must not be dropped under a spinlock.
+/// Dropping it takes spinlocks and frees memory, so it must not be dropped under a spinlock.
 pub(crate) struct Charger {
     accounts: Arc<Accounts>,
     chain: KVec<OpenAccount>,

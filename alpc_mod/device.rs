@@ -147,7 +147,7 @@ impl Factory {
         write(uapi::ALPC_OUTCOME_OK)?;
         if let Some((name, room)) = named {
             // From here on clients find it; should that fail, the file's end undoes the rest.
-            if !self.names.insert(name, port, room) {
+            if !self.names.insert(&name, port, room) {
                 return Err(Outcome::NameInUse.into());
             }
         }

@@ -42,7 +42,7 @@ use core::mem::{
 use kernel::{
     bindings,
     fs::file::File,
-    new_mutex,
+    new_spinlock,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -50,7 +50,7 @@ use kernel::{
         aref::ARef,
         Arc,
         ArcBorrow,
-        Mutex, //
+        SpinLock, //
     },
     task::Task, //
 };
@@ -60,10 +60,10 @@ use kernel::{
 pub(crate) struct Impersonation {
     /// The reference keeps its address from being used again.
     thread: ARef<Task>,
-    /// Nothing before it is taken on, and after it is undone. Touched by that thread and by the end
-    /// of the file only, but the others don't know that.
+    /// Nothing before it is taken on, while it is being undone, and after that. Changed by that
+    /// thread only; whoever has the descriptor may look at it.
     #[pin]
-    worn: Mutex<Option<Worn>>,
+    worn: SpinLock<Option<Worn>>,
 }
 
 /// `ALPC_IOC_IMPERSONATE`.
@@ -116,7 +116,7 @@ fn try_impersonate(
     let impersonation = Arc::pin_init(
         pin_init!(Impersonation {
             thread: thread.into(),
-            worn <- new_mutex!(None, "Impersonation::worn"),
+            worn <- new_spinlock!(None, "Impersonation::worn"),
         }),
         GFP_KERNEL_ACCOUNT,
     )?;
@@ -124,23 +124,26 @@ fn try_impersonate(
     // A caller that can't be told is found out before anything has happened.
     write(uapi::ALPC_OUTCOME_OK)?;
     let worn = actor.take_on(&client, guise)?;
-    *impersonation.worn.lock() = Some(worn);
+    impersonation.keep(worn);
     Ok(file.install())
 }
 
 impl Impersonation {
+    /// There is something to undo.
+    fn keep(&self, worn: Worn) {
+        let before = self.worn.lock().replace(worn);
+        drop(before);
+    }
+
     /// Undoes it for the current task, which must be the one that it is for.
     fn revert(&self) -> Result {
         let thread: &Task = current!();
         if thread.as_ptr() != self.thread.as_ptr() {
             return Err(EPERM);
         }
-        let mut worn = self.worn.lock();
-        worn.as_ref().ok_or(EALREADY)?.take_off()?;
-        let done = worn.take();
-        drop(worn);
-        drop(done);
-        Ok(())
+        let worn = self.worn.lock().take();
+        let worn = worn.ok_or(EALREADY)?;
+        worn.take_off().inspect_err(|_| self.keep(worn))
     }
 }
 

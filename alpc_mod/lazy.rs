@@ -6,12 +6,15 @@
 use kernel::{
     prelude::*,
     sync::{
-        Mutex,
-        SetOnce, //
+        SetOnce,
+        SpinLock, //
     }, //
 };
 
-/// Room for something that others may keep, made when it is needed first.
+/// Held while it is settled which of two things that were made at a time becomes known.
+pub(crate) type MakeLock = SpinLock<()>;
+
+/// Room for something that others may keep by a reference, made when it is needed first.
 pub(crate) struct Lazy<T>(SetOnce<T>);
 
 impl<T: Clone> Lazy<T> {
@@ -29,7 +32,7 @@ impl<T: Clone> Lazy<T> {
     /// settled under `maker`.
     pub(crate) fn get_or_make(
         &self,
-        maker: &Mutex<()>,
+        maker: &MakeLock,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         if let Some(made) = self.get() {
@@ -41,7 +44,7 @@ impl<T: Clone> Lazy<T> {
             self.0.populate(new.clone());
         }
         drop(guard);
-        // Somebody's, and for ever.
+        // Somebody's, and for ever. What was made in vain is dropped now.
         Ok(self.get().cloned().unwrap_or(new))
     }
 }

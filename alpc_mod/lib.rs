@@ -57,26 +57,39 @@
 //!
 //! # Locking
 //!
-//! | order | lock | kind, and why |
-//! | --- | --- | --- |
-//! | 1 | `Names::table` | mutex: names are compared under it, once per port and connection |
-//! | 1 | `Accounts::table` | mutex: accounts are looked up in a tree under it, as often |
-//! | 1 | `Impersonation::worn` | mutex: held while a thread changes its credentials back |
-//! | 1 | `Contexts::table` | mutex: up to 64 security contexts of a side are looked through |
-//! | 1 | `Port::maker` | mutex: held while a window or a counter is made known |
-//! | 1 | `Tokens::senders` | mutex: held while a sender is looked up, and memory taken for one |
-//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends |
-//! | 3 | `Arena::state` | mutex of who holds the arena's file: page tables are filled and emptied under it |
-//! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them |
-//! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call |
-//! | 5 | `Loan::state` | spinlock: held while a loan ends, so that no one goes on before it has |
-//! | 6 | `Backing::lending` | spinlock: held while a loan begins or ends, a few fields |
-//! | 6 | `Given::view` | spinlock: held while the sender takes out what is left to be done |
-//! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged |
-//! | 6 | `Lane::state` | spinlock: held while a job takes or leaves one place, or begins to wait |
-//! | 6 | `Space::last` | spinlock: held while a use of a caller's memory begins, or the last ends |
-//! | 6 | `Memory::gate` | spinlock: held while one page is copied, and by who shuts it |
-//! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only |
+//! Whose threads can hold a lock says who can keep others waiting for it. A spinlock is held with
+//! preemption off, so for no longer than the bound; a mutex for as long as its holder gets no
+//! processor time, or waits for memory where some is allocated under it.
+//!
+//! | order | lock | kind, and why | held by threads of | done under it | bound |
+//! | --- | --- | --- | --- | --- | --- |
+//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who reads or writes its memory, if the lock is free | the kernel's | see below |
+//! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it | who holds the section's descriptor; for a window, who receives on its port | page tables, slots and mappings are allocated, pages are made present and taken away | none: it is one side's own |
+//! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them | as `Arena::state` | | the kernel's |
+//! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call | the server, all its clients | references are taken | see below |
+//! | 5 | `Loan::state` | spinlock: held while a loan ends, so that no one goes on before it has | the view's owner, its holder, who has the message | counts are given back | the depth of user namespaces |
+//! | 6 | `Backing::lending` | spinlock: held while a loan begins or ends | the view's owner, its holder, who has the message | nothing | a few fields |
+//! | 6 | `Given::view` | spinlock: held while the sender takes out what is left to be done | who sends the message | nothing | one pointer |
+//! | 6 | `Lane::state` | spinlock: held while a job takes or leaves one place, or begins to wait | all who are charged to one account, workers | nothing | one place |
+//! | 6 | `Space::last` | spinlock: held while a use of a caller's memory begins, or the last ends | the caller, the holder | nothing | one count |
+//! | 6 | `Memory::gate` | spinlock: held while one page is copied, and by who shuts it | the caller, the holder | up to a page is copied, see below | one page |
+//! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged | the server, who connects | a reference is taken | one pointer |
+//! | 6 | `Port::maker` | spinlock: held while a window or a counter becomes known | the server, all its clients | a reference is taken | one pointer |
+//! | 6 | `Names::table` | 64 spinlocks: held while a port is looked for by its name | all users | a reference is taken | the depth of a tree |
+//! | 6 | `Accounts::table` | 64 spinlocks: held while an account is looked for, some times per connection | all users | references are taken | the depth of a tree, 16 accounts |
+//! | 6 | `Contexts::table` | spinlock: held while the security contexts of a side are looked through | both sides of a connection | a reference is taken | 64 contexts |
+//! | 6 | `Tokens::table` | spinlock: held while the senders of a connection are looked through | both sides of a connection | nothing | 16 senders |
+//! | 6 | `Impersonation::worn` | spinlock: held while a thread's way back is taken out or looked for | that thread, all who have the descriptor | nothing | one pointer |
+//! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only | all who poll there; who wakes them | the kernel's wake-ups | the registered polls |
+//!
+//! Under `Port::engine`, the longest that users can drive up, each at most once per hold:
+//! [`BARE`](wait_set) waiting receivers and the depth of the tree of all others; 64 connections
+//! that are looked at for a query; 16 entries by which a table has grown. The depth of a tree is
+//! twice the logarithm of how many are in it, some forty for a million. All that ends in numbers
+//! (a connection, a port, waits) does so a step at a time, with the lock released in between.
+//!
+//! As many polls can be registered at a descriptor as `fs.epoll.max_user_watches` lets those have
+//! who hold it: as with any file, who wakes them goes through all.
 //!
 //! But for these, no two locks are ever held together: each row is taken with none
 //! of the others held, and the order says only what would be allowed.
@@ -90,8 +103,7 @@
 //! * Under `Arena::state`, `Loan::state` and `Backing::lending`, which is under the first of
 //!   them too.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
-//!   view's pages or its loan, and so of the accounts that these are charged to. Nothing under
-//!   that mutex touches user space.
+//!   view's pages or its loan, and so of the accounts that these are charged to.
 //! * Under `Memory::gate`, the wait queue lock of `Memory::changed`.
 //!
 //! Under `Memory::gate` up to a page is copied between a held page of the caller's and the
@@ -115,9 +127,9 @@
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
 //! connections and waiting tasks are taken there. They may be given up there too, but
-//! never the last one: the table or the caller has another. Under `Port::acl`,
-//! `Lane::state` and `Space::last` nothing is done but what their rows say. No lock is
-//! taken in interrupt context.
+//! never the last one: the table or the caller has another. Under the spinlocks of order 6 nothing
+//! is done but what their rows say: what may be needed is allocated before, what was not needed and
+//! what has come out is dropped after. No lock is taken in interrupt context.
 //!
 //! A thread that hands over, the hot path, takes no reference to the task that it wakes:
 //! it is in an RCU (read-copy-update) read-side section from before it takes the lock
@@ -148,6 +160,7 @@
 //! | a thread's credentials | changed by itself only, in a system call or by the end of a file of its |
 //! | `Impersonation::worn` | its lock |
 //! | `Contexts` | `Contexts::table` |
+//! | `Listed::holders`, and whether an account is listed | `Accounts::table`, its tree |
 //! | `Context::revoked` | set once, and nothing goes with it; looked at at each use |
 //! | `Context`, else | constant |
 //! | `Arena`: slots and mappings | `Arena::state` |
@@ -156,10 +169,10 @@
 //! | a backing's loans, and whether its owner has access | `Backing::lending` |
 //! | `Loan`: whether it has ended, and whence it came | `Loan::state` |
 //! | `Arena`: counts of views and pages | written under `Arena::state`, read without |
-//! | `Tokens::senders` | its lock |
 //! | `Given::view` | its lock; taken out once, by the sender |
 //! | `Lane`: places and who waits | `Lane::state` |
 //! | `Job` | its only owner: who has the message, a lane, the work queue, the worker |
+//! | `Tokens::table` | its lock |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States
@@ -301,9 +314,11 @@ mod port;
 mod quota;
 mod receipt;
 mod required;
+mod secret;
 mod section;
 mod security;
 mod send;
+mod shards;
 mod slot;
 mod space;
 mod straight;
@@ -380,7 +395,10 @@ struct Alpc {
 impl kernel::InPlaceModule for Alpc {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            accounts: quota::Accounts::new()?,
+            accounts: {
+                secret::draw();
+                quota::Accounts::new()?
+            },
             closer: closing::Closer::new()?,
             device <- node::Node::register(device::Factory::new(accounts.clone())?),
             // Nothing fails after it: whoever has it open by then keeps the module.

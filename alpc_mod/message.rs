@@ -5,7 +5,8 @@
 //! Each side of a conversation has a message of its own, which goes back to that
 //! side when the conversation ends. So a thread that calls again finds memory of
 //! the right size, its own identity already captured, and a slot in the port's
-//! table: a call in the steady state allocates nothing and counts no reference.
+//! table: a call in the steady state allocates nothing. The only reference that it counts is
+//! that of the table to the message.
 
 use crate::{
     buffer::{

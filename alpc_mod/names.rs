@@ -3,8 +3,9 @@
 //! The names of ports: one table for all IPC namespaces, and each name in one of them.
 //!
 //! The table holds a reference to what it names, so an entry has to be taken out by the owner's
-//! release, not by its drop. The lock is a mutex: names are looked up once per connection, and
-//! memory is allocated and freed under it.
+//! release, not by its drop. Users can fill it with names as they like. A name is found by a number
+//! that nobody can foresee, so that looking for one compares the bytes of one other at most, and
+//! nobody can choose which other names are near it.
 #![deny(unsafe_code)]
 
 use crate::{
@@ -13,21 +14,23 @@ use crate::{
         ipc_namespace_id,
         Caller, //
     },
-    logic::name, //
+    logic::name,
+    secret,
+    shards::{
+        ShardKey,
+        Shards, //
+    }, //
 };
 use core::cmp::Ordering;
 use kernel::{
-    new_mutex,
+    new_spinlock,
     prelude::*,
     rbtree::{
         Entry,
         RBTree,
         RBTreeNodeReservation, //
     },
-    sync::{
-        Arc,
-        Mutex, //
-    }, //
+    sync::Arc, //
 };
 
 /// A well-formed name and the IPC namespace it is in.
@@ -35,6 +38,8 @@ use kernel::{
 /// Immutable; clones share the bytes.
 #[derive(Clone)]
 pub(crate) struct PortName {
+    /// Of its bytes.
+    hash: u64,
     namespace: u64,
     bytes: Arc<KVec<u8>>,
 }
@@ -50,6 +55,7 @@ impl PortName {
         let bytes = read_bytes(addr, length)?;
         name::check(&bytes).map_err(|_| EINVAL)?;
         Ok(Self {
+            hash: secret::hash(&bytes),
             namespace: ipc_namespace_id(),
             bytes: Arc::new(bytes, GFP_KERNEL_ACCOUNT)?,
         })
@@ -73,8 +79,8 @@ impl PortName {
     }
 
     /// What names are told apart by.
-    fn key(&self) -> (u64, &[u8]) {
-        (self.namespace, &self.bytes)
+    fn key(&self) -> (u64, u64, &[u8]) {
+        (self.hash, self.namespace, &self.bytes)
     }
 }
 
@@ -98,6 +104,12 @@ impl Ord for PortName {
     }
 }
 
+impl ShardKey for PortName {
+    fn spread(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// Memory for one name in the table.
 pub(crate) type Room<T> = RBTreeNodeReservation<PortName, Arc<T>>;
 
@@ -105,7 +117,7 @@ pub(crate) type Room<T> = RBTreeNodeReservation<PortName, Arc<T>>;
 #[pin_data]
 pub(crate) struct Names<T: Send + Sync + 'static> {
     #[pin]
-    table: Mutex<RBTree<PortName, Arc<T>>>,
+    table: Shards<PortName, Arc<T>>,
 }
 
 impl<T: Send + Sync + 'static> Names<T> {
@@ -113,7 +125,7 @@ impl<T: Send + Sync + 'static> Names<T> {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                table <- new_mutex!(RBTree::new(), "Names::table"),
+                table <- Shards::new(|| new_spinlock!(RBTree::new(), "Names::table")),
             }),
             GFP_KERNEL,
         )
@@ -125,9 +137,11 @@ impl<T: Send + Sync + 'static> Names<T> {
     }
 
     /// Gives an object a name, and says whether it was free.
-    pub(crate) fn insert(&self, name: PortName, object: Arc<T>, room: Room<T>) -> bool {
-        let mut table = self.table.lock();
-        let is_free = match table.entry(name) {
+    pub(crate) fn insert(&self, name: &PortName, object: Arc<T>, room: Room<T>) -> bool {
+        let mut table = self.table.of(name).lock();
+        // What is not needed of all this is dropped when the lock is released. The key may be
+        // dropped before: the caller has the name.
+        let is_free = match table.entry(name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(object, room);
                 true
@@ -140,12 +154,12 @@ impl<T: Send + Sync + 'static> Names<T> {
 
     /// What has this name now. It may be on its way out.
     pub(crate) fn lookup(&self, name: &PortName) -> Option<Arc<T>> {
-        self.table.lock().get(name).cloned()
+        self.table.of(name).lock().get(name).cloned()
     }
 
     /// Takes a name from an object. Does nothing if the name is not, or no longer, this object's.
     pub(crate) fn remove(&self, name: &PortName, object: &T) {
-        let mut table = self.table.lock();
+        let mut table = self.table.of(name).lock();
         let entry = table
             .find_mut(name)
             .filter(|entry| core::ptr::eq(&**entry.get(), object));

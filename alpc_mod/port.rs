@@ -19,6 +19,7 @@ use crate::{
         PollHead,
         PollTable, //
     },
+    lazy::MakeLock,
     logic::engine::{
         Conn,
         Delivery,
@@ -63,7 +64,6 @@ use core::mem::replace;
 use kernel::{
     bindings,
     fs::file::File,
-    new_mutex,
     new_spinlock,
     prelude::*,
     seq_file::SeqFile,
@@ -79,7 +79,6 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
-        Mutex,
         SpinLock, //
     }, //
 };
@@ -128,9 +127,9 @@ pub(crate) struct Port {
     /// Where the server sees what its clients lend, and how much room of it they have taken.
     pub(crate) window: LazyWindow,
     pub(crate) room: Arc<Counter>,
-    /// Held while that or a counter is made, or those of a connection.
+    /// Held while that or a counter becomes known, or those of a connection.
     #[pin]
-    pub(crate) maker: Mutex<()>,
+    pub(crate) maker: MakeLock,
     /// Sections made on the port's descriptor.
     pub(crate) sections: LazyCounter,
     pub(crate) owner: Party,
@@ -180,7 +179,7 @@ impl Port {
                 takes: config.takes,
                 window: LazyWindow::new(),
                 room,
-                maker <- new_mutex!((), "Port::maker"),
+                maker <- new_spinlock!((), "Port::maker"),
                 sections: LazyCounter::new(),
                 owner: Party::current(),
                 charger: config.charger,

@@ -11,13 +11,21 @@ use crate::{
     caller::Accountable,
     charge::OpenAccount,
     closing::Lane,
-    lazy::Lazy,
+    lazy::{
+        Lazy,
+        MakeLock, //
+    },
     logic::quota,
     module_parameters,
-    pages, //
+    pages,
+    shards::{
+        Shard,
+        ShardKey,
+        Shards, //
+    }, //
 };
 use kernel::{
-    new_mutex,
+    new_spinlock,
     prelude::*,
     rbtree::{
         Entry,
@@ -29,8 +37,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     }, //
 };
 
@@ -171,8 +178,8 @@ impl quota::Account for Counter {
 pub(crate) type LazyCounter = Lazy<Arc<Counter>>;
 
 impl LazyCounter {
-    /// The counter. Whoever makes it holds `maker`.
-    pub(crate) fn counter(&self, maker: &Mutex<()>) -> Result<Arc<Counter>> {
+    /// The counter. Which of two becomes known is settled under `maker`.
+    pub(crate) fn counter(&self, maker: &MakeLock) -> Result<Arc<Counter>> {
         self.get_or_make(maker, || Ok(Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?))
     }
 }
@@ -183,6 +190,17 @@ pub(crate) struct Key {
     /// 0 for all that the user has, else a port: what the user has there.
     pub(crate) port: usize,
     pub(crate) who: Accountable,
+}
+
+impl ShardKey for Key {
+    fn spread(&self) -> u64 {
+        // Users have consecutive numbers, ports addresses with zeroes at their ends: the upper bits
+        // of a product with an odd number of no pattern depend on all of them.
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let who = (u64::from(self.who.kuid) << 1) | u64::from(self.who.as_owner);
+        let mixed = (self.port as u64).wrapping_mul(ODD) ^ who;
+        mixed.wrapping_mul(ODD) >> 32
+    }
 }
 
 /// What one user has of one kind.
@@ -286,14 +304,31 @@ struct Listed {
     holders: usize,
 }
 
+impl Listed {
+    /// One more holds it open. `EDQUOT` if that can't be counted.
+    fn open(&mut self) -> Result<Arc<Account>> {
+        self.holders = self.holders.checked_add(1).ok_or(EDQUOT)?;
+        Ok(self.account.clone())
+    }
+
+    /// One less holds it open; says whether nobody does.
+    fn close(&mut self) -> bool {
+        self.holders = self.holders.saturating_sub(1);
+        self.holders == 0
+    }
+}
+
+/// Accounts that are looked at under the lock at a time by who wants to see all.
+const STRIDE: usize = 16;
+
 /// The accounts of all users that have anything.
 #[pin_data]
 pub(crate) struct Accounts {
     /// Pages of views of all users.
     pages: Counter,
-    /// Taken when a charger is made and when it goes, never to charge.
+    /// Locked when a charger is made and when it goes, never to charge.
     #[pin]
-    table: Mutex<RBTree<Key, Listed>>,
+    table: Shards<Key, Listed>,
 }
 
 impl Accounts {
@@ -302,31 +337,36 @@ impl Accounts {
         Arc::pin_init(
             pin_init!(Self {
                 pages: Counter::new(),
-                table <- new_mutex!(RBTree::new(), "Accounts::table"),
+                table <- Shards::new(|| new_spinlock!(RBTree::new(), "Accounts::table")),
             }),
             GFP_KERNEL,
         )
     }
 
     /// The account of a user, listed until the result is dropped.
+    ///
+    /// An account that is found has holders, and is listed as long as the lock is held: so it can't
+    /// be on its way out.
     pub(crate) fn open(this: &Arc<Self>, key: Key) -> Result<OpenAccount> {
+        let shard = this.table.of(&key);
+        let found = shard.lock().get_mut(&key).map(Listed::open).transpose()?;
+        if let Some(account) = found {
+            return Ok(OpenAccount::new(this, account));
+        }
         let new = Arc::pin_init(Account::new(key), GFP_KERNEL_ACCOUNT)?;
-        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
-        let mut table = this.table.lock();
+        let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let listed = Listed {
+            account: new.clone(),
+            holders: 1,
+        };
+        // Locked last, so that what is not needed is dropped after the lock is released.
+        let mut table = shard.lock();
         let account = match table.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let listed = entry.get_mut();
-                listed.holders = listed.holders.checked_add(1).ok_or(EDQUOT)?;
-                listed.account.clone()
-            }
+            // Somebody else has been faster.
+            Entry::Occupied(mut entry) => entry.get_mut().open()?,
             Entry::Vacant(entry) => {
-                let account = new.clone();
-                let listed = Listed {
-                    account: new,
-                    holders: 1,
-                };
-                entry.insert(listed, node);
-                account
+                entry.insert(listed, room);
+                new.clone()
             }
         };
         drop(table);
@@ -341,33 +381,65 @@ impl Accounts {
     /// What a user has, if that is anything.
     pub(crate) fn find(&self, who: Accountable) -> Option<Arc<Account>> {
         let key = Key { port: 0, who };
-        let table = self.table.lock();
+        let table = self.table.of(&key).lock();
         table.get(&key).map(|listed| listed.account.clone())
     }
 
-    /// Calls `f` with each user that has anything, until it fails. Others who want something of
-    /// the table wait.
+    /// Calls `f` with each user that has anything, until it fails. Nothing is locked then, and who
+    /// comes or goes meanwhile may be left out.
     pub(crate) fn for_each<E>(
         &self,
         mut f: impl FnMut(Accountable, &Account) -> Result<(), E>,
     ) -> Result<(), E> {
-        let table = self.table.lock();
-        for (key, listed) in table.iter().filter(|(key, _)| key.port == 0) {
-            f(key.who, &listed.account)?;
+        for shard in self.table.all() {
+            let mut last = None;
+            loop {
+                let mut some = [const { None }; STRIDE];
+                Self::list(shard, last, &mut some);
+                for account in some.iter().flatten() {
+                    let account: &Arc<Account> = account;
+                    f(account.key.who, account)?;
+                }
+                // The next ones come behind the last, if there may be more.
+                let [.., Some(account)] = &some else {
+                    break;
+                };
+                last = Some(account.key);
+            }
         }
         Ok(())
     }
 
+    /// Puts the users of a tree behind the `last` one into the places of `some`, as far as they go.
+    fn list(shard: &Shard<Key, Listed>, last: Option<Key>, some: &mut [Option<Arc<Account>>]) {
+        let from = last.unwrap_or(Key {
+            port: 0,
+            who: Accountable {
+                kuid: 0,
+                as_owner: false,
+            },
+        });
+        let mut table = shard.lock();
+        let mut next = table.cursor_lower_bound_mut(&from);
+        if last.is_some() && next.as_ref().map(|next| *next.current().0) == last {
+            next = next.and_then(|next| next.move_next());
+        }
+        for place in some {
+            // What users have at ports is behind what they have at all.
+            let Some(cursor) = next.filter(|next| next.current().0.port == 0) else {
+                return;
+            };
+            *place = Some(cursor.current().1.account.clone());
+            next = cursor.move_next();
+        }
+    }
+
     /// Undoes one [`open`](Self::open).
     pub(crate) fn close(&self, key: Key) {
-        let mut table = self.table.lock();
-        let Some(mut entry) = table.find_mut(&key) else {
-            return;
-        };
-        let listed = entry.get_mut();
-        listed.holders = listed.holders.saturating_sub(1);
-        if listed.holders == 0 {
-            entry.remove_node();
-        }
+        let mut table = self.table.of(&key).lock();
+        let entry = table.find_mut(&key);
+        let node = entry.and_then(|mut entry| entry.get_mut().close().then(|| entry.remove_node()));
+        drop(table);
+        drop(node);
     }
 }

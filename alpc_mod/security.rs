@@ -33,7 +33,9 @@ use crate::{
 use core::{
     mem::{
         offset_of,
-        size_of, //
+        size_of,
+        swap,
+        take, //
     },
     sync::atomic::{
         AtomicBool,
@@ -41,11 +43,11 @@ use core::{
     },
 };
 use kernel::{
-    new_mutex,
+    new_spinlock,
     prelude::*,
     sync::{
         Arc,
-        Mutex, //
+        SpinLock, //
     }, //
 };
 
@@ -163,13 +165,41 @@ impl Table {
         let place = self.entries.iter().position(found);
         place.ok_or_else(|| Outcome::NotAContext.into())
     }
+
+    /// Adds one, and gives its number. Nothing if there must be more room: it takes that of `room`
+    /// if that is more than there is.
+    fn add(
+        &mut self,
+        context: &Arc<Context>,
+        room: &mut KVec<Entry>,
+    ) -> Result<Option<u64>, Failure> {
+        if self.entries.len() == self.entries.capacity() {
+            if room.capacity() <= self.entries.len() {
+                return Ok(None);
+            }
+            swap(&mut self.entries, room);
+            for entry in room.drain_all() {
+                // There is room, so nothing is allocated and nothing fails.
+                let _ = self.entries.push_within_capacity(entry);
+            }
+        }
+        let id = self.last.checked_add(1).ok_or(Outcome::Limit)?;
+        let entry = Entry {
+            id,
+            context: context.clone(),
+            leaving: false,
+        };
+        let _ = self.entries.push_within_capacity(entry);
+        self.last = id;
+        Ok(Some(id))
+    }
 }
 
 /// The contexts of one side of a connection.
 #[pin_data]
 pub(crate) struct Contexts {
     #[pin]
-    table: Mutex<Table>,
+    table: SpinLock<Table>,
 }
 
 /// The contexts of a side that may have none.
@@ -182,26 +212,27 @@ impl Contexts {
             entries: KVec::new(),
         };
         Arc::pin_init(
-            pin_init!(Self { table <- new_mutex!(table, "Contexts::table") }),
+            pin_init!(Self { table <- new_spinlock!(table, "Contexts::table") }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
     /// Adds one, and gives its number.
     fn add(&self, context: Arc<Context>) -> Result<u64, Failure> {
-        let mut table = self.table.lock();
-        if table.entries.len() >= uapi::ALPC_CONTEXTS_MAX as usize {
-            return Err(Outcome::Limit.into());
+        // What is made here and not needed is dropped when the lock is released.
+        let mut room = KVec::new();
+        loop {
+            let mut table = self.table.lock();
+            if table.entries.len() >= uapi::ALPC_CONTEXTS_MAX as usize {
+                return Err(Outcome::Limit.into());
+            }
+            if let Some(id) = table.add(&context, &mut room)? {
+                return Ok(id);
+            }
+            let len = table.entries.len();
+            drop(table);
+            room = KVec::with_capacity(len.saturating_mul(2).max(4), GFP_KERNEL_ACCOUNT)?;
         }
-        let id = table.last.checked_add(1).ok_or(Outcome::Limit)?;
-        let entry = Entry {
-            id,
-            context,
-            leaving: false,
-        };
-        table.entries.push(entry, GFP_KERNEL_ACCOUNT)?;
-        table.last = id;
-        Ok(id)
     }
 
     /// The context of a number. Nobody finds it again if it is `leaving`.
@@ -238,7 +269,7 @@ impl Contexts {
 
     /// Lets go of all: their side is closed.
     pub(crate) fn clear(&self) {
-        let entries = core::mem::take(&mut self.table.lock().entries);
+        let entries = take(&mut self.table.lock().entries);
         drop(entries);
     }
 }

@@ -5,19 +5,25 @@
 //! A number means something as long as what it stands for can't be mistaken for something
 //! else. So each connection remembers who has sent on it, with references: credentials
 //! that are compared are never new ones at an old address. It remembers so many and no
-//! more, and numbers come from one counter for all that never goes back: whoever has been
-//! forgotten gets new ones, and nobody ever gets those of another.
+//! more, and each number is given once on the whole system: whoever has been forgotten gets new
+//! ones, and nobody ever gets those of another.
 #![deny(unsafe_code)]
 
 use crate::cred::Identity;
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering, //
+use core::{
+    mem::{
+        replace,
+        swap, //
+    },
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    }, //
 };
 use kernel::{
-    new_mutex,
+    new_spinlock,
     prelude::*,
-    sync::Mutex, //
+    sync::SpinLock, //
 };
 
 /// How many senders a connection remembers: some threads with credentials of their own, on
@@ -47,55 +53,103 @@ struct Sender {
     used: u64,
 }
 
+/// The senders that are remembered.
+struct Table {
+    /// No memory, or room for all.
+    senders: KVec<Sender>,
+    /// How often one was looked for.
+    uses: u64,
+}
+
+impl Table {
+    /// The token of a sender that is remembered.
+    fn find(&mut self, who: &Identity) -> Option<Token> {
+        self.uses = self.uses.wrapping_add(1);
+        let is_same = |sender: &&mut Sender| sender.who.has_credentials_of(who);
+        let sender = self.senders.iter_mut().find(is_same)?;
+        sender.used = self.uses;
+        Some(sender.token)
+    }
+
+    /// The number of a process, if a sender of it is remembered.
+    fn process(&self, who: &Identity) -> Option<u64> {
+        let is_same = |sender: &&Sender| sender.who.is_process_of(who);
+        let sender = self.senders.iter().find(is_same)?;
+        Some(sender.token.process)
+    }
+
+    /// Remembers a sender. Gives back who is forgotten for it.
+    fn add(&mut self, sender: Sender) -> Option<Sender> {
+        match self.senders.len() {
+            SENDERS.. => {
+                let oldest = self.senders.iter_mut().min_by_key(|sender| sender.used);
+                oldest.map(|oldest| replace(oldest, sender))
+            }
+            // The table has room, so nothing is allocated and nothing fails.
+            _ => {
+                let _ = self.senders.push_within_capacity(sender);
+                None
+            }
+        }
+    }
+}
+
 /// The senders that a connection remembers.
 #[pin_data]
 pub(crate) struct Tokens {
     #[pin]
-    senders: Mutex<KVec<Sender>>,
+    table: SpinLock<Table>,
 }
 
 impl Tokens {
     /// Nobody.
     pub(crate) fn new() -> impl PinInit<Self> {
+        let table = Table {
+            senders: KVec::new(),
+            uses: 0,
+        };
         pin_init!(Self {
-            senders <- new_mutex!(KVec::new(), "Tokens::senders"),
+            table <- new_spinlock!(table, "Tokens::table"),
         })
     }
 
     /// The token of a sender. `ENOMEM`.
     pub(crate) fn token(&self, who: &Identity) -> Result<Token> {
-        // Dropped when the lock is released.
-        let mut forgotten = None;
-        let mut senders = self.senders.lock();
-        let now = senders.iter().map(|sender| sender.used).max();
-        let used = now.unwrap_or(0).wrapping_add(1);
-        let is_same = |sender: &&mut Sender| sender.who.has_credentials_of(who);
-        if let Some(sender) = senders.iter_mut().find(is_same) {
-            sender.used = used;
-            return Ok(sender.token);
+        let mut table = self.table.lock();
+        if let Some(token) = table.find(who) {
+            return Ok(token);
         }
-        let process = senders
-            .iter()
-            .find(|sender| sender.who.is_process_of(who))
-            .map_or_else(next, |sender| sender.token.process);
-        let token = Token {
-            process,
-            credentials: next(),
+        let has_room = table.senders.capacity() > 0;
+        drop(table);
+        // All that may be needed is made now, and what is not needed dropped, with no lock held.
+        let mut room = match has_room {
+            true => KVec::new(),
+            false => KVec::with_capacity(SENDERS, GFP_KERNEL_ACCOUNT)?,
         };
-        let sender = Sender {
+        let mut sender = Sender {
             who: who.clone(),
-            token,
-            used,
+            token: Token {
+                process: next(),
+                credentials: next(),
+            },
+            used: 0,
         };
-        match senders.len() {
-            SENDERS.. => {
-                if let Some(oldest) = senders.iter_mut().min_by_key(|sender| sender.used) {
-                    forgotten = Some(core::mem::replace(oldest, sender));
-                }
-            }
-            _ => senders.push(sender, GFP_KERNEL_ACCOUNT)?,
+        let mut table = self.table.lock();
+        if let Some(token) = table.find(who) {
+            // Another thread has remembered it meanwhile.
+            drop(table);
+            return Ok(token);
         }
-        drop(senders);
+        if let Some(process) = table.process(who) {
+            sender.token.process = process;
+        }
+        if table.senders.capacity() == 0 {
+            swap(&mut table.senders, &mut room);
+        }
+        sender.used = table.uses;
+        let token = sender.token;
+        let forgotten = table.add(sender);
+        drop(table);
         drop(forgotten);
         Ok(token)
     }

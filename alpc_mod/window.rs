@@ -18,7 +18,10 @@ use crate::{
         ObjectFile,
         PollTable, //
     },
-    lazy::Lazy,
+    lazy::{
+        Lazy,
+        MakeLock, //
+    },
     mapping::Place,
     outcome::{
         Failure,
@@ -46,7 +49,6 @@ use kernel::{
     sync::{
         Arc,
         ArcBorrow,
-        Mutex,
         SpinLock,
         UniqueArc, //
     }, //
@@ -133,10 +135,11 @@ impl LazyWindow {
         }
     }
 
-    /// Shows a view to the current process, and says where. Whoever makes the window holds `maker`.
+    /// Shows a view to the current process, and says where. Which of two windows
+    /// becomes known is settled under `maker`.
     pub(crate) fn place(
         &self,
-        maker: &Mutex<()>,
+        maker: &MakeLock,
         loan: &Arc<Loan>,
     ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
         let window = self.get_or_make(maker, Window::open)?;
