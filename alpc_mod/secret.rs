@@ -2,6 +2,7 @@
 
 //! What only this module can compute: from a key that is drawn when it is loaded, and never told.
 
+use crate::logic::disguise;
 use core::ptr;
 use kernel::{
     bindings,
@@ -28,4 +29,15 @@ fn key() -> *const bindings::siphash_key_t {
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     // SAFETY: The bytes are valid for reading, and the key lives as long as the module.
     unsafe { bindings::__siphash_unaligned(bytes.as_ptr().cast(), bytes.len(), key()) }
+}
+
+/// Another number in the place of this one: always the same, and no other's. It says nothing of
+/// the one that it stands for.
+pub(crate) fn disguise(number: u64) -> u64 {
+    disguise::permute(number, |round, half| {
+        // SAFETY: As in `hash`.
+        let mixed = unsafe { bindings::siphash_3u32(round, half, 0, key()) };
+        // CAST: Any part of it will do.
+        mixed as u32
+    })
 }

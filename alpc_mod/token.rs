@@ -9,7 +9,10 @@
 //! ones, and nobody ever gets those of another.
 #![deny(unsafe_code)]
 
-use crate::cred::Identity;
+use crate::{
+    cred::Identity,
+    secret, //
+};
 use core::{
     mem::{
         replace,
@@ -30,11 +33,19 @@ use kernel::{
 /// either side. Who is remembered keeps kernel memory of its own user's.
 const SENDERS: usize = 16;
 
-/// The next number. 64 bits are not used up.
-static NEXT: AtomicU64 = AtomicU64::new(1);
+/// How many numbers have been given. 64 bits are not used up.
+static GIVEN: AtomicU64 = AtomicU64::new(0);
 
+/// A number that was not given before. It says nothing of how many were, so a receiver can't
+/// count who sends elsewhere.
 fn next() -> u64 {
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    loop {
+        // 0 stands for no token.
+        match secret::disguise(GIVEN.fetch_add(1, Ordering::Relaxed)) {
+            0 => {}
+            number => return number,
+        }
+    }
 }
 
 /// What a sender is recognised by.

@@ -140,6 +140,27 @@ fn a_number_is_never_used_again_by_however_many_senders() {
 }
 
 #[test]
+fn numbers_do_not_say_how_many_senders_are_new_elsewhere() {
+    isolated(|| {
+        let (pair, elsewhere) = (Pair::new(), Pair::new());
+        let mut seen = Vec::new();
+        for round in 0..4 {
+            for _ in 0..round {
+                change_group(round);
+                one_way(&elsewhere);
+            }
+            change_group(100 + round);
+            seen.push(one_way(&pair).1);
+        }
+        seen.sort_unstable();
+        for pair in seen.windows(2) {
+            // A counter's would be a few apart.
+            assert!(pair[1] - pair[0] > 1 << 20, "{seen:x?}");
+        }
+    });
+}
+
+#[test]
 fn a_client_knows_its_server_by_a_token_too() {
     isolated(|| {
         let pair = Pair::new();
