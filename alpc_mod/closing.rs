@@ -8,8 +8,8 @@
 //! [`Job`] does it, in a worker of the kernel, and a user waits for its own jobs only:
 //!
 //! * Each account has a [`Lane`] with a few places. A job needs a place in the lane of every
-//!   account that its payer is charged to, from the user's own outwards. Where there is none it
-//!   waits in that lane, first come, first served, and who leaves hands its place over.
+//!   account that its payer is charged to, the user's own first. Where there is none it waits in
+//!   that lane, first come, first served, and who leaves hands its place over.
 //! * A user has [`PLACES`], and all who are in the user namespaces of one owner have
 //!   [`PLACES_BELOW`] together, which are none of those that the owner has itself. So one user
 //!   keeps at most that many workers, whatever ids it goes by there.
@@ -22,12 +22,16 @@
 //! 1,024 at once, so there one user would stop everybody. The queue needs no rescuer: nothing that
 //! frees memory waits for it, and a job would keep that one thread from all others.
 //!
-//! A job's memory is there before what it is for: what is given to [`Job::start`] can't fail.
+//! The memory of a job is there before what it is for, see [`Spare`], so to start one can't fail.
 
 use crate::{
     buffer::charged,
-    charge::Charger,
+    charge::{
+        Charge,
+        Charger, //
+    },
     open_file::Files,
+    quota::Kind,
     space::LastUse, //
 };
 use core::{
@@ -128,7 +132,8 @@ impl Lane {
 enum Held {
     Nothing,
     Files(Files),
-    Space(LastUse),
+    /// What it costs is charged for as long as it is there.
+    Space(LastUse, Charge),
 }
 
 /// Something that a worker lets go of.
@@ -177,9 +182,11 @@ impl Spare {
         self.start(Held::Files(files), payer);
     }
 
-    /// Has the use of an address space ended, at the payer's expense.
+    /// Has the use of an address space ended, at the payer's expense: it counts as a conversation
+    /// until then, so nobody has more of them than conversations.
     pub(crate) fn end(self, space: LastUse, payer: Arc<Charger>) {
-        self.start(Held::Space(space), payer);
+        let charge = Charge::beyond(&payer, Kind::Conversation);
+        self.start(Held::Space(space, charge), payer);
     }
 
     fn start(mut self, held: Held, payer: Arc<Charger>) {
@@ -220,7 +227,10 @@ impl Job {
         match replace(job.held, Held::Nothing) {
             Held::Nothing => {}
             Held::Files(files) => files.close(),
-            Held::Space(space) => space.end(),
+            Held::Space(space, charge) => {
+                space.end();
+                drop(charge);
+            }
         }
         let Some(payer) = job.payer.take() else {
             return;

@@ -268,6 +268,13 @@
 //!   is hidden under the lock of the holder's arena, then the loan ends under its own lock:
 //!   the owner's next fault finds the view open. Its backing is freed by whoever lets go of it
 //!   last, the slot's side or the loan's: 64 MiB at most.
+//! * F. *What somebody else has left*: whoever does any of the above may have the last
+//!   reference to it. Messages, contexts, credentials, process numbers, tasks, the
+//!   structure of an address space and pages are freed there and then: each takes a
+//!   bounded time, and what the kernel does for them at length it does in workers of its
+//!   own. What a user can delay is left to a [worker](closing): the last reference to a
+//!   file that is under way, unless its sender gives it up, and the last use of an address
+//!   space. What is claimed is the receiver's own to close.
 
 #![crate_name = "alpc"]
 
