@@ -59,7 +59,8 @@
 //!
 //! Whose threads can hold a lock says who can keep others waiting for it. A spinlock is held with
 //! preemption off, so for no longer than the bound; a mutex for as long as its holder gets no
-//! processor time, or waits for memory where some is allocated under it.
+//! processor time, or waits for memory where some is allocated under it. With PREEMPT_RT spinlocks
+//! are mutexes too, and nobody is promised anything about waiting.
 //!
 //! | order | lock | kind, and why | held by threads of | done under it | bound |
 //! | --- | --- | --- | --- | --- | --- |
