@@ -28,6 +28,7 @@ pub mod scale;
 pub mod shared;
 pub mod signals;
 pub mod stuck;
+pub mod starve;
 pub mod views;
 pub mod wait;
 

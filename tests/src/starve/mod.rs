@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Whether one process waits for another one that gets no processor time.
+//!
+//! A *stranger*, a process of one user, works in a loop on what it shares with a *victim*, a
+//! process of another user. The stranger is starved, by its own will: it runs at `SCHED_IDLE` on a
+//! processor where [`Hogs`] burn the time. The victim has the other processor to itself and times
+//! one call, round after round. A stranger that is stopped while it has a sleeping lock stops
+//! whoever wants that lock, and the victim's worst round tells.
+//!
+//! Neither a stopped nor a frozen stranger does that: signals, the freezer and `cpu.max` act on
+//! the way to user space, where no lock of the kernel's is held.
+
+mod hogs;
+mod sched;
+mod throttle;
+mod watch;
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+pub use hogs::{Hogs, Pattern};
+pub use sched::{pin, starve, two_processors, unstarve, STRANGERS, VICTIMS};
+pub use throttle::Cgroup;
+pub use watch::{Sample, Watch};
+
+use crate::{note, rounds, wait, Peer, Shared, BOB, MALLORY};
+
+/// How much longer than without hogs the victim may wait in its worst round.
+///
+/// What counts is the time in which the victim's thread has no processor. The rest of a round is
+/// its own work, and the time that a busy host takes from a guest's processors, which is often
+/// more than the bound. A starved stranger can't add to that: what is held with preemption off
+/// ends at once.
+pub const BOUND: Duration = Duration::from_millis(10);
+
+/// The least time from one round to the next, so that 1,000 rounds see some twenty bursts of the
+/// hogs.
+const SPACING: Duration = Duration::from_micros(500);
+
+/// How many pairs of measurements are made before one that exceeds the bound counts. A host that
+/// stops one processor in the middle of some work of the kernel's, which another process then
+/// waits for, looks like a fault. That comes and goes. A lock that is held over a burst shows in
+/// each pair, as each has tens of bursts. For the same reason an unstarved worst round above the
+/// bound is measured again, as often, and the best of these worst rounds counts.
+const PAIRS: usize = 3;
+
+/// What one of the two processes does, over and over.
+pub trait Side {
+    /// Makes what the next rounds use up. Nobody is starved, and the other side prepares as well.
+    fn prepare(&mut self) {}
+
+    /// One round. The victim times in it what it is about; the stranger need not.
+    fn act(&mut self, watch: &mut Watch);
+}
+
+impl<F: FnMut(&mut Watch)> Side for F {
+    fn act(&mut self, watch: &mut Watch) {
+        self(watch)
+    }
+}
+
+/// One call of the victim's against one loop of the stranger's.
+pub struct Case {
+    /// The call, for people.
+    pub name: &'static str,
+    /// Sets the stranger up, in its process.
+    pub stranger: fn() -> Box<dyn Side>,
+    /// Sets the victim up, in its process.
+    pub victim: fn() -> Box<dyn Side>,
+    /// How many rounds the victim can make between two preparations.
+    pub batch: u64,
+    /// How the stranger is kept from going on.
+    pub means: Means,
+}
+
+/// What keeps a stranger from going on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// Its processor is taken from it.
+    Hogs(Pattern),
+    /// Its memory cgroup makes it sleep when it takes memory.
+    Memory,
+}
+
+// What the controller tells a process, and what it answers.
+const PREPARE: u64 = 1;
+const ACT: u64 = 2;
+const DONE: u64 = 3;
+
+// What is shared by all processes of a case.
+const STOP: usize = 0;
+const WAITED: usize = 1;
+const TOOK: usize = 2;
+const COUNT: usize = 3;
+const TURNS: usize = 4;
+
+/// Fails unless the victim's worst round stays within the bound. It is to be run in a process of
+/// its own; with one processor only it says so and passes.
+#[track_caller]
+pub fn nobody_waits(case: &Case) {
+    if !two_processors() {
+        note!("not tried: one processor");
+        return;
+    }
+    pin(VICTIMS);
+    let mut tried = String::new();
+    for _ in 0..PAIRS {
+        let (free, starved, turns) = pair(case);
+        let within = starved.waited <= free.waited + BOUND;
+        let _ = writeln!(
+            tried,
+            "{}: the worst of {} rounds {starved}; unstarved {free}; {turns} turns of the stranger",
+            case.name, starved.rounds
+        );
+        if within {
+            note!("{}", tried.trim_end());
+            return;
+        }
+    }
+    panic!("a stranger holds up its victim\n{tried}");
+}
+
+/// The same case twice, in processes of its own: as it should be, and starved. Also how often the
+/// starved stranger came round.
+fn pair(case: &Case) -> (Sample, Sample, u64) {
+    let page = Shared::new();
+    let stranger = side(MALLORY, STRANGERS, page, case.stranger);
+    let victim = side(BOB, VICTIMS, page, case.victim);
+    // After the processes, so that nothing starves these when they end.
+    let mut free = measure(case, page, &stranger, &victim, None);
+    for _ in 1..PAIRS {
+        if free.waited > BOUND {
+            let again = measure(case, page, &stranger, &victim, None);
+            free = if again.waited < free.waited {
+                again
+            } else {
+                free
+            };
+        }
+    }
+    let means = match case.means {
+        Means::Hogs(pattern) => Hold::Hogs(Hogs::spawn(pattern)),
+        Means::Memory => Hold::Memory(Cgroup::of(&stranger)),
+    };
+    page[TURNS].store(0, SeqCst);
+    let starved = measure(case, page, &stranger, &victim, Some(&means));
+    let turns = page[TURNS].load(SeqCst);
+    drop(means);
+    (free, starved, turns)
+}
+
+enum Hold {
+    Hogs(Hogs),
+    Memory(Cgroup),
+}
+
+/// A process that does what it is told to.
+fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<dyn Side>) -> Peer {
+    Peer::spawn(user, move |link| {
+        pin(processor);
+        let mut side = set_up();
+        loop {
+            match link.take() {
+                PREPARE => side.prepare(),
+                ACT if processor == STRANGERS => {
+                    let mut watch = Watch::default();
+                    while page[STOP].load(SeqCst) == 0 {
+                        side.act(&mut watch);
+                        page[TURNS].fetch_add(1, SeqCst);
+                    }
+                }
+                ACT => {
+                    let mut watch = Watch::default();
+                    for _ in 0..page[COUNT].load(SeqCst) {
+                        side.act(&mut watch);
+                        std::thread::sleep(SPACING);
+                    }
+                    let sample = watch.sample();
+                    page[WAITED].store(sample.waited.as_nanos() as u64, SeqCst);
+                    page[TOOK].store(sample.took.as_nanos() as u64, SeqCst);
+                }
+                other => panic!("told to do {other}"),
+            }
+            link.put(DONE);
+        }
+    })
+}
+
+/// The victim's worst round, while the stranger is held by `means`.
+fn measure(
+    case: &Case,
+    page: Shared,
+    stranger: &Peer,
+    victim: &Peer,
+    means: Option<&Hold>,
+) -> Sample {
+    let mut worst = Sample::default();
+    let all = rounds(1000);
+    while worst.rounds < all {
+        let count = case.batch.min(all - worst.rounds);
+        for side in [stranger, victim] {
+            side.put(PREPARE);
+        }
+        for side in [stranger, victim] {
+            assert_eq!(side.take(), DONE);
+        }
+        page[STOP].store(0, SeqCst);
+        page[COUNT].store(count, SeqCst);
+        page[TURNS].store(0, SeqCst);
+        stranger.put(ACT);
+        // It is in its loop before anybody starves it.
+        wait::eventually(|| page[TURNS].load(SeqCst) > 0);
+        match means {
+            Some(Hold::Hogs(hogs)) => {
+                starve(stranger.pid());
+                hogs.begin();
+            }
+            Some(Hold::Memory(cgroup)) => cgroup.throttle(),
+            None => {}
+        }
+        victim.put(ACT);
+        assert_eq!(victim.take(), DONE);
+        page[STOP].store(1, SeqCst);
+        match means {
+            Some(Hold::Hogs(hogs)) => {
+                hogs.end();
+                unstarve(stranger.pid());
+            }
+            Some(Hold::Memory(cgroup)) => cgroup.release(),
+            None => {}
+        }
+        assert_eq!(stranger.take(), DONE);
+        worst.add(Sample {
+            waited: Duration::from_nanos(page[WAITED].load(SeqCst)),
+            took: Duration::from_nanos(page[TOOK].load(SeqCst)),
+            rounds: count,
+        });
+    }
+    worst
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The worst of many rounds.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::wait::clock;
+
+/// The worst rounds that there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// For how long a round's thread had no processor: it waited.
+    pub waited: Duration,
+    /// How long a round took, work included.
+    pub took: Duration,
+    /// Out of how many.
+    pub rounds: u64,
+}
+
+impl Sample {
+    /// Joins what was seen later.
+    pub fn add(&mut self, later: Self) {
+        self.waited = self.waited.max(later.waited);
+        self.took = self.took.max(later.took);
+        self.rounds += later.rounds;
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let (waited, took) = (ms(self.waited), ms(self.took));
+        write!(f, "waits {waited:.2} ms, takes {took:.2} ms")
+    }
+}
+
+/// Times what is given to it.
+#[derive(Default)]
+pub struct Watch(Sample);
+
+impl Watch {
+    /// Runs and times `call`.
+    pub fn time<R>(&mut self, call: impl FnOnce() -> R) -> R {
+        let (wall, busy) = now();
+        let result = call();
+        let (wall_after, busy_after) = now();
+        let took = wall_after.saturating_sub(wall);
+        self.0.add(Sample {
+            waited: took.saturating_sub(busy_after.saturating_sub(busy)),
+            took,
+            rounds: 1,
+        });
+        result
+    }
+
+    pub fn sample(&self) -> Sample {
+        self.0
+    }
+}
+
+/// The time, and what this thread has had of a processor.
+fn now() -> (Duration, Duration) {
+    let of = |id| Duration::from_nanos(clock(id));
+    (of(libc::CLOCK_MONOTONIC), of(libc::CLOCK_THREAD_CPUTIME_ID))
+}
