@@ -66,6 +66,18 @@ pub fn thread_sleeps(tid: i32) -> bool {
     task(tid).is_some_and(|t| matches!(t.state, 'S' | 'D'))
 }
 
+/// The processes whose name begins so.
+pub fn processes_named(prefix: &str) -> Vec<i32> {
+    let mut all = tasks();
+    all.retain(|task| task.name.starts_with(prefix));
+    all.into_iter().map(|task| task.pid).collect()
+}
+
+/// True when a process has nothing any more but its number.
+pub fn has_ended(pid: i32) -> bool {
+    task(pid).is_none_or(|t| t.state == 'Z')
+}
+
 /// Where each thread of these processes is, for the report of a hang.
 pub fn describe(pids: &[i32]) -> String {
     let mut out = String::new();

@@ -51,6 +51,11 @@ pub fn poll_wait(fd: &impl AsFd, events: i16) -> i16 {
     poll_for(fd, events, -1)
 }
 
+/// What `poll` says within a time, or 0.
+pub fn poll_within(fd: &impl AsFd, events: i16, time: Duration) -> i16 {
+    poll_for(fd, events, time.as_millis() as i32)
+}
+
 fn poll_for(fd: &impl AsFd, events: i16, timeout: i32) -> i16 {
     let mut entry = libc::pollfd {
         fd: fd.as_fd().as_raw_fd(),

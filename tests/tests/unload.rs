@@ -2,7 +2,6 @@
 
 //! Loading and unloading the module.
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -10,45 +9,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
+use alpc_tests::module::{load, unload, unload_soon};
 use alpc_tests::raw::*;
 use alpc_tests::stuck::{closing_workers, Stuck};
 use alpc_tests::wait::settle;
 use alpc_tests::*;
 
-const NAME: &CStr = c"alpc";
 const NODE: &str = "/dev/alpc";
-
-fn unload() -> Result<(), i32> {
-    // SAFETY: A name and flags; the kernel checks whether it may.
-    let result = unsafe { libc::syscall(libc::SYS_delete_module, NAME.as_ptr(), libc::O_NONBLOCK) };
-    outcome(result)
-}
-
-fn load() -> Result<(), i32> {
-    let file = File::open("/alpc.ko").expect("/alpc.ko");
-    // SAFETY: An open file and an empty parameter string.
-    let result =
-        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
-    outcome(result)
-}
-
-fn outcome(result: i64) -> Result<(), i32> {
-    match result {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
-    }
-}
-
-/// The last reference may be on its way out: that is all that may be waited for.
-fn unload_soon() {
-    eventually(|| match unload() {
-        Ok(()) => true,
-        Err(errno) => {
-            assert_eq!(errno, libc::EWOULDBLOCK);
-            false
-        }
-    });
-}
 
 #[test]
 fn the_module_is_held_by_every_kind_of_descriptor() {

@@ -132,6 +132,8 @@ pub fn identity_and_limits() -> Result<(), String> {
         // Not every kernel has every file, and none of them is vital.
         let _ = std::fs::write(file, value);
     }
+    // As udev has it: any user may have a file system of its own.
+    let _ = std::fs::set_permissions("/dev/fuse", PermissionsExt::from_mode(0o666));
     std::fs::set_permissions("/", PermissionsExt::from_mode(0o755)).map_err(|e| format!("/: {e}"))
 }
 

@@ -16,7 +16,7 @@ use crate::{Peer, Shared, MALLORY};
 pub struct Pattern {
     /// How many there are.
     pub hogs: usize,
-    /// From one burst's beginning to the next one's: whole ticks of every kernel that is tested.
+    /// From one burst's beginning to the next one's: whole ticks.
     pub every: Duration,
     /// How long a burst lasts.
     pub burn: Duration,
@@ -33,10 +33,13 @@ impl Pattern {
     /// Bursts that go on for as long as people would call a service dead.
     pub const LONG: Self = Self {
         hogs: 30,
-        every: Duration::from_millis(1004),
+        every: Duration::from_millis(1020),
         burn: Duration::from_millis(1000),
     };
 }
+
+/// A whole number of ticks of every kernel that is tested, which has 250 or 1,000 in a second.
+const TICKS: u64 = 4_000_000;
 
 /// A hog wakes up this long before a tick. A kernel with lazy preemption marks the stranger at that
 /// moment, and stops it inside the kernel no earlier than at the tick: this way it has no time to
@@ -44,6 +47,7 @@ impl Pattern {
 const AHEAD: Duration = Duration::from_micros(5);
 
 const BURNING: usize = 0;
+const BEGUN: usize = 1;
 
 /// Hogs on the stranger's processor, quiet at first. They end when dropped.
 pub struct Hogs {
@@ -64,6 +68,8 @@ impl Hogs {
 
     /// They burn from now on, in the rhythm of their pattern.
     pub fn begin(&self) {
+        let begun = clock(libc::CLOCK_MONOTONIC) / TICKS * TICKS + 5 * TICKS;
+        self.page[BEGUN].store(begun, SeqCst);
         self.page[BURNING].store(1, SeqCst);
         for hog in &self.hogs {
             hog.put(1);
@@ -93,10 +99,11 @@ fn hog(page: Shared, pattern: Pattern, link: &crate::Link) {
     );
     loop {
         link.take();
+        let mut next = page[BEGUN].load(SeqCst);
         while page[BURNING].load(SeqCst) != 0 {
-            let next = clock(libc::CLOCK_MONOTONIC) / every * every + every;
             sleep_until(next - AHEAD.as_nanos() as u64);
             while clock(libc::CLOCK_MONOTONIC) < next + burn && page[BURNING].load(SeqCst) != 0 {}
+            next += every;
         }
         link.put(1);
     }

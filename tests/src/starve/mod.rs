@@ -13,6 +13,7 @@
 
 mod hogs;
 mod sched;
+mod sides;
 mod throttle;
 mod watch;
 
@@ -22,10 +23,11 @@ use std::time::Duration;
 
 pub use hogs::{Hogs, Pattern};
 pub use sched::{pin, starve, two_processors, unstarve, STRANGERS, VICTIMS};
+pub use sides::{always, busy, preparing, timed, using};
 pub use throttle::Cgroup;
 pub use watch::{Sample, Watch};
 
-use crate::{note, rounds, wait, Peer, Shared, BOB, MALLORY};
+use crate::{note, rounds, wait, Peer, Shared, User, BOB, MALLORY};
 
 /// How much longer than without hogs the victim may wait in its worst round.
 ///
@@ -35,9 +37,9 @@ use crate::{note, rounds, wait, Peer, Shared, BOB, MALLORY};
 /// ends at once.
 pub const BOUND: Duration = Duration::from_millis(10);
 
-/// The least time from one round to the next, so that 1,000 rounds see some twenty bursts of the
-/// hogs.
-const SPACING: Duration = Duration::from_micros(500);
+/// The least time from one round to the next while the stranger is held, so that 1,000 rounds see
+/// more than ten bursts of the hogs.
+const SPACING: Duration = Duration::from_micros(400);
 
 /// How many pairs of measurements are made before one that exceeds the bound counts. A host that
 /// stops one processor in the middle of some work of the kernel's, which another process then
@@ -48,6 +50,9 @@ const PAIRS: usize = 3;
 
 /// What one of the two processes does, over and over.
 pub trait Side {
+    /// Lets go of what the last rounds have left. Nobody is starved.
+    fn clean(&mut self) {}
+
     /// Makes what the next rounds use up. Nobody is starved, and the other side prepares as well.
     fn prepare(&mut self) {}
 
@@ -61,18 +66,51 @@ impl<F: FnMut(&mut Watch)> Side for F {
     }
 }
 
+/// Sets a side up, in its process.
+pub type SetUp = fn() -> Box<dyn Side>;
+
 /// One call of the victim's against one loop of the stranger's.
 pub struct Case {
-    /// The call, for people.
-    pub name: &'static str,
-    /// Sets the stranger up, in its process.
-    pub stranger: fn() -> Box<dyn Side>,
-    /// Sets the victim up, in its process.
-    pub victim: fn() -> Box<dyn Side>,
-    /// How many rounds the victim can make between two preparations.
-    pub batch: u64,
-    /// How the stranger is kept from going on.
-    pub means: Means,
+    name: &'static str,
+    victim: SetUp,
+    stranger: SetUp,
+    rounds: u64,
+    batch: u64,
+    means: Means,
+    user: User,
+}
+
+impl Case {
+    pub fn of(name: &'static str, victim: SetUp, stranger: SetUp) -> Self {
+        Self {
+            name,
+            victim,
+            stranger,
+            rounds: 1000,
+            batch: u64::MAX,
+            means: Means::Hogs(Pattern::BURSTS),
+            user: BOB,
+        }
+    }
+
+    /// So many rounds are enough, since each takes long.
+    pub fn rounds(self, rounds: u64) -> Self {
+        Self { rounds, ..self }
+    }
+
+    /// The victim can make so many rounds between two preparations.
+    pub fn batch(self, batch: u64) -> Self {
+        Self { batch, ..self }
+    }
+
+    pub fn means(self, means: Means) -> Self {
+        Self { means, ..self }
+    }
+
+    /// Whose the victim is.
+    pub fn user(self, user: User) -> Self {
+        Self { user, ..self }
+    }
 }
 
 /// What keeps a stranger from going on.
@@ -85,9 +123,10 @@ pub enum Means {
 }
 
 // What the controller tells a process, and what it answers.
-const PREPARE: u64 = 1;
-const ACT: u64 = 2;
-const DONE: u64 = 3;
+const CLEAN: u64 = 1;
+const PREPARE: u64 = 2;
+const ACT: u64 = 3;
+const DONE: u64 = 4;
 
 // What is shared by all processes of a case.
 const STOP: usize = 0;
@@ -95,6 +134,7 @@ const WAITED: usize = 1;
 const TOOK: usize = 2;
 const COUNT: usize = 3;
 const TURNS: usize = 4;
+const HELD: usize = 5;
 
 /// Fails unless the victim's worst round stays within the bound. It is to be run in a process of
 /// its own; with one processor only it says so and passes.
@@ -127,7 +167,7 @@ pub fn nobody_waits(case: &Case) {
 fn pair(case: &Case) -> (Sample, Sample, u64) {
     let page = Shared::new();
     let stranger = side(MALLORY, STRANGERS, page, case.stranger);
-    let victim = side(BOB, VICTIMS, page, case.victim);
+    let victim = side(case.user, VICTIMS, page, case.victim);
     // After the processes, so that nothing starves these when they end.
     let mut free = measure(case, page, &stranger, &victim, None);
     for _ in 1..PAIRS {
@@ -144,7 +184,6 @@ fn pair(case: &Case) -> (Sample, Sample, u64) {
         Means::Hogs(pattern) => Hold::Hogs(Hogs::spawn(pattern)),
         Means::Memory => Hold::Memory(Cgroup::of(&stranger)),
     };
-    page[TURNS].store(0, SeqCst);
     let starved = measure(case, page, &stranger, &victim, Some(&means));
     let turns = page[TURNS].load(SeqCst);
     drop(means);
@@ -163,6 +202,7 @@ fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<d
         let mut side = set_up();
         loop {
             match link.take() {
+                CLEAN => side.clean(),
                 PREPARE => side.prepare(),
                 ACT if processor == STRANGERS => {
                     let mut watch = Watch::default();
@@ -175,7 +215,9 @@ fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<d
                     let mut watch = Watch::default();
                     for _ in 0..page[COUNT].load(SeqCst) {
                         side.act(&mut watch);
-                        std::thread::sleep(SPACING);
+                        if page[HELD].load(SeqCst) != 0 {
+                            std::thread::sleep(SPACING);
+                        }
                     }
                     let sample = watch.sample();
                     page[WAITED].store(sample.waited.as_nanos() as u64, SeqCst);
@@ -197,9 +239,14 @@ fn measure(
     means: Option<&Hold>,
 ) -> Sample {
     let mut worst = Sample::default();
-    let all = rounds(1000);
+    let all = rounds(case.rounds);
     while worst.rounds < all {
         let count = case.batch.min(all - worst.rounds);
+        // What the victim owes the stranger gets to know of before that goes on.
+        for side in [victim, stranger] {
+            side.put(CLEAN);
+            assert_eq!(side.take(), DONE);
+        }
         for side in [stranger, victim] {
             side.put(PREPARE);
         }
@@ -209,6 +256,7 @@ fn measure(
         page[STOP].store(0, SeqCst);
         page[COUNT].store(count, SeqCst);
         page[TURNS].store(0, SeqCst);
+        page[HELD].store(means.is_some().into(), SeqCst);
         stranger.put(ACT);
         // It is in its loop before anybody starves it.
         wait::eventually(|| page[TURNS].load(SeqCst) > 0);

@@ -38,10 +38,12 @@ impl Cgroup {
         fs::write(self.path.join(file), text).expect(file);
     }
 
-    /// From now on the process has more than it should. The limit is one that makes it sleep for
-    /// longer than any bound, and for less than the tests have time.
+    /// From now on the process has a little more than it should, so that it sleeps for some tenths
+    /// of a second when it takes more: the time grows with the square of what is too much.
     pub fn throttle(&self) {
-        self.write("memory.high", "65536");
+        let current = fs::read_to_string(self.path.join("memory.current")).expect("current");
+        let current: u64 = current.trim().parse().expect("a number");
+        self.write("memory.high", &(current / 16 * 15).to_string());
     }
 
     /// From now on it may have all.

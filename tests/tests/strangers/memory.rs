@@ -1,65 +1,79 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Memory that a victim offers while it waits, and a stranger that reads it.
+//! Memory that a caller offers while it waits.
 
-use alpc_tests::isolated_long;
+use std::ptr;
+use std::thread;
+
 use alpc_tests::raw::*;
 use alpc_tests::starve::*;
+use alpc_tests::views::PAGE;
 
-use super::stage;
+use super::stage::*;
 
 /// What is offered.
 const OFFERED: usize = 4 << 20;
 
 /// Reads what is offered with each request, for as long as it may.
-fn reader() -> Box<dyn Side> {
-    let stage = stage::stranger();
+pub fn reads() -> Box<dyn Side> {
+    let stage = stranger();
     let mut room = vec![0; OFFERED];
-    Box::new(move |_: &mut Watch| {
+    busy(move || {
         let Ok(message) = stage.port.receive_now() else {
             return;
         };
-        if message.kind != ALPC_TYPE_REQUEST {
-            return;
+        if message.kind == ALPC_TYPE_REQUEST {
+            let mut read = || {
+                let mut arg = memory_argument(&message, 0, ALPC_MEMORY_READ);
+                (arg.data, arg.length) = (room.as_mut_ptr() as u64, OFFERED as u64);
+                memory_as_is(&stage.port, &mut arg)
+            };
+            while read().is_ok() {}
         }
-        loop {
-            let mut arg = memory_argument(&message, 0, ALPC_MEMORY_READ);
-            (arg.data, arg.length) = (room.as_mut_ptr() as u64, OFFERED as u64);
-            if memory_as_is(&stage.port, &mut arg).is_err() {
-                break;
-            }
-        }
-        // Whoever gave up has nothing to be told.
-        let _ = stage.port.release(&message);
+        let_go(&stage.port, &message);
     })
 }
 
-/// Offers memory in a call that ends at its timeout.
-fn caller() -> Box<dyn Side> {
-    let stage = stage::victim();
-    let offered = vec![7_u8; OFFERED];
-    Box::new(move |watch: &mut Watch| {
-        let ranges = Ranges::of(&[(offered.as_ptr() as u64, OFFERED, ALPC_MEMORY_READ)]);
-        let mut transfer = Transfer::offering(&ranges).timeout(1_000_000);
-        transfer.point();
-        let ended = watch.time(|| transfer.run_as_is(&stage.client));
-        let failure = ended.expect_err("nobody answers");
-        assert!(
-            [fail::TIMED_OUT_SENT, fail::LOST].contains(&failure),
-            "{failure:?}"
-        );
-    })
+pub fn offered() -> &'static [u8] {
+    vec![7_u8; OFFERED].leak()
 }
 
-#[test]
-fn a_timeout_ends_a_call_whoever_reads_its_memory() {
-    isolated_long(2, || {
-        nobody_waits(&Case {
-            name: "SEND_WAIT_RECEIVE that offers memory, until its timeout",
-            stranger: reader,
-            victim: caller,
-            batch: u64::MAX,
-            means: Means::Hogs(Pattern::BURSTS),
-        })
+/// A call that offers these bytes, and ends after so many nanoseconds.
+pub fn offer(stage: &Stage, bytes: &[u8], timeout: u64, watch: &mut Watch) {
+    let ranges = Ranges::of(&[(bytes.as_ptr() as u64, bytes.len(), ALPC_MEMORY_READ)]);
+    let mut transfer = Transfer::offering(&ranges).timeout(timeout);
+    transfer.point();
+    let ended = watch.time(|| transfer.run_as_is(&stage.client));
+    let failure = ended.expect_err("nobody answers");
+    let expected = [fail::TIMED_OUT_SENT, fail::TIMED_OUT, fail::LOST];
+    assert!(expected.contains(&failure), "{failure:?}");
+}
+
+fn offers() -> Box<dyn Side> {
+    let (stage, bytes) = (victim(), offered());
+    always(move |watch| offer(stage, bytes, 1_000_000, watch))
+}
+
+/// While another thread offers memory, and has it read, this one changes the address space.
+fn maps_while_it_offers() -> Box<dyn Side> {
+    let (stage, bytes) = (victim(), offered());
+    thread::spawn(move || loop {
+        offer(stage, bytes, 20_000_000, &mut Watch::default());
     });
+    timed(|| {
+        let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: A new mapping where the kernel likes, and the end of that.
+        unsafe {
+            let page = libc::mmap(ptr::null_mut(), PAGE as usize, protection, flags, -1, 0);
+            assert_ne!(page, libc::MAP_FAILED);
+            assert_eq!(libc::munmap(page, PAGE as usize), 0);
+        }
+    })
+}
+
+rows! {
+    a_timeout_ends_a_call_whoever_reads_its_memory: ["MEMORY"], offers, reads;
+    a_timeout_ends_a_call_though_who_reads_its_memory_gets_no_time_at_all:
+        ["MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
+    an_address_space_is_changed_whoever_reads_it: ["MEMORY"], maps_while_it_offers, reads;
 }

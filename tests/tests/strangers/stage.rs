@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! A victim and a stranger, each of which has a port that takes everything, and is a client of the
-//! other's.
+//! other's. And what a stranger may do that nobody in particular shares with it.
 
 use alpc_tests::raw::*;
+use alpc_tests::starve::*;
 use alpc_tests::wait;
 
 /// Everything that either side can take.
 pub const TAKES: u32 = ALPC_TAKE_VIEWS | ALPC_TAKE_HANDLES | ALPC_TAKE_MEMORY | ALPC_TAKE_SECURITY;
 
-const VICTIM: &str = "strangers/victim";
-const STRANGER: &str = "strangers/stranger";
+/// The name of the victim's port.
+pub const VICTIM: &str = "strangers/victim";
+/// The name of the stranger's port.
+pub const STRANGER: &str = "strangers/stranger";
+
+/// What is prepared at a time.
+pub const BATCH: u64 = 200;
 
 /// What one of the two has, for as long as it lives.
 pub struct Stage {
     /// Its connection port.
     pub port: Port,
     /// Its end of the other's connection to that.
-    #[expect(dead_code)]
     pub server: Port,
     /// Its own connection to the other's port.
     pub client: Port,
@@ -49,18 +54,15 @@ pub fn stranger() -> &'static Stage {
 
 /// A port that admits everybody.
 fn port(name: &str) -> Port {
-    let create = Create::named(name)
-        .open()
-        .taking(TAKES)
-        .max(ALPC_MESSAGE_MAX);
-    { create }.run().expect("create")
+    let create = Create::named(name).open().takes(TAKES, 0);
+    { create }.max(ALPC_MESSAGE_MAX).run().expect("create")
 }
 
 /// Connects as soon as there is a port.
-fn connect(name: &str) -> Port {
+pub fn connect(name: &str) -> Port {
     let mut connected = None;
     wait::eventually(|| {
-        let mut connect = Connect::to(name).takes(TAKES, 0);
+        let mut connect = Connect::to(name).takes(TAKES & !ALPC_TAKE_MEMORY, 0);
         connect.arg.security = ALPC_SECURITY_IMPERSONATE;
         match connect.run() {
             Ok(done) => connected = Some(done.port),
@@ -71,8 +73,102 @@ fn connect(name: &str) -> Port {
     connected.expect("a connection")
 }
 
-fn accept(port: &Port) -> Port {
-    let request = port.receive().expect("connection request");
-    assert_eq!(request.kind, ALPC_TYPE_CONNECTION_REQUEST);
+/// Accepts the connection that is asked for next, whatever else comes.
+pub fn accept(port: &Port) -> Port {
+    let request = next(port, ALPC_TYPE_CONNECTION_REQUEST);
     Accept::new(request.id).run(port).expect("accept")
+}
+
+/// The next message of this type. All others are let go of.
+pub fn next(port: &Port, kind: u32) -> Message {
+    let mut receive = Transfer::new().capacity(ALPC_MESSAGE_MAX as usize);
+    loop {
+        receive.recv.fill(JUNK);
+        let message = receive.run(port).expect("receive");
+        if message.kind == kind {
+            return message;
+        }
+        let_go(port, &message);
+    }
+}
+
+/// Owes nothing for it any more.
+pub fn let_go(port: &Port, message: &Message) {
+    match message.kind {
+        ALPC_TYPE_CONNECTION_REQUEST => drop(Accept::new(message.id).refuse(port)),
+        _ if message.open() => drop(port.release(message)),
+        _ => {}
+    }
+}
+
+/// Receives all that there is, and lets go of it. It waits for nothing.
+pub fn drain(port: &Port, receive: &mut Transfer) {
+    loop {
+        receive.recv.fill(JUNK);
+        match receive.run(port) {
+            Ok(message) => let_go(port, &message),
+            Err(_) => return,
+        }
+    }
+}
+
+/// A receive for [`drain`].
+pub fn receiving() -> Transfer {
+    Transfer::new().capacity(ALPC_MESSAGE_MAX as usize).now()
+}
+
+/// A one-way message that never waits for room.
+pub fn flooding(data: &[u8]) -> Transfer {
+    let transfer = Transfer::new().send(data);
+    transfer.flags(ALPC_RELEASE | ALPC_NONBLOCK)
+}
+
+/// Sends once more, if there is room.
+pub fn again(transfer: &mut Transfer, port: &Port) -> bool {
+    transfer.arg.flags &= !ALPC_SENT;
+    transfer.run(port).is_ok()
+}
+
+/// A stranger that makes and ends ports.
+pub fn makes_ports() -> Box<dyn Side> {
+    let stage = stranger();
+    busy(move || {
+        let made = Create::named("strangers/other")
+            .open()
+            .run()
+            .expect("create");
+        drop(open_port("strangers/other").expect("open"));
+        let _ = stage.client.query_port();
+        drop(made);
+    })
+}
+
+/// A stranger that asks the victim for connections, and takes that back.
+pub fn knocks() -> Box<dyn Side> {
+    stranger();
+    busy(|| {
+        let knock = Connect::to(VICTIM).takes(TAKES, 0).asynchronous().run();
+        drop(knock.expect("connect"));
+    })
+}
+
+/// A stranger that fills the victim's queue, and uses the same port in other ways.
+pub fn floods() -> Box<dyn Side> {
+    let stage = stranger();
+    let mut long = flooding(&vec![7; ALPC_MESSAGE_MAX as usize]);
+    let mut asked = Transfer::new().send(b"never mind").flags(ALPC_NONBLOCK);
+    busy(move || {
+        again(&mut long, &stage.client);
+        asked.arg.send_id = 0;
+        if again(&mut asked, &stage.client) {
+            let _ = stage.client.cancel(asked.arg.send_id, 0);
+        }
+    })
+}
+
+/// A stranger that serves what the victim sends it: it receives, and lets go.
+pub fn serves() -> Box<dyn Side> {
+    let stage = stranger();
+    let mut receive = receiving();
+    busy(move || drain(&stage.port, &mut receive))
 }

@@ -1,102 +1,284 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Views of a stranger's, and the section that they are in.
+//! Views, the section that they are in, and the window that they are received in.
 
-use alpc_tests::isolated_long;
+use std::cell::Cell;
+use std::os::fd::AsRawFd;
+
 use alpc_tests::raw::*;
 use alpc_tests::starve::*;
-use alpc_tests::views::PAGE;
+use alpc_tests::views::{map_section, unmap_windows, PAGE};
 
-use super::stage::{self, Stage};
+use super::stage::*;
 
-/// Views that are lent at a time.
-const VIEWS: u64 = 200;
-
-/// What the owner of a section fills and empties beside them.
+/// What the owner of a section fills and empties beside the views that it lends.
 const BULK: u64 = 16 << 20;
 
-/// A client that lends views, and meanwhile has another one of the same section come and go.
-struct Owner {
-    stage: &'static Stage,
-    section: Port,
-    views: Vec<View>,
-}
+const SECURE: u32 = ALPC_VIEW_SECURE;
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
-impl Owner {
-    fn set_up() -> Box<dyn Side> {
-        let stage = stage::stranger();
-        let section = stage.client.section(2 * BULK).expect("section");
-        let view = |_| section.view(PAGE).expect("view");
-        let views = (0..VIEWS).map(view).collect();
-        Box::new(Self {
-            stage,
-            section,
-            views,
-        })
-    }
-}
-
-impl Side for Owner {
-    fn prepare(&mut self) {
-        for &view in &self.views {
-            let send = Transfer::new().send(b"look").flags(ALPC_RELEASE);
-            let lent = send.lend(&self.stage.client, view, ALPC_VIEW_SECURE);
-            lent.expect("send");
+/// A section of the stranger's, and views in it that it lends to the victim.
+fn lent(stage: &'static Stage, size: u64) -> (&'static Port, impl FnMut()) {
+    let section: &Port = Box::leak(Box::new(stage.client.section(size).expect("section")));
+    let view = |_| section.view(PAGE).expect("view");
+    let views: Vec<View> = (0..BATCH).map(view).collect();
+    let lend = move || {
+        drain(&stage.client, &mut receiving());
+        for &view in &views {
+            // As a request: so it can be given back with a reply.
+            let sent = Transfer::new()
+                .send(b"look")
+                .lend(&stage.client, view, SECURE);
+            sent.expect("send");
         }
-    }
+    };
+    (section, lend)
+}
 
-    /// One page's use after the other has page tables filled, and deleting empties them.
-    fn act(&mut self, _: &mut Watch) {
-        let bulk = self.section.view(BULK).expect("view");
+/// Lends views, and meanwhile has another one of the same section come and go. A first use of that
+/// fills page tables for many pages, and deleting it empties them.
+pub fn lends() -> Box<dyn Side> {
+    let stage = stranger();
+    let (section, lend) = lent(stage, 2 * BULK);
+    preparing(lend, move || {
+        let bulk = section.view(BULK).expect("view");
         for at in (0..bulk.size).step_by(PAGE as usize) {
             bulk.set(at as usize, 1);
         }
-        self.section.delete_view(bulk.base).expect("delete");
-    }
+        section.delete_view(bulk.base).expect("delete");
+    })
 }
 
-/// A server that releases views.
-struct Holder {
-    stage: &'static Stage,
-    held: Vec<View>,
-}
-
-impl Holder {
-    fn set_up() -> Box<dyn Side> {
-        let stage = stage::victim();
-        let held = Vec::new();
-        Box::new(Self { stage, held })
-    }
-}
-
-impl Side for Holder {
-    fn prepare(&mut self) {
-        // What the last batch of rounds has left.
-        for view in self.held.drain(..) {
-            self.stage.port.delete_view(view.base).expect("release");
+/// Lends views of a section that it has mapped many times, and has one call use all of these: that
+/// takes more memory for page tables than a call may that isn't to sleep in the middle.
+pub fn lends_for_all_its_memory() -> Box<dyn Side> {
+    const MAPPINGS: usize = 31;
+    const PAGE_TABLE: u64 = 2 << 20;
+    let stage = stranger();
+    let size = 3 * BULK;
+    let (section, lend) = lent(stage, size + BULK);
+    let bulk = section.view(size).expect("view");
+    let offset = bulk.base - bulk.mapping().0;
+    let zeros = std::fs::File::open("/dev/zero").expect("/dev/zero");
+    preparing(lend, move || {
+        let map = |_| map_section(section, size + BULK, READ_WRITE).expect("mmap");
+        let starts: Vec<_> = (0..MAPPINGS).map(map).collect();
+        let mut bytes = Vec::new();
+        for start in &starts {
+            for at in (0..size - PAGE_TABLE).step_by(PAGE_TABLE as usize) {
+                bytes.push(libc::iovec {
+                    iov_base: (start + offset + at) as *mut _,
+                    iov_len: 1,
+                });
+            }
         }
-        for _ in 0..VIEWS {
-            let (_, view) = self.stage.port.receive_view().expect("receive");
-            self.held.push(view.expect("a view"));
+        // SAFETY: Live entries; the bytes are in mappings of this process's own.
+        unsafe { libc::readv(zeros.as_raw_fd(), bytes.as_ptr(), bytes.len() as i32) };
+        for start in starts {
+            // SAFETY: The whole mapping, of which nothing is used any more.
+            unsafe { libc::munmap(start as *mut _, (size + BULK) as usize) };
         }
-    }
-
-    fn act(&mut self, watch: &mut Watch) {
-        let view = self.held.pop().expect("a view");
-        let released = watch.time(|| self.stage.port.delete_view(view.base));
-        released.expect("release");
-    }
+    })
 }
 
-#[test]
-fn a_release_of_a_view_does_not_wait_for_its_owner() {
-    isolated_long(2, || {
-        nobody_waits(&Case {
-            name: "DELETE_VIEW of a received view",
-            stranger: Owner::set_up,
-            victim: Holder::set_up,
-            batch: VIEWS,
-            means: Means::Hogs(Pattern::BURSTS),
-        })
-    });
+/// Receives all views that the other side has lent.
+fn held(stage: &'static Stage) -> Vec<(Message, View)> {
+    let receive = |_| {
+        let (message, view) = stage.port.receive_view().expect("receive");
+        (message, view.expect("a view"))
+    };
+    (0..BATCH).map(receive).collect()
+}
+
+fn releases() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || held(stage),
+        move |(message, view), watch| {
+            let released = watch.time(|| stage.port.delete_view(view.base));
+            released.expect("release");
+            let_go(&stage.port, &message);
+        },
+    )
+}
+
+fn gives_back() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || held(stage),
+        move |(message, view), watch| {
+            let reply = Transfer::new().send(b"thanks").into(&message);
+            let reply = reply.flags(ALPC_RELEASE);
+            let mut back = ViewContainer::releasing(view.base);
+            let replied = watch.time(|| reply.with(&stage.port, &mut back));
+            replied.expect("a reply");
+        },
+    )
+}
+
+fn asks_about_a_view() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || held(stage),
+        move |(message, view), watch| {
+            let asked = watch.time(|| stage.port.query_view(view.base));
+            asked.expect("QUERY_VIEW");
+            stage.port.delete_view(view.base).expect("release");
+            let_go(&stage.port, &message);
+        },
+    )
+}
+
+fn receives_views() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        || vec![(); BATCH as usize],
+        |(), watch| {
+            let (message, view) = watch.time(|| {
+                let (message, view) = stage.port.receive_view().expect("receive");
+                let view = view.expect("a view");
+                view.get(0);
+                (message, view)
+            });
+            stage.port.delete_view(view.base).expect("release");
+            let_go(&stage.port, &message);
+        },
+    )
+}
+
+/// One round ends the mapping of all that is held.
+fn unmaps_its_window() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || vec![(); (BATCH / 4) as usize],
+        move |(), watch| {
+            for _ in 0..4 {
+                let (message, _) = stage.port.receive_view().expect("receive");
+                let_go(&stage.port, &message);
+            }
+            watch.time(unmap_windows);
+        },
+    )
+}
+
+/// Receives the victim's views, looks at all of each, and releases it.
+fn holds() -> Box<dyn Side> {
+    let stage = stranger();
+    busy(move || {
+        let mut room = ViewContainer::receiving();
+        let mut receive = Transfer::new().receive().now();
+        receive.arg.recv_attributes = room.address();
+        let Ok(message) = receive.run(&stage.port) else {
+            return;
+        };
+        if let Some(view) = room.received() {
+            let view = View {
+                base: view.base,
+                size: view.size,
+            };
+            for at in (0..view.size).step_by(PAGE as usize) {
+                view.get(at as usize);
+            }
+            stage.port.delete_view(view.base).expect("release");
+        }
+        let_go(&stage.port, &message);
+    })
+}
+
+/// Bytes of a view that the victim lends.
+const LENT: u64 = 64 * PAGE;
+
+/// Lends one view after the other, those that have come back.
+fn lending(stage: &'static Stage) -> (&'static Port, impl FnMut() -> Option<View>) {
+    let section: &Port = Box::leak(Box::new(stage.client.section(2 * BULK).expect("section")));
+    let view = |_| section.view(LENT).expect("view");
+    let views: Vec<View> = (0..32).map(view).collect();
+    let turn = Cell::new(0);
+    let lend = move || {
+        turn.set((turn.get() + 1) % views.len());
+        let view = views[turn.get()];
+        let send = Transfer::new().send(b"look");
+        let send = send.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+        send.lend(&stage.client, view, SECURE).ok().map(|_| view)
+    };
+    (section, lend)
+}
+
+fn lends_to_the_stranger() -> Box<dyn Side> {
+    let stage = victim();
+    let (_, mut lend) = lending(stage);
+    timed(move || lend())
+}
+
+fn asks_about_its_own() -> Box<dyn Side> {
+    let stage = victim();
+    let (section, mut lend) = lending(stage);
+    always(move |watch| {
+        if let Some(view) = lend() {
+            let asked = watch.time(|| section.query_view(view.base));
+            asked.expect("QUERY_VIEW");
+        }
+    })
+}
+
+/// With views of the same section under way and held.
+fn makes_views() -> Box<dyn Side> {
+    let stage = victim();
+    let (section, mut lend) = lending(stage);
+    always(move |watch| {
+        lend();
+        watch.time(|| {
+            let view = section.view(LENT).expect("view");
+            view.set(0, 1);
+            section.delete_view(view.base).expect("delete");
+        });
+    })
+}
+
+/// Of a section of which the stranger has a view.
+fn makes_sections() -> Box<dyn Side> {
+    let stage = victim();
+    always(move |watch| {
+        watch.time(|| {
+            // A section that the stranger has a view of counts still.
+            let Ok(section) = stage.client.section(LENT) else {
+                return;
+            };
+            let view = section.view(LENT).expect("view");
+            view.set(0, 1);
+            let send = Transfer::new().send(b"look");
+            let send = send.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+            let _ = send.lend(&stage.client, view, SECURE);
+            view.unmap();
+        });
+    })
+}
+
+rows! {
+    a_release_of_a_view_does_not_wait_for_its_owner: ["DELETE_VIEW"], releases, lends,
+        batch BATCH;
+    a_release_of_a_view_comes_back_though_its_owner_gets_no_time_at_all:
+        ["DELETE_VIEW"], releases, lends, batch BATCH, means Means::Hogs(Pattern::LONG);
+    a_release_of_a_view_does_not_wait_for_an_owner_that_has_no_memory:
+        ["DELETE_VIEW"], releases, lends_for_all_its_memory, batch BATCH, means Means::Memory;
+    a_view_is_given_back_with_a_reply_whatever_its_owner_does: ["VIEW"], gives_back, lends,
+        batch BATCH;
+    a_view_is_given_back_with_a_reply_though_its_owner_has_no_memory:
+        ["VIEW"], gives_back, lends_for_all_its_memory, batch BATCH, means Means::Memory;
+    a_held_view_is_asked_about_whatever_its_owner_does: ["QUERY_VIEW"], asks_about_a_view, lends,
+        batch BATCH;
+    a_view_of_a_starved_owner_is_received: ["VIEW"], receives_views, lends, batch BATCH;
+    a_view_is_received_though_its_owner_has_no_memory:
+        ["VIEW"], receives_views, lends_for_all_its_memory, batch BATCH, means Means::Memory;
+    a_window_is_unmapped_whatever_the_owners_of_its_views_do:
+        ["munmap of a window"], unmaps_its_window, lends, batch BATCH / 4;
+    a_window_is_unmapped_though_the_owners_of_its_views_have_no_memory:
+        ["munmap of a window"], unmaps_its_window, lends_for_all_its_memory, batch BATCH / 4,
+        means Means::Memory;
+    a_view_is_lent_to_a_starved_holder: ["VIEW"], lends_to_the_stranger, holds;
+    an_own_view_is_asked_about_whatever_its_holder_does: ["QUERY_VIEW"], asks_about_its_own, holds;
+    views_are_made_used_and_deleted_whatever_the_holders_of_others_do:
+        ["CREATE_VIEW", "DELETE_VIEW"], makes_views, holds;
+    a_section_comes_and_goes_whatever_the_holder_of_its_view_does:
+        ["CREATE_SECTION", "close of a section", "munmap of a section"], makes_sections, holds;
 }

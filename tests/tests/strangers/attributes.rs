@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What messages carry: contexts, tokens, receivers, handles.
+
+use std::os::fd::AsRawFd;
+
+use alpc_tests::raw::*;
+use alpc_tests::starve::*;
+use alpc_tests::{files, privilege, MALLORY};
+
+use super::stage::*;
+
+/// Handles of one message.
+const HANDLES: usize = 8;
+
+fn pipes() -> (Vec<std::os::fd::OwnedFd>, HandleContainer) {
+    let ends: Vec<_> = (0..HANDLES).map(|_| files::pipe().1).collect();
+    let numbers: Vec<_> = ends.iter().map(|end| end.as_raw_fd()).collect();
+    (ends, HandleContainer::sending(&numbers))
+}
+
+/// Sends handles to the victim for as long as there is room for them.
+fn floods_with_handles() -> Box<dyn Side> {
+    let stage = stranger();
+    let (ends, mut container) = pipes();
+    let mut flood = flooding(b"handles").handles(&mut container);
+    busy(move || {
+        let _ = (&ends, &container);
+        again(&mut flood, &stage.client);
+    })
+}
+
+fn sends_handles() -> Box<dyn Side> {
+    let stage = victim();
+    let (ends, mut container) = pipes();
+    let mut flood = flooding(b"handles").handles(&mut container);
+    always(move |watch| {
+        let _ = (&ends, &container);
+        watch.time(|| again(&mut flood, &stage.client));
+    })
+}
+
+/// Without room for handles: they are closed.
+fn receives_no_handles() -> Box<dyn Side> {
+    let stage = victim();
+    let mut receive = receiving();
+    always(move |watch| {
+        receive.recv.fill(JUNK);
+        if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
+            let_go(&stage.port, &message);
+        }
+    })
+}
+
+/// Asks for something, with a handle.
+fn asks_with_handles() -> Box<dyn Side> {
+    let stage = stranger();
+    let (ends, mut container) = pipes();
+    let mut asked = Transfer::new().send(b"asked").handles(&mut container);
+    let mut receive = receiving();
+    preparing(
+        move || {
+            let _ = (&ends, &container);
+            drain(&stage.client, &mut receiving());
+            for _ in 0..BATCH {
+                asked.arg.send_id = 0;
+                assert!(again(&mut asked, &stage.client));
+            }
+        },
+        move || drain(&stage.client, &mut receive),
+    )
+}
+
+fn claims() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || {
+            let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
+            (0..BATCH).map(receive).collect()
+        },
+        move |request, watch| {
+            let claimed = watch.time(|| Claim::new(&request, 0, HANDLES as u32).run(&stage.port));
+            claimed.expect("handles");
+            let_go(&stage.port, &request);
+        },
+    )
+}
+
+/// Sends with other credentials each time.
+fn changes_credentials() -> Box<dyn Side> {
+    let stage = stranger();
+    let mut flood = flooding(b"who am I?");
+    busy(move || {
+        privilege::keep_capabilities(0);
+        again(&mut flood, &stage.client);
+    })
+}
+
+fn receives_tokens() -> Box<dyn Side> {
+    let stage = victim();
+    let mut receive = receiving();
+    let room = Box::leak(Box::new(TokenContainer::room()));
+    receive.arg.recv_attributes = room.address();
+    always(move |watch| {
+        receive.recv.fill(JUNK);
+        if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
+            let_go(&stage.port, &message);
+        }
+    })
+}
+
+fn sends_a_context() -> Box<dyn Side> {
+    let stage = victim();
+    let mut receive = receiving();
+    let container = Box::leak(Box::new(ContextContainer::sending(7)));
+    let mut asked = Transfer::new().send(b"request").flags(ALPC_NONBLOCK);
+    asked.arg.send_attributes = container.address();
+    always(move |watch| {
+        asked.arg.send_id = 0;
+        watch.time(|| again(&mut asked, &stage.client));
+        drain(&stage.client, &mut receive);
+    })
+}
+
+fn sends_for_the_stranger() -> Box<dyn Side> {
+    let stage = victim();
+    let container = ReceiverContainer::new(Some(MALLORY.uid), None);
+    let container = Box::leak(Box::new(container));
+    let mut receive = receiving();
+    let mut asked = Transfer::new().send(b"request").flags(ALPC_NONBLOCK);
+    asked.arg.send_attributes = container.address();
+    always(move |watch| {
+        asked.arg.send_id = 0;
+        watch.time(|| again(&mut asked, &stage.client));
+        drain(&stage.client, &mut receive);
+    })
+}
+
+rows! {
+    handles_are_sent_to_a_starved_server: ["HANDLE"], sends_handles, serves;
+    handles_of_a_starved_sender_are_dropped: ["HANDLE"], receives_no_handles, floods_with_handles;
+    handles_of_a_starved_sender_are_claimed: ["CLAIM"], claims, asks_with_handles, batch BATCH;
+    a_token_of_a_sender_that_changes_is_told: ["TOKEN"], receives_tokens, changes_credentials;
+    a_context_is_sent_to_a_starved_server: ["CONTEXT"], sends_a_context, serves;
+    a_request_for_a_starved_user_is_sent: ["RECEIVER"], sends_for_the_stranger, serves;
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Messages, on a port that a stranger is a client of, or has.
+
+use std::thread;
+
+use alpc_tests::raw::*;
+use alpc_tests::starve::*;
+use alpc_tests::wait;
+
+use super::stage::*;
+
+/// A connection of the victim's to its own port, which the stranger uses too.
+fn own(stage: &'static Stage) -> (Port, Port) {
+    let through = stage.port.connect_descriptor().expect("connect descriptor");
+    let connect = Connect::new(None).takes(TAKES, 0).asynchronous();
+    let client = { connect }.run_on(&through).expect("connect").port;
+    let server = accept(&stage.port);
+    let reply = client.receive().expect("connection reply");
+    assert_eq!(reply.kind, ALPC_TYPE_CONNECTION_REPLY);
+    (client, server)
+}
+
+/// Has the victim's port served by a thread, which answers at once.
+fn served(stage: &'static Stage) {
+    thread::spawn(|| {
+        let mut receive = Transfer::new().capacity(ALPC_MESSAGE_MAX as usize);
+        loop {
+            receive.recv.fill(JUNK);
+            let message = receive.run(&stage.port).expect("receive");
+            match message.open() && message.uid != alpc_tests::MALLORY.uid {
+                // Its end may have come before.
+                true => drop(stage.port.reply(&message, b"reply")),
+                false => let_go(&stage.port, &message),
+            }
+        }
+    });
+}
+
+fn sends_one_way() -> Box<dyn Side> {
+    let stage = victim();
+    let (client, _) = Box::leak(Box::new(own(stage)));
+    let mut receive = receiving();
+    always(move |watch| {
+        watch.time(|| client.one_way(b"one way").expect("send"));
+        drain(&stage.port, &mut receive);
+    })
+}
+
+fn receives() -> Box<dyn Side> {
+    let stage = victim();
+    let mut receive = receiving();
+    always(move |watch| {
+        receive.recv.fill(JUNK);
+        if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
+            let_go(&stage.port, &message);
+        }
+    })
+}
+
+fn calls_its_own_server() -> Box<dyn Side> {
+    let stage = victim();
+    let (client, _) = Box::leak(Box::new(own(stage)));
+    served(stage);
+    timed(|| drop(client.request(b"request").expect("a reply")))
+}
+
+/// The stranger doesn't answer.
+fn calls_the_stranger() -> Box<dyn Side> {
+    let stage = victim();
+    always(move |watch| {
+        let mut transfer = Transfer::new().send(b"request").receive();
+        transfer = transfer.flags(ALPC_SYNC).timeout(500_000);
+        let ended = watch.time(|| transfer.run(&stage.client));
+        let failure = ended.expect_err("nobody answers");
+        assert!(
+            [fail::TIMED_OUT_SENT, fail::LOST].contains(&failure),
+            "{failure:?}"
+        );
+    })
+}
+
+fn sends_to_the_stranger() -> Box<dyn Side> {
+    let stage = victim();
+    let mut transfer = flooding(b"one way");
+    timed(move || again(&mut transfer, &stage.client))
+}
+
+fn cancels() -> Box<dyn Side> {
+    let stage = victim();
+    let mut asked = Transfer::new().send(b"request").flags(ALPC_NONBLOCK);
+    let mut receive = receiving();
+    always(move |watch| {
+        asked.arg.send_id = 0;
+        if again(&mut asked, &stage.client) {
+            // The stranger may have let go of it.
+            let _ = watch.time(|| stage.client.cancel(asked.arg.send_id, 0));
+        }
+        drain(&stage.client, &mut receive);
+    })
+}
+
+/// Asks the victim many things, and receives what comes back.
+fn asks() -> Box<dyn Side> {
+    let stage = stranger();
+    let mut receive = receiving();
+    preparing(
+        move || {
+            let mut asked = Transfer::new().send(b"prepared");
+            drain(&stage.client, &mut receiving());
+            for _ in 0..BATCH {
+                asked.arg.send_id = 0;
+                assert!(again(&mut asked, &stage.client));
+            }
+        },
+        move || drain(&stage.client, &mut receive),
+    )
+}
+
+fn asked(stage: &'static Stage) -> Vec<Message> {
+    let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
+    (0..BATCH).map(receive).collect()
+}
+
+fn replies() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || asked(stage),
+        move |request, watch| {
+            let replied = watch.time(|| stage.port.reply(&request, b"reply"));
+            replied.expect("a reply");
+        },
+    )
+}
+
+fn lets_go() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || asked(stage),
+        move |request, watch| {
+            let released = watch.time(|| stage.port.release(&request));
+            released.expect("a release");
+        },
+    )
+}
+
+fn polls() -> Box<dyn Side> {
+    let stage = victim();
+    timed(|| {
+        for port in [&stage.port, &stage.server, &stage.client] {
+            wait::poll_now(port, libc::POLLIN | libc::POLLOUT);
+        }
+    })
+}
+
+/// With a connection that the stranger uses at that time.
+fn disconnects() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || (0..BATCH).map(|_| accept(&stage.port)).collect(),
+        |server: Port, watch| {
+            let ended = watch.time(|| server.disconnect());
+            ended.expect("DISCONNECT");
+        },
+    )
+}
+
+fn closes_server_ports() -> Box<dyn Side> {
+    let stage = victim();
+    using(
+        move || (0..BATCH).map(|_| accept(&stage.port)).collect(),
+        |server: Port, watch| watch.time(|| drop(server)),
+    )
+}
+
+/// Has many connections to the victim, and sends on each.
+fn sends_on_many() -> Box<dyn Side> {
+    stranger();
+    let clients: &'static std::cell::RefCell<Vec<Port>> =
+        Box::leak(Box::new(std::cell::RefCell::default()));
+    let mut long = flooding(&vec![7; ALPC_MESSAGE_MAX as usize]);
+    let mut turn = 0;
+    preparing(
+        move || {
+            let mut clients = clients.borrow_mut();
+            clients.clear();
+            clients.extend((0..BATCH).map(|_| connect(VICTIM)));
+        },
+        move || {
+            let clients = clients.borrow();
+            turn = (turn + 1) % clients.len();
+            again(&mut long, &clients[turn]);
+        },
+    )
+}
+
+rows! {
+    a_one_way_message_is_sent_beside_a_strangers_flood:
+        ["SEND_WAIT_RECEIVE"], sends_one_way, floods;
+    a_server_receives_beside_a_strangers_flood: ["SEND_WAIT_RECEIVE"], receives, floods;
+    a_call_is_answered_beside_a_strangers_flood:
+        ["SEND_WAIT_RECEIVE"], calls_its_own_server, floods;
+    a_call_ends_at_its_timeout_though_its_server_is_starved:
+        ["SEND_WAIT_RECEIVE"], calls_the_stranger, serves;
+    a_one_way_message_does_not_wait_for_a_starved_server:
+        ["SEND_WAIT_RECEIVE"], sends_to_the_stranger, serves;
+    a_cancel_does_not_wait_for_a_starved_server: ["CANCEL"], cancels, serves;
+    a_reply_does_not_wait_for_who_asked: ["SEND_WAIT_RECEIVE"], replies, asks, batch BATCH;
+    a_release_does_not_wait_for_who_asked: ["SEND_WAIT_RECEIVE"], lets_go, asks, batch BATCH;
+    a_poll_does_not_wait_for_who_floods: ["poll"], polls, floods;
+    a_disconnect_does_not_wait_for_who_sends: ["DISCONNECT"], disconnects, sends_on_many,
+        batch BATCH;
+    the_end_of_a_server_port_does_not_wait_for_who_sends:
+        ["close of a server port"], closes_server_ports, sends_on_many, batch BATCH;
+}
