@@ -29,8 +29,8 @@ pub mod rng;
 pub mod scale;
 pub mod shared;
 pub mod signals;
-pub mod stuck;
 pub mod starve;
+pub mod stuck;
 pub mod views;
 pub mod wait;
 
