@@ -78,14 +78,17 @@ fn drops_handles(port: &Port, messages: usize) {
     }
 }
 
-/// How long it takes, if it ends, until a pipe is closed that a user sends to itself and does not
-/// claim.
+/// How long it takes, if it ends, until a pipe is closed that one process of a user sends to
+/// another one, which does not claim it.
 fn hang_up() -> Option<Duration> {
     let pair = Pair::with_handles(0);
     let (reader, writer) = files::pipe();
-    let sent = pair.client.one_way_with(&mut HandleContainer::one(&writer));
-    sent.expect("send");
+    let sender = Peer::fork(ROOT, |_| {
+        let sent = pair.client.one_way_with(&mut HandleContainer::one(&writer));
+        sent.expect("send");
+    });
     drop(writer);
+    sender.wait();
     let begun = Instant::now();
     pair.port.receive().expect("receive");
     let closed = wait::poll_within(&reader, libc::POLLIN, BOUND);

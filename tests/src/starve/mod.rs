@@ -39,7 +39,7 @@ pub const BOUND: Duration = Duration::from_millis(10);
 
 /// The least time from one round to the next while the stranger is held, so that 1,000 rounds see
 /// more than ten bursts of the hogs.
-const SPACING: Duration = Duration::from_micros(400);
+const SPACING: Duration = Duration::from_micros(250);
 
 /// How many pairs of measurements are made before one that exceeds the bound counts. A host that
 /// stops one processor in the middle of some work of the kernel's, which another process then

@@ -2,16 +2,18 @@
 
 //! The end of a process that shares something with a stranger.
 
+use std::time::Duration;
+
 use alpc_tests::raw::*;
 use alpc_tests::starve::*;
-use alpc_tests::{wait, Link, Peer, ROOT};
+use alpc_tests::{Link, Peer, ROOT};
 
 use super::memory::{offer, offered, reads};
 use super::stage::*;
 use super::views::{lends, lends_for_all_its_memory};
 
 /// Rounds of which each has a process of its own.
-const PROCESSES: u64 = 200;
+const PROCESSES: u64 = 100;
 
 /// Times the end of a process that is killed once it has done `before`, with all that the victim
 /// has.
@@ -34,7 +36,7 @@ fn is_killed_in_a_call() -> Box<dyn Side> {
         });
         process.sync();
         // Some time in the call, in which the stranger comes to read.
-        wait::settle();
+        std::thread::sleep(Duration::from_millis(4));
         watch.time(|| process.kill());
     })
 }
@@ -42,7 +44,7 @@ fn is_killed_in_a_call() -> Box<dyn Side> {
 fn is_killed_with_views() -> Box<dyn Side> {
     let stage = victim();
     using(
-        || vec![(); (BATCH / 4) as usize],
+        || vec![(); (PROCESSES / 2) as usize],
         |(), watch| {
             killed(watch, |_| {
                 for _ in 0..4 {
@@ -78,10 +80,10 @@ rows! {
         ["exit"], is_killed_in_a_call, reads, rounds PROCESSES / 10, batch PROCESSES / 20,
         means Means::Hogs(Pattern::LONG);
     a_holder_of_views_that_is_killed_is_gone_whatever_their_owner_does:
-        ["exit"], is_killed_with_views, lends, rounds PROCESSES, batch BATCH / 4;
+        ["exit"], is_killed_with_views, lends, rounds PROCESSES, batch PROCESSES / 2;
     a_holder_of_views_that_is_killed_is_gone_though_their_owner_has_no_memory:
         ["exit"], is_killed_with_views, lends_for_all_its_memory, rounds PROCESSES,
-        batch BATCH / 4, means Means::Memory;
+        batch PROCESSES / 2, means Means::Memory;
     a_client_that_is_killed_is_gone_whatever_others_of_the_port_do:
         ["exit"], is_killed_with_connections, floods, rounds PROCESSES;
 }

@@ -260,21 +260,24 @@ rows! {
     a_release_of_a_view_comes_back_though_its_owner_gets_no_time_at_all:
         ["DELETE_VIEW"], releases, lends, batch BATCH, means Means::Hogs(Pattern::LONG);
     a_release_of_a_view_does_not_wait_for_an_owner_that_has_no_memory:
-        ["DELETE_VIEW"], releases, lends_for_all_its_memory, batch BATCH, means Means::Memory;
+        ["DELETE_VIEW"], releases, lends_for_all_its_memory, rounds 2 * BATCH, batch BATCH,
+        means Means::Memory;
     a_view_is_given_back_with_a_reply_whatever_its_owner_does: ["VIEW"], gives_back, lends,
         batch BATCH;
     a_view_is_given_back_with_a_reply_though_its_owner_has_no_memory:
-        ["VIEW"], gives_back, lends_for_all_its_memory, batch BATCH, means Means::Memory;
+        ["VIEW"], gives_back, lends_for_all_its_memory, rounds 2 * BATCH, batch BATCH,
+        means Means::Memory;
     a_held_view_is_asked_about_whatever_its_owner_does: ["QUERY_VIEW"], asks_about_a_view, lends,
         batch BATCH;
     a_view_of_a_starved_owner_is_received: ["VIEW"], receives_views, lends, batch BATCH;
     a_view_is_received_though_its_owner_has_no_memory:
-        ["VIEW"], receives_views, lends_for_all_its_memory, batch BATCH, means Means::Memory;
+        ["VIEW"], receives_views, lends_for_all_its_memory, rounds 2 * BATCH, batch BATCH,
+        means Means::Memory;
     a_window_is_unmapped_whatever_the_owners_of_its_views_do:
         ["munmap of a window"], unmaps_its_window, lends, batch BATCH / 4;
     a_window_is_unmapped_though_the_owners_of_its_views_have_no_memory:
-        ["munmap of a window"], unmaps_its_window, lends_for_all_its_memory, batch BATCH / 4,
-        means Means::Memory;
+        ["munmap of a window"], unmaps_its_window, lends_for_all_its_memory, rounds BATCH / 2,
+        batch BATCH / 4, means Means::Memory;
     a_view_is_lent_to_a_starved_holder: ["VIEW"], lends_to_the_stranger, holds;
     an_own_view_is_asked_about_whatever_its_holder_does: ["QUERY_VIEW"], asks_about_its_own, holds;
     views_are_made_used_and_deleted_whatever_the_holders_of_others_do:
