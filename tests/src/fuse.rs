@@ -209,7 +209,7 @@ impl Fuse {
     fn take(&mut self, bytes: &[u8]) {
         let mut request = Request {
             kind: number(bytes, 4),
-            unique: u64::from(number(bytes, 8)) | u64::from(number(bytes, 12)) << 32,
+            unique: u64::from(number(bytes, 8)) | (u64::from(number(bytes, 12)) << 32),
             node: u64::from(number(bytes, 16)),
             ..Default::default()
         };
@@ -304,7 +304,7 @@ fn numbers64(all: &[u64]) -> Vec<u8> {
 /// `struct fuse_init_out`.
 fn init() -> Vec<u8> {
     let flags = ASYNC_READ | BIG_WRITES | ASYNC_DIO | WRITEBACK_CACHE;
-    let background = 1024 | 1024 << 16;
+    let background = 1024 | (1024 << 16);
     let mut out = numbers(&[7, 31, 1 << 17, flags, background, 1 << 17, 1]);
     out.resize(64, 0);
     out
