@@ -3,6 +3,7 @@
 //! Looking at tasks and at the module through /proc and /sys.
 
 use std::fs;
+use std::path::Path;
 
 /// One line of /proc/PID/stat, as far as it is needed.
 struct Task {
@@ -14,7 +15,13 @@ struct Task {
 }
 
 fn task(pid: i32) -> Option<Task> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    task_in(Path::new(&format!("/proc/{pid}")), pid)
+}
+
+/// That of a directory in procfs. The one of a thread below its process's directory is cheap; the
+/// others look at all threads of the process.
+fn task_in(directory: &Path, pid: i32) -> Option<Task> {
+    let stat = fs::read_to_string(directory.join("stat")).ok()?;
     // The name may hold spaces and parentheses: it ends at the last one.
     let (head, tail) = stat.rsplit_once(')')?;
     let mut fields = tail.split_whitespace();
@@ -55,10 +62,11 @@ pub fn sleeps(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return false;
     };
-    threads.flatten().all(|thread| {
-        let tid = thread.file_name().to_string_lossy().parse().unwrap_or(0);
-        task(tid).is_some_and(|t| matches!(t.state, 'S' | 'D'))
-    })
+    let sleeps = |thread: fs::DirEntry| {
+        let task = task_in(&thread.path(), pid);
+        task.is_some_and(|t| matches!(t.state, 'S' | 'D'))
+    };
+    threads.flatten().all(sleeps)
 }
 
 /// True when this thread of a live process sleeps.

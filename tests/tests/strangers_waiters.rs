@@ -15,7 +15,7 @@ const NAME: &str = "strangers/waiters";
 /// be with the port's lock held, so every client of the port would wait for it.
 const BOUND: Duration = Duration::from_millis(2);
 
-/// How often each is measured. The best counts: a busy host can only add to it.
+/// How often what exceeds that is measured again: a busy host can only add to it.
 const ATTEMPTS: usize = 3;
 
 /// A client with so many threads that wait for a message, all of them with too little room for it.
@@ -42,33 +42,35 @@ fn client(threads: u64) -> Peer {
 }
 
 /// What the first send costs that fits none of so many waiting threads.
-fn first_send(port: &Port, threads: u64) -> Duration {
-    let once = |_| {
-        let client = client(threads);
-        let server = views::accept(port);
-        client.sync();
-        client.until_asleep();
-        let mut transfer = Transfer::new().send(&[7; 64]);
-        transfer = transfer.flags(ALPC_RELEASE | ALPC_NONBLOCK);
-        transfer.point();
-        let begun = clock(libc::CLOCK_THREAD_CPUTIME_ID);
-        let sent = transfer.run_as_is(&server);
-        let took = clock(libc::CLOCK_THREAD_CPUTIME_ID) - begun;
-        sent.expect("send");
-        client.kill();
-        Duration::from_nanos(took)
-    };
-    (0..ATTEMPTS).map(once).min().expect("an attempt")
+fn first_send(threads: u64) -> Duration {
+    let port = Create::named(NAME).open().run().expect("create");
+    let client = client(threads);
+    let server = views::accept(&port);
+    client.sync();
+    client.until_asleep();
+    let mut transfer = Transfer::new().send(&[7; 64]);
+    transfer = transfer.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+    transfer.point();
+    let begun = clock(libc::CLOCK_THREAD_CPUTIME_ID);
+    let sent = transfer.run_as_is(&server);
+    let took = clock(libc::CLOCK_THREAD_CPUTIME_ID) - begun;
+    sent.expect("send");
+    client.kill();
+    Duration::from_nanos(took)
 }
 
 #[test]
 fn threads_without_room_for_a_message_do_not_make_it_dear() {
     isolated_long(3, || {
-        let port = Create::named(NAME).open().run().expect("create");
-        let few = first_send(&port, 100);
+        let few = (0..3 * ATTEMPTS).map(|_| first_send(100)).min();
+        let few = few.expect("an attempt");
         let many = rounds(4000);
-        let took = first_send(&port, many);
-        note!("a send beside 100 waiting threads: {few:?}; beside {many}: {took:?}");
-        assert!(took <= few + BOUND, "{took:?}, and {few:?} for 100");
+        let mut tried = Vec::new();
+        let within = (0..ATTEMPTS).any(|_| {
+            tried.push(first_send(many));
+            tried.last() <= Some(&(few + BOUND))
+        });
+        note!("a send beside 100 waiting threads: {few:?}; beside {many}: {tried:?}");
+        assert!(within, "{tried:?}, and {few:?} beside 100");
     });
 }

@@ -2,6 +2,8 @@
 
 //! CREATE_PORT.
 
+use std::os::fd::AsFd;
+
 use alpc_uapi::*;
 
 use super::{adopt, device, ioctl, Failure, Port, JUNK32};
@@ -119,8 +121,12 @@ impl Create {
     }
 
     pub fn run(&mut self) -> Result<Port, Failure> {
+        self.run_on(&device())
+    }
+
+    pub fn run_on(&mut self, device: &impl AsFd) -> Result<Port, Failure> {
         self.point();
-        self.run_as_is()
+        self.run_as_is_on(device)
     }
 
     /// Makes the argument point to name and list.
@@ -142,7 +148,11 @@ impl Create {
 
     /// Runs with whatever the argument holds.
     pub fn run_as_is(&mut self) -> Result<Port, Failure> {
-        let result = ioctl(&device(), ALPC_IOCTL_CREATE_PORT, &mut self.arg);
+        self.run_as_is_on(&device())
+    }
+
+    fn run_as_is_on(&mut self, device: &impl AsFd) -> Result<Port, Failure> {
+        let result = ioctl(device, ALPC_IOCTL_CREATE_PORT, &mut self.arg);
         let outcome = self.arg.outcome;
         if result.is_ok() {
             assert_eq!(outcome, ALPC_OUTCOME_OK, "outcome of a success");

@@ -29,7 +29,7 @@ pub use memory::*;
 pub use security::SecurityContainer;
 pub use token::*;
 pub use transfer::{ContextContainer, Message, Transfer};
-pub use usage::user_usage;
+pub use usage::{user_usage, user_usage_on};
 pub use view::{View, ViewContainer};
 
 /// What outputs hold before a call.
@@ -199,12 +199,16 @@ pub fn device() -> Port {
 }
 
 pub fn query() -> alpc_query {
+    query_on(&device())
+}
+
+pub fn query_on(device: &impl AsFd) -> alpc_query {
     let mut arg = alpc_query {
         reserved: 0,
         reserved1: 0,
         ..junk_query()
     };
-    ioctl(&device(), ALPC_IOCTL_QUERY, &mut arg).expect("QUERY");
+    ioctl(device, ALPC_IOCTL_QUERY, &mut arg).expect("QUERY");
     arg
 }
 

@@ -118,18 +118,27 @@ pub fn verify_as_is(port: &impl AsFd, arg: &mut alpc_verify) -> Result<(), Failu
 
 /// A connect descriptor of the port with this name.
 pub fn open_port(name: &str) -> Result<Port, Failure> {
-    open_port_as_is(&mut alpc_open {
+    open_port_on(&super::device(), name)
+}
+
+pub fn open_port_on(device: &impl AsFd, name: &str) -> Result<Port, Failure> {
+    let mut arg = alpc_open {
         name: name.as_ptr() as u64,
         name_length: name.len() as u32,
         flags: 0,
         outcome: JUNK32,
         reserved: 0,
-    })
+    };
+    open_as_is(device, &mut arg)
 }
 
 /// Runs with whatever the argument holds.
 pub fn open_port_as_is(arg: &mut alpc_open) -> Result<Port, Failure> {
-    let opened = ioctl(&super::device(), ALPC_IOCTL_OPEN, arg);
+    open_as_is(&super::device(), arg)
+}
+
+fn open_as_is(device: &impl AsFd, arg: &mut alpc_open) -> Result<Port, Failure> {
+    let opened = ioctl(device, ALPC_IOCTL_OPEN, arg);
     let outcome = arg.outcome;
     let fd = opened.map_err(|errno| Failure { errno, outcome })?;
     assert_eq!(outcome, ALPC_OUTCOME_OK);

@@ -2,17 +2,23 @@
 
 //! `ALPC_IOC_QUERY_USER` and `ALPC_IOC_QUERY_CONNECTION`.
 
+use std::os::fd::AsFd;
+
 use alpc_uapi::*;
 
 use super::{device, ioctl, Port, JUNK};
 
 /// What a user has, or an errno.
 pub fn user_usage(uid: u32, flags: u32) -> Result<alpc_query_user, i32> {
+    user_usage_on(&device(), uid, flags)
+}
+
+pub fn user_usage_on(device: &impl AsFd, uid: u32, flags: u32) -> Result<alpc_query_user, i32> {
     // SAFETY: Plain numbers: any bytes are valid.
     let mut arg: alpc_query_user =
         unsafe { std::mem::transmute([JUNK; size_of::<alpc_query_user>()]) };
     (arg.uid, arg.flags) = (uid, flags);
-    ioctl(&device(), ALPC_IOCTL_QUERY_USER, &mut arg)?;
+    ioctl(device, ALPC_IOCTL_QUERY_USER, &mut arg)?;
     assert_eq!((arg.uid, arg.flags), (uid, flags));
     Ok(arg)
 }

@@ -9,11 +9,9 @@ pub fn always(act: impl FnMut(&mut Watch) + 'static) -> Box<dyn Side> {
     Box::new(act)
 }
 
-/// Times all of this every round.
+/// Times all of this every round, and the end of what it makes.
 pub fn timed<R>(mut act: impl FnMut() -> R + 'static) -> Box<dyn Side> {
-    Box::new(move |watch: &mut Watch| {
-        watch.time(&mut act);
-    })
+    Box::new(move |watch: &mut Watch| watch.time(|| drop(act())))
 }
 
 /// Does this over and over, without a look at the time.

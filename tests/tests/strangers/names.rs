@@ -11,18 +11,18 @@ use super::stage::*;
 const OWN: &str = "strangers/own";
 
 fn makes_a_port() -> Box<dyn Side> {
-    victim();
-    timed(|| Create::named(OWN).run().expect("create"))
+    let stage = victim();
+    timed(|| Create::named(OWN).run_on(&stage.device).expect("create"))
 }
 
 fn asks_the_device() -> Box<dyn Side> {
-    victim();
-    timed(query)
+    let stage = victim();
+    timed(|| query_on(&stage.device))
 }
 
 fn opens_a_name() -> Box<dyn Side> {
-    victim();
-    timed(|| open_port(VICTIM).expect("open"))
+    let stage = victim();
+    timed(|| open_port_on(&stage.device, VICTIM).expect("open"))
 }
 
 /// To a port of its own, which nobody has to serve for that.
@@ -30,21 +30,14 @@ fn connects() -> Box<dyn Side> {
     let stage = victim();
     let mut receive = receiving();
     always(move |watch| {
-        watch.time(|| {
-            let knock = Connect::to(VICTIM).takes(TAKES, 0).asynchronous().run();
-            drop(knock.expect("connect"));
-        });
+        watch.time(|| knock(stage, VICTIM));
         drain(&stage.port, &mut receive);
     })
 }
 
-/// To the stranger's port.
 fn connects_to_the_stranger() -> Box<dyn Side> {
-    victim();
-    timed(|| {
-        let knock = Connect::to(STRANGER).takes(TAKES, 0).asynchronous().run();
-        drop(knock.expect("connect"));
-    })
+    let stage = victim();
+    timed(|| knock(stage, STRANGER))
 }
 
 fn makes_a_connect_descriptor() -> Box<dyn Side> {
@@ -103,8 +96,8 @@ fn asks_for_its_connections() -> Box<dyn Side> {
 }
 
 fn asks_what_it_has() -> Box<dyn Side> {
-    victim();
-    timed(|| user_usage(BOB.uid, 0).expect("QUERY_USER"))
+    let stage = victim();
+    timed(|| user_usage_on(&stage.device, BOB.uid, 0).expect("QUERY_USER"))
 }
 
 fn asks_what_its_port_is() -> Box<dyn Side> {

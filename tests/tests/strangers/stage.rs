@@ -26,6 +26,9 @@ pub struct Stage {
     pub server: Port,
     /// Its own connection to the other's port.
     pub client: Port,
+    /// `/dev/alpc`. Opening that is no call of the module's: it takes a lock that the kernel has
+    /// for all of its small devices.
+    pub device: Port,
 }
 
 /// Opens the stage for the victim.
@@ -37,6 +40,7 @@ pub fn victim() -> &'static Stage {
         port,
         server,
         client,
+        device: device(),
     }))
 }
 
@@ -49,6 +53,7 @@ pub fn stranger() -> &'static Stage {
         port,
         server,
         client,
+        device: device(),
     }))
 }
 
@@ -133,23 +138,23 @@ pub fn again(transfer: &mut Transfer, port: &Port) -> bool {
 pub fn makes_ports() -> Box<dyn Side> {
     let stage = stranger();
     busy(move || {
-        let made = Create::named("strangers/other")
-            .open()
-            .run()
-            .expect("create");
-        drop(open_port("strangers/other").expect("open"));
-        let _ = stage.client.query_port();
-        drop(made);
+        let device = &stage.device;
+        let made = Create::named("strangers/other").open().run_on(device);
+        let opened = open_port_on(device, "strangers/other");
+        drop((made.expect("create"), opened.expect("open")));
     })
 }
 
-/// A stranger that asks the victim for connections, and takes that back.
+/// Asks for a connection to this port, and takes that back.
+pub fn knock(stage: &Stage, name: &str) {
+    let mut connect = Connect::to(name).takes(TAKES, 0).asynchronous();
+    drop(connect.run_on(&stage.device).expect("connect"));
+}
+
+/// A stranger that asks the victim for connections.
 pub fn knocks() -> Box<dyn Side> {
-    stranger();
-    busy(|| {
-        let knock = Connect::to(VICTIM).takes(TAKES, 0).asynchronous().run();
-        drop(knock.expect("connect"));
-    })
+    let stage = stranger();
+    busy(|| knock(stage, VICTIM))
 }
 
 /// A stranger that fills the victim's queue, and uses the same port in other ways.
