@@ -29,6 +29,7 @@ use crate::{
     },
     peer::{
         self,
+        Own,
         Pins, //
     },
     space::{
@@ -264,7 +265,7 @@ impl Memory {
             Some(kept) => &kept.pins,
             None => {
                 let mm = self.space()?;
-                let any = peer::pin(&mm, step.theirs, step.length, step.write, &mut found);
+                let any = peer::pin(&mm, step.theirs, step.own.len(), step.write, &mut found);
                 drop(mm);
                 if !any {
                     return Ok(Moved::TheirsMissing);
@@ -283,8 +284,7 @@ impl Memory {
         // CAST: Less than a page.
         let mut offset = (step.theirs % PAGE_SIZE as u64) as usize;
         for index in 0..pins.count() {
-            let rest = step.length.saturating_sub(moved);
-            let own = step.own.wrapping_add(moved);
+            let own = step.own.part(moved, u64::MAX);
             let Some(page) = pins.begin(index) else {
                 return Ok(match moved {
                     0 => Moved::TheirsLocked,
@@ -299,12 +299,12 @@ impl Memory {
                     _ => Ok(Moved::Bytes(moved)),
                 };
             }
-            let bytes = page.copy(offset, own, rest);
+            let bytes = page.copy(offset, own);
             drop(gate);
             drop(page);
             moved = moved.saturating_add(bytes);
             let room = PAGE_SIZE.saturating_sub(offset) as u64;
-            if bytes < room.min(rest) {
+            if bytes < room.min(own.len()) {
                 break;
             }
             offset = 0;
@@ -375,7 +375,7 @@ impl Memory {
         keep: Option<&mut Pins>,
     ) -> Result<bool, Failure> {
         let mm = self.space()?;
-        let (theirs, length, write) = (step.theirs, step.length, step.write);
+        let (theirs, length, write) = (step.theirs, step.own.len(), step.write);
         let populated = peer::populate(&mm, theirs, length, write, nowait, keep);
         drop(mm);
         match populated {
@@ -413,8 +413,8 @@ pub(crate) struct Kept {
 pub(crate) struct Step {
     pub(crate) turn: u32,
     pub(crate) theirs: u64,
-    pub(crate) own: u64,
-    pub(crate) length: u64,
+    /// As long as what is to be moved.
+    pub(crate) own: Own,
     pub(crate) write: bool,
 }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     peer::{
         self,
+        Own,
         SECTION, //
     },
     time::Deadline,
@@ -148,9 +149,7 @@ fn transfer(
     if range.access & arg.flags & (READ | WRITE) == 0 {
         return Err(EACCES.into());
     }
-    if !peer::is_user_range(arg.data, arg.length) {
-        return Err(EFAULT.into());
-    }
+    let own = Own::new(arg.data, arg.length).ok_or(EFAULT)?;
     let moved = done.insert(0);
     let mut misses = 0_u32;
     let mut kept = None;
@@ -177,8 +176,7 @@ fn transfer(
         let step = Step {
             turn: arg.callback_id,
             theirs,
-            own: arg.data.wrapping_add(*moved),
-            length: arg.length.saturating_sub(*moved).min(room),
+            own: own.part(*moved, room),
             write: arg.flags & WRITE != 0,
         };
         match memory.section(&step, &mut kept)? {
@@ -187,7 +185,7 @@ fn transfer(
                 misses = 0;
                 continue;
             }
-            Moved::OwnMissing => peer::fault_in(step.own, step.length, !step.write)?,
+            Moved::OwnMissing => peer::fault_in(step.own, !step.write)?,
             // Who has locked a page of a file may wait for a user.
             Moved::TheirsLocked => {
                 wait.until()?;

@@ -94,17 +94,52 @@ pub(crate) struct Held<'a> {
 
 impl Held<'_> {
     /// Moves bytes between the page, from `offset` on, and `own`: into the page if it was pinned to
-    /// be written to, else out of it. Gives how many, which is fewer than `length` where the page
-    /// ends or where own memory isn't there. May be called under a spinlock.
+    /// be written to, else out of it. Gives how many, which is fewer than there are in `own` where
+    /// the page ends or where own memory isn't there. May be called under a spinlock.
     #[inline]
-    pub(crate) fn copy(&self, offset: usize, own: u64, length: u64) -> u64 {
+    pub(crate) fn copy(&self, offset: usize, own: Own) -> u64 {
         let room = PAGE_SIZE.saturating_sub(offset);
         // CAST: No more than a page.
-        let length = length.min(room as u64) as c_uint;
-        let write = self.pins.write;
-        // SAFETY: By the invariants the page is held in the way that `write` says. The bytes are
-        // within it, if there are any. The own address may be anything.
-        unsafe { ffi::alpc_shim_copy(self.page, offset as c_uint, ptr(own), length, write) }.into()
+        let length = own.length.min(room as u64) as c_uint;
+        let (own, write) = (ptr(own.start), self.pins.write);
+        // SAFETY: By the invariants the page is held in the way that `write` says, and users may
+        // have the own memory. The bytes are within the page, if there are any.
+        unsafe { ffi::alpc_shim_copy(self.page, offset as c_uint, own, length, write) }.into()
+    }
+}
+
+/// A range of the current process's own memory, or where it has none.
+///
+/// # Invariants
+///
+/// It is among the addresses that users may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Own {
+    start: u64,
+    length: u64,
+}
+
+impl Own {
+    /// The range, if a user may have memory there.
+    pub(crate) fn new(start: u64, length: u64) -> Option<Self> {
+        // INVARIANT: It was looked at.
+        is_user_range(start, length).then_some(Self { start, length })
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(self) -> u64 {
+        self.length
+    }
+
+    /// What is behind so many bytes, `length` at most.
+    #[inline]
+    pub(crate) fn part(self, skipped: u64, length: u64) -> Self {
+        let skipped = skipped.min(self.length);
+        // INVARIANT: It is a part of this.
+        Self {
+            start: self.start.wrapping_add(skipped),
+            length: self.length.wrapping_sub(skipped).min(length),
+        }
     }
 }
 
@@ -171,12 +206,12 @@ pub(crate) fn populate(
     })
 }
 
-/// Makes the first of `length` own bytes present, and more of them. `EFAULT` if that can't be.
-/// `write` says that they are to be written.
-pub(crate) fn fault_in(own: u64, length: u64, write: bool) -> Result {
-    let length = length.min(SECTION) as usize;
+/// Makes the first byte of `own` present, and more of them. `EFAULT` if that can't be. `write` says
+/// that they are to be written.
+pub(crate) fn fault_in(own: Own, write: bool) -> Result {
+    let length = own.length.min(SECTION) as usize;
     // SAFETY: A user address may be anything.
-    let missing = unsafe { ffi::alpc_shim_fault_in(ptr(own), length, write) };
+    let missing = unsafe { ffi::alpc_shim_fault_in(ptr(own.start), length, write) };
     if missing >= length {
         return Err(EFAULT);
     }

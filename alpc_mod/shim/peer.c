@@ -19,9 +19,13 @@
 
 #include "shim.h"
 
+/* Not even a speculated use of the range goes beyond what users may have. */
 bool alpc_shim_is_user_range(u64 addr, u64 length)
 {
-	return addr + length >= addr && access_ok((void __user *)addr, length);
+	if (addr + length < addr || !access_ok((void __user *)addr, length))
+		return false;
+	barrier_nospec();
+	return true;
 }
 
 /*
@@ -82,7 +86,8 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 }
 
 /*
- * Moves bytes between a held page, from offset on, and own, within that page. Only
+ * Moves bytes between a held page, from offset on, and own, within that page. The
+ * latter are of an alpc_shim_is_user_range(), which isn't asked for each page. Only
  * what is there on this side is moved: page faults are off, so it may be called under
  * a spinlock. Gives how many bytes were moved.
  */
@@ -92,9 +97,6 @@ unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user 
 	unsigned int left = length;
 	char *page;
 
-	if (!access_ok(own, length))
-		return 0;
-	barrier_nospec();
 	page = kmap_local_page(held);
 	pagefault_disable();
 	/* A page of a user is no object of the kernel's to be checked. */
