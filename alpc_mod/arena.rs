@@ -216,16 +216,16 @@ impl Arena {
     }
 
     /// Notes that a slot counts otherwise than before. The lock is held.
-    fn recount(&self, (views, pages): (u32, u32), (views_now, pages_now): (u32, u32)) {
-        for (count, before, now) in [
-            (&self.views, views, views_now),
-            (&self.view_pages, pages, pages_now),
-        ] {
-            count.store(
-                count.load(Relaxed).wrapping_sub(before).wrapping_add(now),
-                Relaxed,
-            );
+    fn recount(&self, before: (u32, u32), now: (u32, u32)) {
+        if before == now {
+            return;
         }
+        let change = |count: &Atomic<u32>, before: u32, now: u32| {
+            let changed = count.load(Relaxed).wrapping_sub(before).wrapping_add(now);
+            count.store(changed, Relaxed);
+        };
+        change(&self.views, before.0, now.0);
+        change(&self.view_pages, before.1, now.1);
     }
 
     /// How many views there are, and their pages. Waits for nobody.

@@ -15,6 +15,12 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
         Arc,
         SpinLock, //
     }, //
@@ -26,6 +32,9 @@ pub(crate) struct Backing {
     pages: Pages,
     /// The views of the owner's section that are lent.
     views_lent: Arc<Counter>,
+    /// The owner has no access. Written under the lock, read without by who keeps it from being
+    /// set: it is cleared once all that comes before is done.
+    closed: Atomic<bool>,
     #[pin]
     lending: SpinLock<Lending>,
 }
@@ -34,8 +43,6 @@ pub(crate) struct Backing {
 struct Lending {
     /// Loans that have not ended.
     loans: u32,
-    /// The owner has no access.
-    closed: bool,
     /// The owner has the view, in a slot of its section.
     owned: bool,
 }
@@ -53,9 +60,9 @@ impl Backing {
             pin_init!(Self {
                 pages,
                 views_lent: views_lent.clone(),
+                closed: Atomic::new(false),
                 lending <- new_spinlock!(Lending {
                     loans: 0,
-                    closed: false,
                     owned: true,
                 }, "Backing::lending"),
             }),
@@ -83,9 +90,10 @@ impl Backing {
         result
     }
 
-    /// Whether the owner has access.
+    /// Whether the owner has access. It stays so under the lock of the owner's arena.
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        !self.lending.lock().closed
+        !self.closed.load(Acquire)
     }
 
     /// Whether the view is lent.
@@ -97,11 +105,13 @@ impl Backing {
     /// was possible: a view that is closed is not lent again.
     pub(crate) fn lend(&self, exclusive: bool) -> bool {
         self.change(|lending| {
-            if lending.closed {
+            if !self.is_open() {
                 return false;
             }
             lending.loans = lending.loans.saturating_add(1);
-            lending.closed = exclusive;
+            if exclusive {
+                self.closed.store(true, Relaxed);
+            }
             true
         })
     }
@@ -111,7 +121,9 @@ impl Backing {
     pub(crate) fn end_loan(&self, exclusive: bool) {
         self.change(|lending| {
             lending.loans = lending.loans.saturating_sub(1);
-            lending.closed &= !exclusive;
+            if exclusive {
+                self.closed.store(false, Release);
+            }
         });
     }
 

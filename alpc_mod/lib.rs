@@ -167,7 +167,7 @@
 //! | `Arena`: slots and mappings | `Arena::state` |
 //! | page table entries of an arena's mappings | made and removed under `Arena::state` only, or by the end of the mapping |
 //! | `Pages` | constant; freed when no slot and no loan has them |
-//! | a backing's loans, and whether its owner has access | `Backing::lending` |
+//! | a backing's loans, and whether its owner has access | `Backing::lending`; the latter is set under `Arena::state` only, and read there |
 //! | `Loan`: whether it has ended, and whence it came | `Loan::state` |
 //! | `Arena`: counts of views and pages | written under `Arena::state`, read without |
 //! | `Given::view` | its lock; taken out once, by the sender |
