@@ -47,7 +47,7 @@ fn hogs() -> Vec<Peer> {
             }
         })
     };
-    (0..16).map(|_| hog()).collect()
+    (0..8).map(|_| hog()).collect()
 }
 
 /// A holder that reads or writes all of its caller's memory again and again, and is starved for
