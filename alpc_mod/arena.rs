@@ -67,8 +67,6 @@ struct State {
     mappings: KVec<Mapping>,
     /// The id of the last slot that was made.
     last: u64,
-    /// Nobody needs a mapping that has no slot any more.
-    closed: bool,
 }
 
 impl State {
@@ -97,6 +95,8 @@ pub(crate) struct Arena {
     writable: bool,
     #[pin]
     state: Mutex<State>,
+    /// Nobody needs a mapping that has no slot any more. Set once, and looked at after a slot is gone.
+    closed: Atomic<bool>,
     /// Views and their pages, for those who must not wait for the lock.
     views: Atomic<u32>,
     view_pages: Atomic<u32>,
@@ -131,8 +131,8 @@ impl Arena {
                 slots: KVVec::new(),
                 mappings: KVec::new(),
                 last: 0,
-                closed: false,
             }, "Arena::state"),
+            closed: Atomic::new(false),
             views: Atomic::new(0),
             view_pages: Atomic::new(0),
         })
@@ -300,7 +300,7 @@ impl Arena {
 
     /// What is added from now on is the last: a mapping is needed no longer than that.
     pub(crate) fn close(&self) {
-        self.state.lock().closed = true;
+        self.closed.store(true, Relaxed);
         self.unmap_if_done();
     }
 
@@ -311,10 +311,13 @@ impl Arena {
     /// No other thread comes here for the same mapping, and none gives that a slot: who would finds
     /// that it leaves.
     pub(crate) fn unmap_if_done(&self) {
+        if !self.closed.load(Relaxed) {
+            return;
+        }
         let space = Space::current();
         let mut state = self.state.lock();
         let open = |slot: &Slot| slot.is_only_of(space);
-        if !state.closed || state.slots.iter().any(open) {
+        if state.slots.iter().any(open) {
             return;
         }
         let Some(mapping) = state.mapping(space) else {

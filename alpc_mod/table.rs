@@ -136,12 +136,14 @@ impl<T> Chunks<T> {
     }
 
     #[cold]
+    #[inline(never)]
     fn far(&self, chunk: u32) -> Option<&Chunk<T>> {
         let Place { segment, offset } = segments::place(chunk.checked_sub(NEAR)?);
         self.segments.get(segment as usize)?.get(offset as usize)
     }
 
     #[cold]
+    #[inline(never)]
     fn far_mut(&mut self, chunk: u32) -> Option<&mut Chunk<T>> {
         let Place { segment, offset } = segments::place(chunk.checked_sub(NEAR)?);
         self.segments
@@ -177,7 +179,7 @@ impl<T: Default> Growth<T> {
 }
 
 impl<T> Store<T> for Chunks<T> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, index: u32) -> Option<&T> {
         let chunk = match self.near.get((index / CHUNK) as usize) {
             Some(chunk) => chunk,
@@ -186,14 +188,14 @@ impl<T> Store<T> for Chunks<T> {
         chunk.get((index % CHUNK) as usize)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let chunk = index / CHUNK;
-        let chunk = match (chunk as usize) < self.near.len() {
-            true => self.near.get_mut(chunk as usize)?,
-            false => self.far_mut(chunk)?,
-        };
-        chunk.get_mut((index % CHUNK) as usize)
+        if chunk as usize >= self.near.len() {
+            return self.far_mut(chunk)?.get_mut((index % CHUNK) as usize);
+        }
+        let near = self.near.get_mut(chunk as usize)?;
+        near.get_mut((index % CHUNK) as usize)
     }
 
     fn len(&self) -> u32 {

@@ -165,11 +165,12 @@ impl Loan {
     /// the view is back when this returns. Takes no lock but spinlocks.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
-        let mut live = state.live.take();
+        let Some(live) = &mut state.live else {
+            return;
+        };
         // Under the lock, so that nobody goes on before it is over.
-        if let Some(live) = &mut live {
-            live.end();
-        }
+        live.end();
+        let live = state.live.take();
         drop(state);
         drop(live);
     }
