@@ -39,7 +39,7 @@ pub const BOUND: Duration = Duration::from_millis(10);
 
 /// The least time from one round to the next while the stranger is held, so that 1,000 rounds see
 /// more than ten bursts of the hogs.
-const SPACING: Duration = Duration::from_micros(250);
+const SPACING: Duration = Duration::from_micros(400);
 
 /// How many pairs of measurements are made before one that exceeds the bound counts. A host that
 /// stops one processor in the middle of some work of the kernel's, which another process then
@@ -123,6 +123,7 @@ pub enum Means {
 }
 
 // What the controller tells a process, and what it answers.
+const SET_UP: u64 = 0;
 const CLEAN: u64 = 1;
 const PREPARE: u64 = 2;
 const ACT: u64 = 3;
@@ -168,7 +169,10 @@ fn pair(case: &Case) -> (Sample, Sample, u64) {
     let page = Shared::new();
     let stranger = side(MALLORY, STRANGERS, page, case.stranger);
     let victim = side(case.user, VICTIMS, page, case.victim);
-    // After the processes, so that nothing starves these when they end.
+    let cgroup = (case.means == Means::Memory).then(|| Cgroup::of(&stranger));
+    for side in [&stranger, &victim] {
+        side.put(SET_UP);
+    }
     let mut free = measure(case, page, &stranger, &victim, None);
     for _ in 1..PAIRS {
         if free.waited > BOUND {
@@ -180,25 +184,34 @@ fn pair(case: &Case) -> (Sample, Sample, u64) {
             };
         }
     }
-    let means = match case.means {
-        Means::Hogs(pattern) => Hold::Hogs(Hogs::spawn(pattern)),
-        Means::Memory => Hold::Memory(Cgroup::of(&stranger)),
+    // Dropped before the processes, so that nothing starves these when they end.
+    let hold = match (case.means, cgroup) {
+        (Means::Hogs(pattern), _) => Hold::Hogs(Hogs::spawn(pattern)),
+        (Means::Memory, None) => unreachable!("it was made above"),
+        (Means::Memory, Some(cgroup)) => {
+            let high = cgroup.current() + BEYOND;
+            Hold::Memory(cgroup, high)
+        }
     };
-    let starved = measure(case, page, &stranger, &victim, Some(&means));
+    let starved = measure(case, page, &stranger, &victim, Some(&hold));
     let turns = page[TURNS].load(SeqCst);
-    drop(means);
     (free, starved, turns)
 }
 
+/// How much more than at rest a stranger may have that takes nearly 3 MiB in one call: it sleeps in
+/// that call, and not before or after it, for some hundredths of a second each time.
+const BEYOND: u64 = 1 << 19;
+
 enum Hold {
     Hogs(Hogs),
-    Memory(Cgroup),
+    Memory(Cgroup, u64),
 }
 
 /// A process that does what it is told to.
 fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<dyn Side>) -> Peer {
     Peer::spawn(user, move |link| {
         pin(processor);
+        assert_eq!(link.take(), SET_UP);
         let mut side = set_up();
         loop {
             match link.take() {
@@ -241,7 +254,7 @@ fn measure(
     let mut worst = Sample::default();
     let all = rounds(case.rounds);
     while worst.rounds < all {
-        let count = case.batch.min(all - worst.rounds);
+        let count = rounds(case.batch).min(all - worst.rounds);
         // What the victim owes the stranger gets to know of before that goes on.
         for side in [victim, stranger] {
             side.put(CLEAN);
@@ -265,7 +278,7 @@ fn measure(
                 starve(stranger.pid());
                 hogs.begin();
             }
-            Some(Hold::Memory(cgroup)) => cgroup.throttle(),
+            Some(Hold::Memory(cgroup, high)) => cgroup.throttle(*high),
             None => {}
         }
         victim.put(ACT);
@@ -276,7 +289,7 @@ fn measure(
                 hogs.end();
                 unstarve(stranger.pid());
             }
-            Some(Hold::Memory(cgroup)) => cgroup.release(),
+            Some(Hold::Memory(cgroup, _)) => cgroup.release(),
             None => {}
         }
         assert_eq!(stranger.take(), DONE);

@@ -21,6 +21,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
+    /// What the process has already stays where it is counted.
     pub fn of(peer: &Peer) -> Self {
         let root = PathBuf::from(ROOT);
         fs::write(root.join("cgroup.subtree_control"), "+memory").expect("a memory controller");
@@ -38,12 +39,16 @@ impl Cgroup {
         fs::write(self.path.join(file), text).expect(file);
     }
 
-    /// From now on the process has a little more than it should, so that it sleeps for some tenths
-    /// of a second when it takes more: the time grows with the square of what is too much.
-    pub fn throttle(&self) {
+    /// What it has.
+    pub fn current(&self) -> u64 {
         let current = fs::read_to_string(self.path.join("memory.current")).expect("current");
-        let current: u64 = current.trim().parse().expect("a number");
-        self.write("memory.high", &(current / 16 * 15).to_string());
+        current.trim().parse().expect("a number")
+    }
+
+    /// From now on it sleeps when it has more than this. For how long grows with the square of what
+    /// is too much, as a part of all that it may have.
+    pub fn throttle(&self, bytes: u64) {
+        self.write("memory.high", &bytes.to_string());
     }
 
     /// From now on it may have all.

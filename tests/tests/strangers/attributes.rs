@@ -62,7 +62,7 @@ fn asks_with_handles() -> Box<dyn Side> {
         move || {
             let _ = (&ends, &container);
             drain(&stage.client, &mut receiving());
-            for _ in 0..BATCH {
+            for _ in 0..batch() {
                 asked.arg.send_id = 0;
                 assert!(again(&mut asked, &stage.client));
             }
@@ -76,7 +76,7 @@ fn claims() -> Box<dyn Side> {
     using(
         move || {
             let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
-            (0..BATCH).map(receive).collect()
+            (0..batch()).map(receive).collect()
         },
         move |request, watch| {
             let claimed = watch.time(|| Claim::new(&request, 0, HANDLES as u32).run(&stage.port));

@@ -44,7 +44,7 @@ fn is_killed_in_a_call() -> Box<dyn Side> {
 fn is_killed_with_views() -> Box<dyn Side> {
     let stage = victim();
     using(
-        || vec![(); (PROCESSES / 2) as usize],
+        || vec![(); (batch() / 4) as usize],
         |(), watch| {
             killed(watch, |_| {
                 for _ in 0..4 {

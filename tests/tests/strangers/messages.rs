@@ -108,7 +108,7 @@ fn asks() -> Box<dyn Side> {
         move || {
             let mut asked = Transfer::new().send(b"prepared");
             drain(&stage.client, &mut receiving());
-            for _ in 0..BATCH {
+            for _ in 0..batch() {
                 asked.arg.send_id = 0;
                 assert!(again(&mut asked, &stage.client));
             }
@@ -119,7 +119,7 @@ fn asks() -> Box<dyn Side> {
 
 fn asked(stage: &'static Stage) -> Vec<Message> {
     let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
-    (0..BATCH).map(receive).collect()
+    (0..batch()).map(receive).collect()
 }
 
 fn replies() -> Box<dyn Side> {
@@ -157,7 +157,7 @@ fn polls() -> Box<dyn Side> {
 fn disconnects() -> Box<dyn Side> {
     let stage = victim();
     using(
-        move || (0..BATCH).map(|_| accept(&stage.port)).collect(),
+        move || (0..batch()).map(|_| accept(&stage.port)).collect(),
         |server: Port, watch| {
             let ended = watch.time(|| server.disconnect());
             ended.expect("DISCONNECT");
@@ -168,7 +168,7 @@ fn disconnects() -> Box<dyn Side> {
 fn closes_server_ports() -> Box<dyn Side> {
     let stage = victim();
     using(
-        move || (0..BATCH).map(|_| accept(&stage.port)).collect(),
+        move || (0..batch()).map(|_| accept(&stage.port)).collect(),
         |server: Port, watch| watch.time(|| drop(server)),
     )
 }
@@ -184,7 +184,7 @@ fn sends_on_many() -> Box<dyn Side> {
         move || {
             let mut clients = clients.borrow_mut();
             clients.clear();
-            clients.extend((0..BATCH).map(|_| connect(VICTIM)));
+            clients.extend((0..batch()).map(|_| connect(VICTIM)));
         },
         move || {
             let clients = clients.borrow();

@@ -54,7 +54,7 @@ fn requests(stage: &'static Stage) -> Vec<(Port, Message)> {
         // The stranger's requests are among these.
         (client, next(&stage.port, ALPC_TYPE_CONNECTION_REQUEST))
     };
-    (0..BATCH).map(knock).collect()
+    (0..batch()).map(knock).collect()
 }
 
 fn accepts() -> Box<dyn Side> {

@@ -69,7 +69,7 @@ fn revokes() -> Box<dyn Side> {
         move || {
             let dynamic = IMPERSONATE | ALPC_SECURITY_DYNAMIC;
             drain(&stage.client, &mut receiving());
-            for _ in 0..BATCH {
+            for _ in 0..batch() {
                 let mut once = SecurityContainer::sending(0, dynamic, ALPC_SECURITY_ONCE);
                 stage
                     .client
@@ -94,7 +94,7 @@ fn revokes() -> Box<dyn Side> {
 
 fn asked(stage: &'static Stage) -> Vec<Message> {
     let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
-    (0..BATCH).map(receive).collect()
+    (0..batch()).map(receive).collect()
 }
 
 fn impersonates() -> Box<dyn Side> {
@@ -143,7 +143,7 @@ fn receives_contexts() -> Box<dyn Side> {
     using(
         move || {
             drain(&stage.port, &mut receiving());
-            vec![(); BATCH as usize]
+            vec![(); batch() as usize]
         },
         move |(), watch| {
             receive.recv.fill(JUNK);

@@ -5,7 +5,7 @@
 
 use alpc_tests::raw::*;
 use alpc_tests::starve::*;
-use alpc_tests::wait;
+use alpc_tests::{rounds, wait};
 
 /// Everything that either side can take.
 pub const TAKES: u32 = ALPC_TAKE_VIEWS | ALPC_TAKE_HANDLES | ALPC_TAKE_MEMORY | ALPC_TAKE_SECURITY;
@@ -15,8 +15,13 @@ pub const VICTIM: &str = "strangers/victim";
 /// The name of the stranger's port.
 pub const STRANGER: &str = "strangers/stranger";
 
-/// What is prepared at a time.
+/// Rounds that are prepared at a time, of a test of the usual length.
 pub const BATCH: u64 = 200;
+
+/// What is prepared at a time, a multiple of four.
+pub fn batch() -> u64 {
+    rounds(BATCH).next_multiple_of(4)
+}
 
 /// What one of the two has, for as long as it lives.
 pub struct Stage {

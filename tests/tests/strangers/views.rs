@@ -11,8 +11,9 @@ use alpc_tests::views::{map_section, unmap_windows, PAGE};
 
 use super::stage::*;
 
-/// What the owner of a section fills and empties beside the views that it lends.
-const BULK: u64 = 16 << 20;
+/// What the owner of a section uses beside the views that it lends, and the room for these.
+const BULK: u64 = 48 << 20;
+const ROOM: u64 = 4 << 20;
 
 const SECURE: u32 = ALPC_VIEW_SECURE;
 const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
@@ -21,7 +22,7 @@ const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 fn lent(stage: &'static Stage, size: u64) -> (&'static Port, impl FnMut()) {
     let section: &Port = Box::leak(Box::new(stage.client.section(size).expect("section")));
     let view = |_| section.view(PAGE).expect("view");
-    let views: Vec<View> = (0..BATCH).map(view).collect();
+    let views: Vec<View> = (0..batch()).map(view).collect();
     let lend = move || {
         drain(&stage.client, &mut receiving());
         for &view in &views {
@@ -35,17 +36,29 @@ fn lent(stage: &'static Stage, size: u64) -> (&'static Port, impl FnMut()) {
     (section, lend)
 }
 
-/// Lends views, and meanwhile has another one of the same section come and go. A first use of that
-/// fills page tables for many pages, and deleting it empties them.
+/// A view of the same section that is not lent, and where it begins in the section.
+fn bulk(section: &Port) -> (View, u64) {
+    let bulk = section.view(BULK).expect("view");
+    let (start, ..) = bulk.mapping();
+    (bulk, bulk.base - start)
+}
+
+/// Lends views, and meanwhile maps their section again and again, and uses another view there: that
+/// fills page tables for many pages at a time.
 pub fn lends() -> Box<dyn Side> {
     let stage = stranger();
-    let (section, lend) = lent(stage, 2 * BULK);
+    let (section, lend) = lent(stage, BULK + ROOM);
+    let (_, offset) = bulk(section);
     preparing(lend, move || {
-        let bulk = section.view(BULK).expect("view");
-        for at in (0..bulk.size).step_by(PAGE as usize) {
-            bulk.set(at as usize, 1);
+        let start = map_section(section, BULK + ROOM, READ_WRITE).expect("mmap");
+        let again = View {
+            base: start + offset,
+            size: BULK,
+        };
+        for at in (0..BULK).step_by(PAGE as usize) {
+            again.set(at as usize, 1);
         }
-        section.delete_view(bulk.base).expect("delete");
+        again.unmap();
     })
 }
 
@@ -55,17 +68,15 @@ pub fn lends_for_all_its_memory() -> Box<dyn Side> {
     const MAPPINGS: usize = 31;
     const PAGE_TABLE: u64 = 2 << 20;
     let stage = stranger();
-    let size = 3 * BULK;
-    let (section, lend) = lent(stage, size + BULK);
-    let bulk = section.view(size).expect("view");
-    let offset = bulk.base - bulk.mapping().0;
+    let (section, lend) = lent(stage, BULK + ROOM);
+    let (_, offset) = bulk(section);
     let zeros = std::fs::File::open("/dev/zero").expect("/dev/zero");
     preparing(lend, move || {
-        let map = |_| map_section(section, size + BULK, READ_WRITE).expect("mmap");
+        let map = |_| map_section(section, BULK + ROOM, READ_WRITE).expect("mmap");
         let starts: Vec<_> = (0..MAPPINGS).map(map).collect();
         let mut bytes = Vec::new();
         for start in &starts {
-            for at in (0..size - PAGE_TABLE).step_by(PAGE_TABLE as usize) {
+            for at in (0..BULK).step_by(PAGE_TABLE as usize) {
                 bytes.push(libc::iovec {
                     iov_base: (start + offset + at) as *mut _,
                     iov_len: 1,
@@ -76,7 +87,7 @@ pub fn lends_for_all_its_memory() -> Box<dyn Side> {
         unsafe { libc::readv(zeros.as_raw_fd(), bytes.as_ptr(), bytes.len() as i32) };
         for start in starts {
             // SAFETY: The whole mapping, of which nothing is used any more.
-            unsafe { libc::munmap(start as *mut _, (size + BULK) as usize) };
+            unsafe { libc::munmap(start as *mut _, (BULK + ROOM) as usize) };
         }
     })
 }
@@ -87,7 +98,7 @@ fn held(stage: &'static Stage) -> Vec<(Message, View)> {
         let (message, view) = stage.port.receive_view().expect("receive");
         (message, view.expect("a view"))
     };
-    (0..BATCH).map(receive).collect()
+    (0..batch()).map(receive).collect()
 }
 
 fn releases() -> Box<dyn Side> {
@@ -132,7 +143,7 @@ fn asks_about_a_view() -> Box<dyn Side> {
 fn receives_views() -> Box<dyn Side> {
     let stage = victim();
     using(
-        || vec![(); BATCH as usize],
+        || vec![(); batch() as usize],
         |(), watch| {
             let (message, view) = watch.time(|| {
                 let (message, view) = stage.port.receive_view().expect("receive");
@@ -150,7 +161,7 @@ fn receives_views() -> Box<dyn Side> {
 fn unmaps_its_window() -> Box<dyn Side> {
     let stage = victim();
     using(
-        move || vec![(); (BATCH / 4) as usize],
+        move || vec![(); (batch() / 4) as usize],
         move |(), watch| {
             for _ in 0..4 {
                 let (message, _) = stage.port.receive_view().expect("receive");
@@ -190,7 +201,7 @@ const LENT: u64 = 64 * PAGE;
 
 /// Lends one view after the other, those that have come back.
 fn lending(stage: &'static Stage) -> (&'static Port, impl FnMut() -> Option<View>) {
-    let section: &Port = Box::leak(Box::new(stage.client.section(2 * BULK).expect("section")));
+    let section: &Port = Box::leak(Box::new(stage.client.section(16 * ROOM).expect("section")));
     let view = |_| section.view(LENT).expect("view");
     let views: Vec<View> = (0..32).map(view).collect();
     let turn = Cell::new(0);
