@@ -164,7 +164,7 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_LOST		5u	/* ECONNRESET: received, but no reply will come */
 #define ALPC_OUTCOME_CANCELED		6u	/* ECANCELED: the request was cancelled */
 #define ALPC_OUTCOME_ALREADY_RECEIVED	7u	/* EALREADY, or success of a plain cancel */
-#define ALPC_OUTCOME_TIMED_OUT		8u	/* ETIMEDOUT: nothing sent, nothing received */
+#define ALPC_OUTCOME_TIMED_OUT		8u	/* ETIMEDOUT: nothing sent, nothing received; of memory, see @done */
 #define ALPC_OUTCOME_TIMED_OUT_SENT	9u	/* ETIMEDOUT: sent, nothing received */
 #define ALPC_OUTCOME_INTERRUPTED	10u	/* EINTR: nothing sent, nothing received */
 #define ALPC_OUTCOME_INTERRUPTED_SENT	11u	/* EINTR: sent, the request lives on */

@@ -319,10 +319,26 @@ fn a_dead_clients_huge_pages_are_put_in_with_nothing_of_it_left_to_the_server() 
 
 const UNPRIVILEGED: &str = "/proc/sys/vm/unprivileged_userfaultfd";
 
+/// Lets every user have `userfaultfd`, until it is dropped.
+struct Unprivileged(String);
+
+impl Unprivileged {
+    fn new() -> Self {
+        let before = std::fs::read_to_string(UNPRIVILEGED).expect("a setting");
+        std::fs::write(UNPRIVILEGED, "1").expect("a setting");
+        Self(before)
+    }
+}
+
+impl Drop for Unprivileged {
+    fn drop(&mut self) {
+        let _ = std::fs::write(UNPRIVILEGED, &self.0);
+    }
+}
+
 #[test]
 fn a_page_that_a_dead_client_has_held_back_leaves_nothing_of_it_to_the_server() {
-    let before = std::fs::read_to_string(UNPRIVILEGED).expect("a setting");
-    std::fs::write(UNPRIVILEGED, "1").expect("a setting");
+    let _setting = Unprivileged::new();
     isolated_long(2, || {
         let server = reader(4096);
         for _ in 0..ATTEMPTS {
@@ -340,5 +356,4 @@ fn a_page_that_a_dead_client_has_held_back_leaves_nothing_of_it_to_the_server() 
             assert_eq!(server.take(), 1);
         }
     });
-    std::fs::write(UNPRIVILEGED, before).expect("a setting");
 }

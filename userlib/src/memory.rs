@@ -248,10 +248,10 @@ impl MemoryRange<'_> {
     /// use std::time::Duration;
     ///
     /// let mut buffer = vec![0; 4096];
-    /// // No sender keeps this thread for longer than that.
-    /// let read = range.read_at_with(0, &mut buffer, Duration::from_millis(100))?;
-    /// // Nor for any time here.
+    /// // No sender keeps this thread at all.
     /// let read = range.read_at_with(0, &mut buffer, Options::new().nonblocking())?;
+    /// // No sender without a file system of its own keeps this thread for longer than that.
+    /// let read = range.read_at_with(0, &mut buffer, Duration::from_millis(100))?;
     /// # Ok(())
     /// # }
     /// ```

@@ -131,7 +131,8 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Never wait for room in a full queue: [`Outcome::QueueFull`] instead.
+    /// Never wait for room in a full queue: [`Outcome::QueueFull`] instead. In a caller's memory,
+    /// read or write what is there, and wait for nothing of the caller's: `EAGAIN` instead.
     ///
     /// [`Outcome::QueueFull`]: crate::Outcome::QueueFull
     pub const fn nonblocking(self) -> Self {

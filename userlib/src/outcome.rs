@@ -75,9 +75,10 @@ outcomes! {
     /// A cancel came after receipt (`EALREADY`, or success of a plain cancel).
     AlreadyReceived = ALPC_OUTCOME_ALREADY_RECEIVED,
         "the other side has received it already: cancel without try to void it anyway";
-    /// The time was up; nothing was sent, nothing received (`ETIMEDOUT`).
+    /// The time was up (`ETIMEDOUT`). Nothing was sent, nothing received; of a caller's memory no
+    /// more was moved than the call says.
     TimedOut = ALPC_OUTCOME_TIMED_OUT,
-        "the time was up, and nothing was sent";
+        "the time was up before anything was sent, or all of the memory was moved";
     /// The time was up after the send (`ETIMEDOUT`).
     TimedOutSent = ALPC_OUTCOME_TIMED_OUT_SENT,
         "the time was up after the message was sent: it may have had its effect";

@@ -100,7 +100,8 @@ fn is_date(text: &str) -> bool {
         |part: &str, count| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts: Vec<&str> = text.split('-').collect();
     matches!(parts[..], [year, month, day]
-        if digits(year, 4) && digits(month, 2) && digits(day, 2))
+        if digits(year, 4) && digits(month, 2) && digits(day, 2)
+            && ("01"..="12").contains(&month) && ("01"..="31").contains(&day))
 }
 
 #[cfg(test)]
