@@ -220,29 +220,28 @@ impl Port {
 
     /// Makes the tables grow that have no free entry.
     pub(crate) fn grow(&self) -> Result {
-        let mut engine = self.lock();
-        if engine.is_full(Table::Slots) {
-            let len = engine.table_len(Table::Slots);
-            drop(engine);
-            let growth = Growth::new(len)?;
-            engine = self.lock();
-            let len = engine.table_len(Table::Slots);
-            let unused = engine.slots_mut().grow(growth);
-            engine.grown(Table::Slots, len);
-            drop(engine);
-            drop(unused);
-            engine = self.lock();
+        self.grow_table(Table::Slots, Engine::slots_mut)?;
+        self.grow_table(Table::Conns, Engine::conns_mut)
+    }
+
+    fn grow_table<T: Default>(
+        &self,
+        table: Table,
+        chunks: fn(&mut Engine<Kernel>) -> &mut Chunks<T>,
+    ) -> Result {
+        let engine = self.lock();
+        let (is_full, len) = (engine.is_full(table), engine.table_len(table));
+        drop(engine);
+        if !is_full {
+            return Ok(());
         }
-        if engine.is_full(Table::Conns) {
-            let len = engine.table_len(Table::Conns);
-            drop(engine);
-            let growth = Growth::new(len)?;
-            engine = self.lock();
-            let len = engine.table_len(Table::Conns);
-            let unused = engine.conns_mut().grow(growth);
-            engine.grown(Table::Conns, len);
-            drop(engine);
-            drop(unused);
+        let mut growth = Growth::new(len)?;
+        let mut done = false;
+        while !done {
+            let mut engine = self.lock();
+            let len = engine.table_len(table);
+            done = chunks(&mut engine).grow(&mut growth);
+            engine.grown(table, len);
         }
         Ok(())
     }

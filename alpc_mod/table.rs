@@ -2,204 +2,150 @@
 
 //! Tables whose entries never move, grown a chunk at a time.
 //!
-//! A table lies inside a spinlock, so it can't allocate where it is used: the
-//! next chunk is made beforehand, with no lock held, and moved in. That takes a
-//! few steps however long the table is: the list of the first chunks is short, and for
-//! those behind it see [`segments`].
-#![deny(unsafe_code)]
+//! A table lies inside a spinlock, so it can't allocate where it is used: the next chunk is made
+//! beforehand, with no lock held, and moved in. Where the list of chunks is full, a longer one is
+//! filled beforehand too, some chunks at a time, so that nobody waits for the whole list.
 
 use crate::{
     buffer::charged,
-    logic::{
-        engine::Store,
-        segments::{
-            self,
-            Place, //
-        }, //
-    }, //
+    logic::engine::Store, //
 };
-use core::mem::swap;
+use core::{
+    marker::PhantomData,
+    mem::swap,
+    ptr::NonNull, //
+};
 use kernel::prelude::*;
 use pin_init::init_array_from_fn;
 
 /// Entries in one chunk.
 const CHUNK: u32 = 16;
 
-/// That many of them, in one allocation.
-type Chunk<T> = KBox<[T; CHUNK as usize]>;
+/// Chunks that a longer list takes over under the lock at a time.
+const STRIDE: usize = 64;
 
-/// Chunks that are listed in one piece, which most tables have no more of. The list moves when it
-/// gets longer, so it must not be long.
-const NEAR: u32 = 64;
+/// That many entries, in one allocation.
+type Chunk<T> = [T; CHUNK as usize];
 
-/// Some chunks of a table. There may be thousands, so they need not be listed in one piece of
-/// physical memory.
-type Segment<T> = KVVec<Chunk<T>>;
-
-/// The segments of a table in their order. The longest table has some twenty.
-type Segments<T> = KVec<Segment<T>>;
+/// The chunks of a table in their order. There may be thousands, so the list need
+/// not be of one piece of physical memory.
+type ChunkList<T> = KVVec<NonNull<Chunk<T>>>;
 
 /// A table of entries, named by index.
+///
+/// # Invariants
+///
+/// Each chunk on the list is a box that the table owns, and is on it once.
 pub(crate) struct Chunks<T> {
-    /// The first [`NEAR`] chunks.
-    near: KVec<Chunk<T>>,
-    /// All chunks behind them.
-    segments: Segments<T>,
-    /// How many chunks there are.
-    chunks: u32,
+    chunks: ChunkList<T>,
+    _owns: PhantomData<KBox<Chunk<T>>>,
 }
 
-/// What a table needs to grow by one chunk, or what is left of it.
+// SAFETY: A table is boxes of entries, by its invariants.
+unsafe impl<T: Send> Send for Chunks<T> {}
+
+/// What a table needs to grow by one chunk, or what is left of that.
 pub(crate) struct Growth<T> {
-    chunk: Option<Chunk<T>>,
-    /// A longer list of near chunks, where the old one is full.
-    near: Option<KVec<Chunk<T>>>,
-    /// The segment that begins with the chunk.
-    segment: Option<Segment<T>>,
-    /// A longer list of segments, where the old one is full.
-    segments: Option<Segments<T>>,
-}
-
-/// Moves a list to a longer one, if it is full. Says whether it has room now.
-fn lengthen<T>(list: &mut KVec<T>, longer: &mut Option<KVec<T>>) -> bool {
-    if list.len() < list.capacity() {
-        return true;
-    }
-    match longer {
-        Some(longer) if longer.capacity() > list.len() => {
-            swap(longer, list);
-            for item in longer.drain_all() {
-                // The longer list has room, so nothing is allocated, nothing fails.
-                let _ = list.push_within_capacity(item);
-            }
-            true
-        }
-        _ => false,
-    }
-}
-
-/// A longer list for one with so many items, if that is full. Lists are as long as powers of two.
-fn longer<T>(len: u32) -> Result<Option<KVec<T>>> {
-    match len {
-        0 => Ok(Some(KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?)),
-        n if n.is_power_of_two() => {
-            let room = (n as usize).saturating_mul(2);
-            Ok(Some(KVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?))
-        }
-        _ => Ok(None),
-    }
+    chunk: Option<KBox<Chunk<T>>>,
+    /// A longer list of chunks, where the old one is full. It owns none of them.
+    list: Option<ChunkList<T>>,
 }
 
 impl<T> Chunks<T> {
     /// An empty table, without memory.
     pub(crate) fn new() -> Self {
+        // INVARIANT: There are no chunks.
         Self {
-            near: KVec::new(),
-            segments: KVec::new(),
-            chunks: 0,
+            chunks: KVVec::new(),
+            _owns: PhantomData,
         }
     }
 
-    /// Adds a chunk. Gives back what must be dropped with no lock held. That is everything if the
-    /// table has grown meanwhile, and needs what was not made.
-    pub(crate) fn grow(&mut self, mut growth: Growth<T>) -> Growth<T> {
-        let Some(place) = self.chunks.checked_sub(NEAR).map(segments::place) else {
-            if !lengthen(&mut self.near, &mut growth.near) {
-                return growth;
+    /// Takes a step towards another chunk, and says whether it was the last. What is left in
+    /// `growth` then must be dropped with no lock held. That is the chunk too if the table has
+    /// grown meanwhile, and needs a longer list than was made.
+    pub(crate) fn grow(&mut self, growth: &mut Growth<T>) -> bool {
+        let len = self.chunks.len();
+        if len == self.chunks.capacity() {
+            let Some(longer) = growth.list.as_mut().filter(|list| list.capacity() > len) else {
+                return true;
+            };
+            for chunk in self.chunks.iter().skip(longer.len()).take(STRIDE) {
+                // The longer list has room, so nothing is allocated and nothing fails.
+                let _ = longer.push_within_capacity(*chunk);
             }
-            if let Some(chunk) = growth.chunk.take() {
-                let _ = self.near.push_within_capacity(chunk);
-                self.chunks = self.chunks.saturating_add(1);
+            if longer.len() < len {
+                return false;
             }
-            return growth;
-        };
-        if place.offset == 0 {
-            if !lengthen(&mut self.segments, &mut growth.segments) {
-                return growth;
-            }
-            match growth.segment.take() {
-                Some(segment) if segment.capacity() >= segments::len(place.segment) => {
-                    let _ = self.segments.push_within_capacity(segment);
-                }
-                segment => {
-                    growth.segment = segment;
-                    return growth;
-                }
-            }
+            // INVARIANT: The same chunks, as chunks are only ever added, and at the end.
+            swap(longer, &mut self.chunks);
         }
-        if let (Some(segment), Some(chunk)) = (self.segments.last_mut(), growth.chunk.take()) {
-            // A segment has room for all of its chunks from the beginning.
-            let _ = segment.push_within_capacity(chunk);
-            self.chunks = self.chunks.saturating_add(1);
+        if let Some(chunk) = growth
+            .chunk
+            .take()
+            .map(KBox::into_raw)
+            .and_then(NonNull::new)
+        {
+            // INVARIANT: It was a box, and is the table's now. The list has room.
+            let _ = self.chunks.push_within_capacity(chunk);
         }
-        growth
+        true
     }
+}
 
-    #[cold]
-    #[inline(never)]
-    fn far(&self, chunk: u32) -> Option<&Chunk<T>> {
-        let Place { segment, offset } = segments::place(chunk.checked_sub(NEAR)?);
-        self.segments.get(segment as usize)?.get(offset as usize)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn far_mut(&mut self, chunk: u32) -> Option<&mut Chunk<T>> {
-        let Place { segment, offset } = segments::place(chunk.checked_sub(NEAR)?);
-        self.segments
-            .get_mut(segment as usize)?
-            .get_mut(offset as usize)
+impl<T> Drop for Chunks<T> {
+    fn drop(&mut self) {
+        for chunk in self.chunks.iter() {
+            // SAFETY: By the invariants it is the table's, and is given up once.
+            drop(unsafe { KBox::from_raw(chunk.as_ptr()) });
+        }
     }
 }
 
 impl<T: Default> Growth<T> {
     /// Makes a chunk for a table of `len` entries.
     pub(crate) fn new(len: u32) -> Result<Self> {
-        let room = charged(size_of::<[T; CHUNK as usize]>(), KBox::new_uninit)?;
+        let room = charged(size_of::<Chunk<T>>(), KBox::new_uninit)?;
         let chunk = room.write_init(init_array_from_fn(|_| Ok::<_, Error>(T::default())))?;
-        let mut growth = Self {
+        let chunks = (len / CHUNK) as usize;
+        // Lists are as long as powers of two, so this is when one is full.
+        let list = match chunks {
+            0 => Some(Self::list(1)?),
+            n if n.is_power_of_two() => Some(Self::list(n.saturating_mul(2))?),
+            _ => None,
+        };
+        Ok(Self {
             chunk: Some(chunk),
-            near: None,
-            segment: None,
-            segments: None,
-        };
-        let Some(far) = (len / CHUNK).checked_sub(NEAR) else {
-            growth.near = longer(len / CHUNK)?;
-            return Ok(growth);
-        };
-        let Place { segment, offset } = segments::place(far);
-        if offset == 0 {
-            let chunks = segments::len(segment);
-            let size = chunks.saturating_mul(size_of::<Chunk<T>>());
-            growth.segment = Some(charged(size, |flags| KVVec::with_capacity(chunks, flags))?);
-            growth.segments = longer(segment)?;
-        }
-        Ok(growth)
+            list,
+        })
+    }
+
+    /// A list for so many chunks.
+    fn list(chunks: usize) -> Result<ChunkList<T>> {
+        let size = chunks.saturating_mul(size_of::<NonNull<Chunk<T>>>());
+        charged(size, |flags| KVVec::with_capacity(chunks, flags))
     }
 }
 
 impl<T> Store<T> for Chunks<T> {
-    #[inline(always)]
+    #[inline]
     fn get(&self, index: u32) -> Option<&T> {
-        let chunk = match self.near.get((index / CHUNK) as usize) {
-            Some(chunk) => chunk,
-            None => self.far(index / CHUNK)?,
-        };
-        chunk.get((index % CHUNK) as usize)
+        let chunk = self.chunks.get((index / CHUNK) as usize)?;
+        // SAFETY: By the invariants it is the table's.
+        unsafe { chunk.as_ref() }.get((index % CHUNK) as usize)
     }
 
-    #[inline(always)]
+    #[inline]
     fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let chunk = index / CHUNK;
-        if chunk as usize >= self.near.len() {
-            return self.far_mut(chunk)?.get_mut((index % CHUNK) as usize);
-        }
-        let near = self.near.get_mut(chunk as usize)?;
-        near.get_mut((index % CHUNK) as usize)
+        let chunk = self.chunks.get_mut((index / CHUNK) as usize)?;
+        // SAFETY: By the invariants it is the table's, which is borrowed for as long.
+        unsafe { chunk.as_mut() }.get_mut((index % CHUNK) as usize)
     }
 
     fn len(&self) -> u32 {
         // A port's ids end long before this overflows.
-        self.chunks.saturating_mul(CHUNK)
+        u32::try_from(self.chunks.len())
+            .unwrap_or(u32::MAX)
+            .saturating_mul(CHUNK)
     }
 }

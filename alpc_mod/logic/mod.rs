@@ -13,4 +13,3 @@ pub mod impersonate;
 pub mod name;
 pub mod quota;
 pub mod ranges;
-pub mod segments;
