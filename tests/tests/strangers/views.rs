@@ -218,7 +218,7 @@ fn lending(stage: &'static Stage) -> (&'static Port, impl FnMut() -> Option<View
 fn lends_to_the_stranger() -> Box<dyn Side> {
     let stage = victim();
     let (_, mut lend) = lending(stage);
-    timed(move || lend())
+    timed(lend)
 }
 
 fn asks_about_its_own() -> Box<dyn Side> {
