@@ -278,7 +278,6 @@ extern "C" {
         theirs: usize,
         length: c_uint,
         write: bool,
-        nowait: bool,
         keep: *mut Pins,
     ) -> c_int;
 

@@ -323,11 +323,16 @@ impl Memory {
             if let Some(place) = gate.visitors.iter().position(Option::is_none) {
                 break place;
             }
-            if self.changed.wait_interruptible(&mut gate) {
-                return Err(ERESTARTSYS.into());
-            }
-            if gate.open == 0 || gate.turn != step.turn {
-                return Err(Outcome::MemoryClosed.into());
+            let interrupted = self.changed.wait_interruptible(&mut gate);
+            let closed = gate.open == 0 || gate.turn != step.turn;
+            if interrupted || closed {
+                drop(gate);
+                // One is woken at a time, by who has been: so nobody wakes all.
+                self.changed.notify_one();
+                return Err(match interrupted {
+                    true => ERESTARTSYS.into(),
+                    false => Outcome::MemoryClosed.into(),
+                });
             }
         };
         let mut kept = Kept {
@@ -343,40 +348,22 @@ impl Memory {
         }
         drop(gate);
         let pins = keep.then_some(&mut kept.pins);
-        let populated = self.bring_in(step, false, pins);
+        let populated = self.bring_in(step, pins);
         let mut gate = self.gate.lock();
         let visitor = gate.visitors.get_mut(place).and_then(Option::take);
         drop(gate);
-        self.changed.notify_all();
+        self.changed.notify_one();
         if visitor.is_some_and(|visitor| visitor.sent_away) {
             return Err(Outcome::MemoryClosed.into());
         }
         Ok(populated?.then_some(kept))
     }
 
-    /// Makes the caller's pages present as far as that takes nobody's time, or with `keep` the first
-    /// for the next section alone. Nothing if it does.
-    pub(crate) fn populate_now(&self, step: &Step, keep: bool) -> Result<Option<Kept>, Failure> {
-        let gate = self.enter(step.turn)?;
-        let mut kept = Kept {
-            open: gate.open,
-            pins: Pins::new(),
-        };
-        drop(gate);
-        let pins = keep.then_some(&mut kept.pins);
-        Ok(self.bring_in(step, true, pins)?.then_some(kept))
-    }
-
     /// Brings the caller's pages in. Gives whether they have come, as far as they can.
-    fn bring_in(
-        &self,
-        step: &Step,
-        nowait: bool,
-        keep: Option<&mut Pins>,
-    ) -> Result<bool, Failure> {
+    fn bring_in(&self, step: &Step, keep: Option<&mut Pins>) -> Result<bool, Failure> {
         let mm = self.space()?;
         let (theirs, length, write) = (step.theirs, step.own.len(), step.write);
-        let populated = peer::populate(&mm, theirs, length, write, nowait, keep);
+        let populated = peer::populate(&mm, theirs, length, write, keep);
         drop(mm);
         match populated {
             Ok(()) => Ok(true),
@@ -448,6 +435,6 @@ impl Drop for Opening {
         for task in tasks.iter().flatten() {
             peer::wake_interrupted(task);
         }
-        memory.changed.notify_all();
+        memory.changed.notify_one();
     }
 }

@@ -195,19 +195,15 @@ fn transfer(
             Moved::TheirsMissing => {
                 // Who fails again and again keeps what it gets.
                 let keep = misses > 1;
-                kept = match wait.until() {
-                    Ok(deadline) => {
-                        let populate = || memory.populate(&step, keep);
-                        let (populated, rung) = peer::until(deadline, populate);
-                        late |= rung;
-                        match populated {
-                            Err(failure) if rung && failure.errno() == ERESTARTSYS => {
-                                return Err(Outcome::TimedOut.into());
-                            }
-                            populated => populated?,
-                        }
+                // Even memory that nobody has touched is brought in under locks of the caller's.
+                let populate = || memory.populate(&step, keep);
+                let (populated, rung) = peer::until(wait.until()?, populate);
+                late |= rung;
+                kept = match populated {
+                    Err(failure) if rung && failure.errno() == ERESTARTSYS => {
+                        return Err(Outcome::TimedOut.into());
                     }
-                    Err(over) => Some(memory.populate_now(&step, keep)?.ok_or(over)?),
+                    populated => populated?,
                 };
                 if kept.is_none() {
                     peer::pause();

@@ -186,13 +186,12 @@ pub(crate) fn pin(mm: &MmWithUser, theirs: u64, length: u64, write: bool, pins: 
 /// Makes the first of `length` bytes of another process present, and more of them if they are
 /// close; or only the page of the first, and holds it in `keep`, which has none. `EAGAIN` where
 /// that takes time: it is to be tried again after a [`pause`]. May wait until a signal or
-/// [`interrupt`]: `EINTR` then; with `nowait` it waits for nobody, and brings in what needs nobody.
+/// [`interrupt`]: `EINTR` then.
 pub(crate) fn populate(
     mm: &MmWithUser,
     theirs: u64,
     length: u64,
     write: bool,
-    nowait: bool,
     keep: Option<&mut Pins>,
 ) -> Result {
     let keep = keep.map_or(null_mut(), core::ptr::from_mut);
@@ -200,10 +199,7 @@ pub(crate) fn populate(
     let length = length.min(SECTION) as c_uint;
     // SAFETY: The mm has a user. The address may be anything. `keep` is null or valid for writing,
     // and the function makes its invariants true.
-    to_result(unsafe {
-        let theirs = theirs as usize;
-        ffi::alpc_shim_populate(mm.as_raw(), theirs, length, write, nowait, keep)
-    })
+    to_result(unsafe { ffi::alpc_shim_populate(mm.as_raw(), theirs as usize, length, write, keep) })
 }
 
 /// Makes the first byte of `own` present, and more of them. `EFAULT` if that can't be. `write` says

@@ -372,7 +372,7 @@ struct alpc_attr_token {
 
 #define ALPC_MEMORY_READ		0x00000001u	/* the holder may read it */
 #define ALPC_MEMORY_WRITE		0x00000002u	/* the holder may write it */
-/* In struct alpc_memory only: EAGAIN where something of the caller's had to be waited for. */
+/* In struct alpc_memory only: EAGAIN where something of the caller's isn't there. */
 #define ALPC_MEMORY_NOWAIT		0x00000004u
 
 /**

@@ -190,11 +190,10 @@ void alpc_shim_unpin(struct alpc_pins *pins)
  * The lock of the mm is taken if it is free only: nothing ends a wait for it but
  * death. What is slow to come, as from a file, is begun here and not waited for. Only
  * userfaultfd is waited for, which hears of nothing else, until a signal or
- * alpc_shim_interrupt(). With nowait nothing is begun but in anonymous memory without
- * userfaultfd, which needs nobody.
+ * alpc_shim_interrupt().
  */
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write, bool nowait, struct alpc_pins *keep)
+		       bool write, struct alpc_pins *keep)
 {
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
@@ -209,11 +208,9 @@ int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int 
 	theirs = untagged_addr_remote(mm, theirs);
 	vma = vma_lookup(mm, theirs);
 	/* The next mapping may be of another kind. */
-	if (vma && nowait)
+	if (vma)
 		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - theirs));
-	if (vma && nowait && (!vma_is_anonymous(vma) || userfaultfd_armed(vma)))
-		count = -EAGAIN;
-	else if (vma && userfaultfd_armed(vma))
+	if (vma && userfaultfd_armed(vma))
 		count = hold(mm, theirs - offset, pages, write, FOLL_INTERRUPTIBLE, held, &locked);
 	else
 		count = hold(mm, theirs - offset, pages, write, FOLL_NOWAIT, held, NULL);

@@ -163,7 +163,7 @@ bool alpc_shim_write_begin(struct page *page);
 void alpc_shim_write_end(struct page *page);
 void alpc_shim_unpin(struct alpc_pins *pins);
 int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write, bool nowait, struct alpc_pins *keep);
+		       bool write, struct alpc_pins *keep);
 size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
 void alpc_shim_interrupt(struct task_struct *task);
 bool alpc_shim_mmput_unless_last(struct mm_struct *mm);

@@ -275,7 +275,7 @@ fn a_holder_that_never_waits_has_what_is_there() {
 }
 
 #[test]
-fn a_holder_that_never_waits_has_memory_that_nobody_has_touched() {
+fn a_holder_that_never_waits_brings_in_nothing() {
     isolated(|| {
         let pair = Pair::with(Create::anonymous().taking_memory());
         let fresh = [Pages::two(), Pages::two()];
@@ -289,6 +289,12 @@ fn a_holder_that_never_waits_has_memory_that_nobody_has_touched() {
                 let access = access | ALPC_MEMORY_NOWAIT;
                 let mut arg = memory_argument(&request, index as u32, access);
                 (arg.data, arg.length) = (data.as_mut_ptr() as u64, data.len() as u64);
+                let short = memory_as_is(&pair.port, &mut arg).unwrap_err();
+                assert_eq!((short.failure.errno, short.done), (libc::EAGAIN, 0));
+                // Somebody who waits brings it in, for who doesn't as well.
+                arg.flags &= !ALPC_MEMORY_NOWAIT;
+                memory_as_is(&pair.port, &mut arg).expect("memory");
+                arg.flags |= ALPC_MEMORY_NOWAIT;
                 memory_as_is(&pair.port, &mut arg).expect("memory");
             }
             pair.port.reply(&request, b"").expect("reply");

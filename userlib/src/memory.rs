@@ -250,7 +250,7 @@ impl MemoryRange<'_> {
     /// let mut buffer = vec![0; 4096];
     /// // No sender keeps this thread at all.
     /// let read = range.read_at_with(0, &mut buffer, Options::new().nonblocking())?;
-    /// // No sender without a file system of its own keeps this thread for longer than that.
+    /// // Nor does an honest one here, for longer than that.
     /// let read = range.read_at_with(0, &mut buffer, Duration::from_millis(100))?;
     /// # Ok(())
     /// # }
