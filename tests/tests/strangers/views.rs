@@ -217,7 +217,7 @@ fn lending(stage: &'static Stage) -> (&'static Port, impl FnMut() -> Option<View
 
 fn lends_to_the_stranger() -> Box<dyn Side> {
     let stage = victim();
-    let (_, mut lend) = lending(stage);
+    let (_, lend) = lending(stage);
     timed(lend)
 }
 
