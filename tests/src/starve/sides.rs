@@ -59,6 +59,10 @@ impl<T, P: FnMut() -> Vec<T>, A: FnMut(T, &mut Watch)> Side for Using<T, P, A> {
         self.left = (self.prepare)();
     }
 
+    fn left(&self) -> usize {
+        self.left.len()
+    }
+
     fn act(&mut self, watch: &mut Watch) {
         let one = self.left.pop().expect("one for each round");
         (self.act)(one, watch);

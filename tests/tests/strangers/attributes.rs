@@ -139,7 +139,7 @@ fn sends_for_the_stranger() -> Box<dyn Side> {
 rows! {
     handles_are_sent_to_a_starved_server: ["HANDLE"], sends_handles, serves;
     handles_of_a_starved_sender_are_dropped: ["HANDLE"], receives_no_handles, floods_with_handles;
-    handles_of_a_starved_sender_are_claimed: ["CLAIM"], claims, asks_with_handles, batch BATCH;
+    handles_of_a_starved_sender_are_claimed: ["CLAIM"], claims, asks_with_handles;
     a_token_of_a_sender_that_changes_is_told: ["TOKEN"], receives_tokens, changes_credentials;
     a_context_is_sent_to_a_starved_server: ["CONTEXT"], sends_a_context, serves;
     a_request_for_a_starved_user_is_sent: ["RECEIVER"], sends_for_the_stranger, serves;

@@ -80,10 +80,9 @@ rows! {
         ["exit"], is_killed_in_a_call, reads, rounds PROCESSES / 10, batch PROCESSES / 20,
         means Means::Hogs(Pattern::LONG);
     a_holder_of_views_that_is_killed_is_gone_whatever_their_owner_does:
-        ["exit"], is_killed_with_views, lends, rounds PROCESSES, batch PROCESSES / 2;
+        ["exit"], is_killed_with_views, lends, rounds PROCESSES;
     a_holder_of_views_that_is_killed_is_gone_though_their_owner_has_no_memory:
-        ["exit"], is_killed_with_views, lends_for_all_its_memory, rounds PROCESSES,
-        batch PROCESSES / 2, means Means::Memory;
+        ["exit"], is_killed_with_views, lends_for_all_its_memory, rounds PROCESSES, means Means::Memory;
     a_client_that_is_killed_is_gone_whatever_others_of_the_port_do:
         ["exit"], is_killed_with_connections, floods, rounds PROCESSES;
 }

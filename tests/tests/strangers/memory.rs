@@ -60,13 +60,41 @@ fn maps_while_it_offers() -> Box<dyn Side> {
     thread::spawn(move || loop {
         offer(stage, bytes, 20_000_000, &mut Watch::default());
     });
-    timed(|| {
-        let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: A new mapping where the kernel likes, and the end of that.
-        unsafe {
-            let page = libc::mmap(ptr::null_mut(), PAGE as usize, protection, flags, -1, 0);
-            assert_ne!(page, libc::MAP_FAILED);
-            assert_eq!(libc::munmap(page, PAGE as usize), 0);
+    timed(map_and_unmap)
+}
+
+fn map_and_unmap() {
+    let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: A new mapping where the kernel likes, and the end of that.
+    unsafe {
+        let page = libc::mmap(ptr::null_mut(), PAGE as usize, protection, flags, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        assert_eq!(libc::munmap(page, PAGE as usize), 0);
+    }
+}
+
+/// Has a thread that waits in a call, and offers memory that is there; meanwhile this one changes the
+/// address space.
+fn waits_and_maps() -> Box<dyn Side> {
+    let (stage, bytes) = (stranger(), offered());
+    thread::spawn(|| {
+        let ranges = Ranges::of(&[(bytes.as_ptr() as u64, bytes.len(), ALPC_MEMORY_READ)]);
+        let _ = Transfer::offering(&ranges).run(&stage.client);
+    });
+    busy(map_and_unmap)
+}
+
+/// Reads what is there.
+fn reads_what_is_there() -> Box<dyn Side> {
+    let stage = victim();
+    let message = next(&stage.port, ALPC_TYPE_REQUEST);
+    let room = vec![0_u8; 4096].leak();
+    always(move |watch| {
+        let access = ALPC_MEMORY_READ | ALPC_MEMORY_NOWAIT;
+        let mut arg = memory_argument(&message, 0, access);
+        (arg.data, arg.length) = (room.as_mut_ptr() as u64, room.len() as u64);
+        if let Err(short) = watch.time(|| memory_as_is(&stage.port, &mut arg)) {
+            assert_eq!(short.failure.errno, libc::EAGAIN, "{short:?}");
         }
     })
 }
@@ -75,5 +103,7 @@ rows! {
     a_timeout_ends_a_call_whoever_reads_its_memory: ["MEMORY"], offers, reads;
     a_timeout_ends_a_call_though_who_reads_its_memory_gets_no_time_at_all:
         ["MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
+    what_is_there_is_read_whatever_its_owner_does_to_its_address_space:
+        ["MEMORY"], reads_what_is_there, waits_and_maps;
     an_address_space_is_changed_whoever_reads_it: ["MEMORY"], maps_while_it_offers, reads;
 }

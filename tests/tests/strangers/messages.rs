@@ -205,11 +205,10 @@ rows! {
     a_one_way_message_does_not_wait_for_a_starved_server:
         ["SEND_WAIT_RECEIVE"], sends_to_the_stranger, serves;
     a_cancel_does_not_wait_for_a_starved_server: ["CANCEL"], cancels, serves;
-    a_reply_does_not_wait_for_who_asked: ["SEND_WAIT_RECEIVE"], replies, asks, batch BATCH;
-    a_release_does_not_wait_for_who_asked: ["SEND_WAIT_RECEIVE"], lets_go, asks, batch BATCH;
+    a_reply_does_not_wait_for_who_asked: ["SEND_WAIT_RECEIVE"], replies, asks;
+    a_release_does_not_wait_for_who_asked: ["SEND_WAIT_RECEIVE"], lets_go, asks;
     a_poll_does_not_wait_for_who_floods: ["poll"], polls, floods;
-    a_disconnect_does_not_wait_for_who_sends: ["DISCONNECT"], disconnects, sends_on_many,
-        batch BATCH;
+    a_disconnect_does_not_wait_for_who_sends: ["DISCONNECT"], disconnects, sends_on_many;
     the_end_of_a_server_port_does_not_wait_for_who_sends:
-        ["close of a server port"], closes_server_ports, sends_on_many, batch BATCH;
+        ["close of a server port"], closes_server_ports, sends_on_many;
 }

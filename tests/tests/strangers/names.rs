@@ -138,8 +138,8 @@ rows! {
     a_connect_descriptor_is_made_while_a_stranger_connects:
         ["CREATE_CONNECT"], makes_a_connect_descriptor, knocks;
     a_client_is_accepted_while_a_stranger_connects:
-        ["ACCEPT", "close of a server port"], accepts, knocks, batch BATCH;
-    a_client_is_refused_while_a_stranger_connects: ["ACCEPT"], refuses, knocks, batch BATCH;
+        ["ACCEPT", "close of a server port"], accepts, knocks;
+    a_client_is_refused_while_a_stranger_connects: ["ACCEPT"], refuses, knocks;
     a_list_is_read_while_a_stranger_connects: ["QUERY_ACL"], asks_for_its_list, knocks;
     a_list_is_replaced_while_a_stranger_connects: ["SET_ACL"], sets_its_list, knocks;
     a_server_looks_at_its_connections_while_a_stranger_connects:

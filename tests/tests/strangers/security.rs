@@ -160,10 +160,8 @@ rows! {
         ["SECURITY"], sends_with_a_context, serves_contexts;
     contexts_come_and_go_while_a_starved_server_uses_them:
         ["CREATE_SECURITY", "REVOKE_SECURITY", "DELETE_SECURITY"], has_contexts, serves_contexts;
-    a_context_of_a_starved_sender_is_received: ["SECURITY"], receives_contexts, revokes,
-        batch BATCH;
-    a_starved_sender_is_impersonated: ["IMPERSONATE", "REVERT"], impersonates, revokes,
-        batch BATCH, user ROOT;
-    a_starved_sender_is_identified: ["QUERY_IDENTITY"], asks_who_that_is, revokes, batch BATCH;
-    a_starved_sender_is_verified: ["VERIFY"], verifies, revokes, batch BATCH;
+    a_context_of_a_starved_sender_is_received: ["SECURITY"], receives_contexts, revokes;
+    a_starved_sender_is_impersonated: ["IMPERSONATE", "REVERT"], impersonates, revokes, user ROOT;
+    a_starved_sender_is_identified: ["QUERY_IDENTITY"], asks_who_that_is, revokes;
+    a_starved_sender_is_verified: ["VERIFY"], verifies, revokes;
 }

@@ -15,12 +15,9 @@ pub const VICTIM: &str = "strangers/victim";
 /// The name of the stranger's port.
 pub const STRANGER: &str = "strangers/stranger";
 
-/// Rounds that are prepared at a time, of a test of the usual length.
-pub const BATCH: u64 = 200;
-
-/// What is prepared at a time, a multiple of four.
+/// What is prepared at a time: a multiple of four, and no more than the 256 views that can be lent.
 pub fn batch() -> u64 {
-    rounds(BATCH).next_multiple_of(4)
+    4 * rounds(62)
 }
 
 /// What one of the two has, for as long as it lives.

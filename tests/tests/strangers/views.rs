@@ -49,16 +49,26 @@ pub fn lends() -> Box<dyn Side> {
     let stage = stranger();
     let (section, lend) = lent(stage, BULK + ROOM);
     let (_, offset) = bulk(section);
+    let mut mapped: Option<View> = None;
+    let mut at = 0;
     preparing(lend, move || {
-        let start = map_section(section, BULK + ROOM, READ_WRITE).expect("mmap");
-        let again = View {
-            base: start + offset,
-            size: BULK,
-        };
-        for at in (0..BULK).step_by(PAGE as usize) {
-            again.set(at as usize, 1);
+        let again = *mapped.get_or_insert_with(|| {
+            let start = map_section(section, BULK + ROOM, READ_WRITE).expect("mmap");
+            View {
+                base: start + offset,
+                size: BULK,
+            }
+        });
+        // A turn is a part of it, so that a stranger that is to stop is soon told.
+        let end = at + BULK / 16;
+        for page in (at..end).step_by(PAGE as usize) {
+            again.set(page as usize, 1);
         }
-        again.unmap();
+        at = end % BULK;
+        if at == 0 {
+            again.unmap();
+            mapped = None;
+        }
     })
 }
 
@@ -266,29 +276,25 @@ fn makes_sections() -> Box<dyn Side> {
 }
 
 rows! {
-    a_release_of_a_view_does_not_wait_for_its_owner: ["DELETE_VIEW"], releases, lends,
-        batch BATCH;
+    a_release_of_a_view_does_not_wait_for_its_owner: ["DELETE_VIEW"], releases, lends;
     a_release_of_a_view_comes_back_though_its_owner_gets_no_time_at_all:
-        ["DELETE_VIEW"], releases, lends, batch BATCH, means Means::Hogs(Pattern::LONG);
+        ["DELETE_VIEW"], releases, lends, means Means::Hogs(Pattern::LONG);
     a_release_of_a_view_does_not_wait_for_an_owner_that_has_no_memory:
-        ["DELETE_VIEW"], releases, lends_for_all_its_memory, rounds 2 * BATCH, batch BATCH,
+        ["DELETE_VIEW"], releases, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
-    a_view_is_given_back_with_a_reply_whatever_its_owner_does: ["VIEW"], gives_back, lends,
-        batch BATCH;
+    a_view_is_given_back_with_a_reply_whatever_its_owner_does: ["VIEW"], gives_back, lends;
     a_view_is_given_back_with_a_reply_though_its_owner_has_no_memory:
-        ["VIEW"], gives_back, lends_for_all_its_memory, rounds 2 * BATCH, batch BATCH,
+        ["VIEW"], gives_back, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
-    a_held_view_is_asked_about_whatever_its_owner_does: ["QUERY_VIEW"], asks_about_a_view, lends,
-        batch BATCH;
-    a_view_of_a_starved_owner_is_received: ["VIEW"], receives_views, lends, batch BATCH;
+    a_held_view_is_asked_about_whatever_its_owner_does: ["QUERY_VIEW"], asks_about_a_view, lends;
+    a_view_of_a_starved_owner_is_received: ["VIEW"], receives_views, lends;
     a_view_is_received_though_its_owner_has_no_memory:
-        ["VIEW"], receives_views, lends_for_all_its_memory, rounds 2 * BATCH, batch BATCH,
+        ["VIEW"], receives_views, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
     a_window_is_unmapped_whatever_the_owners_of_its_views_do:
-        ["munmap of a window"], unmaps_its_window, lends, batch BATCH / 4;
+        ["munmap of a window"], unmaps_its_window, lends;
     a_window_is_unmapped_though_the_owners_of_its_views_have_no_memory:
-        ["munmap of a window"], unmaps_its_window, lends_for_all_its_memory, rounds BATCH / 2,
-        batch BATCH / 4, means Means::Memory;
+        ["munmap of a window"], unmaps_its_window, lends_for_all_its_memory, rounds 125, means Means::Memory;
     a_view_is_lent_to_a_starved_holder: ["VIEW"], lends_to_the_stranger, holds;
     an_own_view_is_asked_about_whatever_its_holder_does: ["QUERY_VIEW"], asks_about_its_own, holds;
     views_are_made_used_and_deleted_whatever_the_holders_of_others_do:
