@@ -54,15 +54,6 @@ fn offers() -> Box<dyn Side> {
     always(move |watch| offer(stage, bytes, 1_000_000, watch))
 }
 
-/// While another thread offers memory, and has it read, this one changes the address space.
-fn maps_while_it_offers() -> Box<dyn Side> {
-    let (stage, bytes) = (victim(), offered());
-    thread::spawn(move || loop {
-        offer(stage, bytes, 20_000_000, &mut Watch::default());
-    });
-    timed(map_and_unmap)
-}
-
 fn map_and_unmap() {
     let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: A new mapping where the kernel likes, and the end of that.
@@ -105,5 +96,4 @@ rows! {
         ["MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
     what_is_there_is_read_whatever_its_owner_does_to_its_address_space:
         ["MEMORY"], reads_what_is_there, waits_and_maps;
-    an_address_space_is_changed_whoever_reads_it: ["MEMORY"], maps_while_it_offers, reads;
 }
