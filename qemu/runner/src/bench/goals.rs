@@ -110,7 +110,8 @@ fn claim(rows: &[Row], measure: Measure, most: f64) -> Claim {
     Claim {
         name,
         line,
-        holds: value.map(|value| value <= most),
+        value,
+        most,
     }
 }
 
@@ -141,12 +142,12 @@ mod tests {
     fn reached_missed_and_not_measured() {
         let rows = [row("a", 60), row("b", 100)];
         let reached = claim(&rows, Ratio("a", 64, "b"), 0.6);
-        assert_eq!(reached.holds, Some(true));
+        assert_eq!(reached.holds(), Some(true));
         assert_eq!(reached.line, "a 64 / b: 0.600, wanted <= 0.6: reached");
         let missed = claim(&rows, Ratio("a", 64, "b"), 0.59);
-        assert_eq!(missed.holds, Some(false));
+        assert_eq!(missed.holds(), Some(false));
         assert_eq!(missed.line, "a 64 / b: 0.600, wanted <= 0.59: MISSED");
-        assert_eq!(claim(&rows, Ratio("a", 64, "c"), 0.6).holds, None);
+        assert_eq!(claim(&rows, Ratio("a", 64, "c"), 0.6).holds(), None);
     }
 
     #[test]
@@ -155,7 +156,7 @@ mod tests {
         rows[0].cost.dear.locked = 33.0;
         rows[1].cost.dear.locked = 26.0;
         let missed = claim(&rows, Locked("a", 64, "b"), 4.0);
-        assert_eq!(missed.holds, Some(false));
+        assert_eq!(missed.holds(), Some(false));
         assert_eq!(missed.line, "locked: a 64 - b: 7, wanted <= 4: MISSED");
     }
 

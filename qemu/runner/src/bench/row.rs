@@ -42,6 +42,21 @@ pub struct Dear {
     pub ipis: f64,
 }
 
+impl Dear {
+    /// Whether there are more of any kind than before, by more than that part of them.
+    pub fn is_above(&self, before: &Self, tolerance: f64) -> bool {
+        [
+            (self.locked, before.locked),
+            (self.system_calls, before.system_calls),
+            (self.switches, before.switches),
+            (self.ipis, before.ipis),
+        ]
+        .iter()
+        // Messages in rows share their switches: a hundredth of one more is none.
+        .any(|(now, before)| *now > before * (1.0 + tolerance) + 0.01)
+    }
+}
+
 impl fmt::Display for Dear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
