@@ -85,9 +85,10 @@
 //!
 //! Under `Port::engine`, the longest that users can drive up, each at most once per hold:
 //! [`BARE`](wait_set) waiting receivers and the depth of the tree of all others; 64 connections
-//! that are looked at for a query; 16 entries by which a table has grown. The depth of a tree is
-//! twice the logarithm of how many are in it, some forty for a million. All that ends in numbers
-//! (a connection, a port, waits) does so a step at a time, with the lock released in between.
+//! that are looked at for a query; 16 entries by which a table grows, or 64 of its chunks that a
+//! longer list takes over. The depth of a tree is twice the logarithm of how many are in it, some
+//! forty for a million. All that ends in numbers (a connection, a port, waits) does so a step at a
+//! time, with the lock released in between.
 //!
 //! As many polls can be registered at a descriptor as `fs.epoll.max_user_watches` lets those have
 //! who hold it: as with any file, who wakes them goes through all.

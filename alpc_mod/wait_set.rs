@@ -148,6 +148,7 @@ impl WaitSet {
     ///
     /// `node` is valid and not linked, and is taken off before it goes away. All nodes of a set
     /// are senders', or all are receivers'.
+    #[inline(always)]
     pub(crate) unsafe fn add(&mut self, node: *mut Node, last: bool) {
         // SAFETY: By the contract, and the neighbours are valid by the invariants.
         unsafe {

@@ -246,22 +246,27 @@ impl<H: Host> Engine<H> {
     #[inline(always)]
     pub fn waiters(&mut self, wait: Wait) -> Option<&mut H::Waiters> {
         match wait {
-            Wait::Conversation { slot, id, .. } if self.slots.get(slot)?.id != id => None,
-            _ => self.place(wait),
-        }
-    }
-
-    /// The threads that wait for something, for one of them that leaves.
-    pub fn place(&mut self, wait: Wait) -> Option<&mut H::Waiters> {
-        match wait {
             Wait::Next(Source::Port) => Some(&mut self.receivers),
             Wait::Next(Source::Side(conn, side)) => {
                 Some(self.conns.get_mut(conn)?.receivers.get_mut(side))
             }
             Wait::Room { conn, side } => Some(self.conns.get_mut(conn)?.room.get_mut(side)),
+            Wait::Conversation { slot, id, side } => {
+                let s = self.slots.get_mut(slot)?;
+                (s.id == id).then_some(s.waiters.get_mut(side))
+            }
+        }
+    }
+
+    /// The threads that wait for something, for one of them that leaves: it has been added there,
+    /// whatever has become of the conversation.
+    #[inline(never)]
+    pub fn place(&mut self, wait: Wait) -> Option<&mut H::Waiters> {
+        match wait {
             Wait::Conversation { slot, side, .. } => {
                 Some(self.slots.get_mut(slot)?.waiters.get_mut(side))
             }
+            _ => self.waiters(wait),
         }
     }
 
