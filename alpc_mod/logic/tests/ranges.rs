@@ -117,9 +117,11 @@ fn a_range_used_from_end_to_end_takes_few_faults_and_never_more_pages_than_it_ha
             at += next;
             faults += 1;
         }
-        assert!(faults <= 14, "{len}: {faults}");
+        // As many again each time, and a page table's worth at most.
+        let most = 14.min(len.ilog2() + 2) + len / 512;
+        assert!(faults <= most, "{len}: {faults}");
         for at in 0..len {
-            assert!(ahead(at, len, u32::MAX) == len - at);
+            assert!(ahead(at, len, u32::MAX) == (len - at).min(512));
         }
     }
     assert_eq!(ahead(5, 5, 1), 0);
