@@ -35,6 +35,10 @@ use crate::{note, rounds, wait, Peer, Shared, User, BOB, MALLORY};
 /// its own work, and the time that a busy host takes from a guest's processors, which is often
 /// more than the bound. A starved stranger can't add to that: what is held with preemption off
 /// ends at once.
+///
+/// A call that waits by its nature comes back late where the host has stopped the victim's
+/// processor. So does a sleep, and the victim sleeps from each round to the next, with nothing that
+/// it shares with the stranger. As much as the worst of these sleeps is late, a call may be too.
 pub const BOUND: Duration = Duration::from_millis(10);
 
 /// The least time from one round to the next while the stranger is held, so that 1,000 rounds see
@@ -141,6 +145,7 @@ const TOOK: usize = 2;
 const COUNT: usize = 3;
 const TURNS: usize = 4;
 const HELD: usize = 5;
+const LATE: usize = 6;
 
 /// Fails unless the victim's worst round stays within the bound. It is to be run in a process of
 /// its own; with one processor only it says so and passes.
@@ -154,7 +159,7 @@ pub fn nobody_waits(case: &Case) {
     let mut tried = String::new();
     for _ in 0..PAIRS {
         let (free, starved, turns) = pair(case);
-        let within = starved.waited <= free.waited + BOUND;
+        let within = starved.waited <= free.waited.max(starved.late) + BOUND;
         let _ = writeln!(
             tried,
             "{}: the worst of {} rounds {starved}; unstarved {free}; {turns} turns of the stranger",
@@ -230,18 +235,20 @@ fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<d
                     }
                 }
                 ACT => {
-                    let mut watch = Watch::default();
+                    let (mut watch, mut naps) = (Watch::default(), Watch::default());
                     let mut made = 0;
                     while made < page[COUNT].load(SeqCst) && side.left() > 0 {
                         made += 1;
                         side.act(&mut watch);
                         if page[HELD].load(SeqCst) != 0 {
-                            std::thread::sleep(SPACING);
+                            naps.time(|| std::thread::sleep(SPACING));
                         }
                     }
                     let sample = watch.sample();
                     page[WAITED].store(sample.waited.as_nanos() as u64, SeqCst);
                     page[TOOK].store(sample.took.as_nanos() as u64, SeqCst);
+                    let late = naps.sample().took.saturating_sub(SPACING);
+                    page[LATE].store(late.as_nanos() as u64, SeqCst);
                     page[COUNT].store(made, SeqCst);
                 }
                 other => panic!("told to do {other}"),
@@ -304,6 +311,7 @@ fn measure(
         worst.add(Sample {
             waited: Duration::from_nanos(page[WAITED].load(SeqCst)),
             took: Duration::from_nanos(page[TOOK].load(SeqCst)),
+            late: Duration::from_nanos(page[LATE].load(SeqCst)),
             rounds: page[COUNT].load(SeqCst),
         });
     }

@@ -14,6 +14,8 @@ pub struct Sample {
     pub waited: Duration,
     /// How long a round took, work included.
     pub took: Duration,
+    /// How much too late a mere sleep between two rounds came back.
+    pub late: Duration,
     /// Out of how many.
     pub rounds: u64,
 }
@@ -23,6 +25,7 @@ impl Sample {
     pub fn add(&mut self, later: Self) {
         self.waited = self.waited.max(later.waited);
         self.took = self.took.max(later.took);
+        self.late = self.late.max(later.late);
         self.rounds += later.rounds;
     }
 }
@@ -30,8 +33,11 @@ impl Sample {
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let (waited, took) = (ms(self.waited), ms(self.took));
-        write!(f, "waits {waited:.2} ms, takes {took:.2} ms")
+        let (waited, took, late) = (ms(self.waited), ms(self.took), ms(self.late));
+        write!(
+            f,
+            "waits {waited:.2} ms, takes {took:.2} ms (sleeps are {late:.2} ms late)"
+        )
     }
 }
 
@@ -49,6 +55,7 @@ impl Watch {
         self.0.add(Sample {
             waited: took.saturating_sub(busy_after.saturating_sub(busy)),
             took,
+            late: Duration::ZERO,
             rounds: 1,
         });
         result
