@@ -14,6 +14,12 @@ pub fn rounds(base: u64) -> u64 {
     ((base as f64 * factor) as u64).max(1)
 }
 
+/// How much longer everything takes here than on the stock kernel: as many times as a test may take
+/// longer before it counts as hung.
+pub fn slowness() -> u32 {
+    (patience().as_secs_f64() / 60.0).ceil() as u32
+}
+
 /// How long a test may take before it counts as hung: `ALPC_WATCHDOG` seconds.
 pub fn patience() -> Duration {
     Duration::from_secs_f64(number("ALPC_WATCHDOG").unwrap_or(60.0).max(1.0))
