@@ -14,7 +14,7 @@ PASSED=0 FAILED=0
 
 # On the debug kernel everything takes some twenty times as long: fewer rounds,
 # and lower limits per user to reach.
-DEBUG=(--debug --env ALPC_ROUNDS=0.02 --env ALPC_WATCHDOG=300 --parameter ports_per_user=1024
+DEBUG=(--debug --env ALPC_ROUNDS=0.02 --env ALPC_WATCHDOG=300 --env ALPC_TEST_TIMEOUT=1500 --timeout 3600 --parameter ports_per_user=1024
 	--parameter connections_per_user=2048 --parameter conversations_per_user=2048)
 # What the inner loop and further tiers of the stock kernel do without: most rounds
 # of the long tests.
