@@ -14,7 +14,8 @@
 //!   [`PLACES_BELOW`] together, which are none of those that the owner has itself. So one user
 //!   keeps at most that many workers, whatever ids it goes by there.
 //! * The work queue has room for [`WORKERS`] jobs. Others find no worker only when that many are
-//!   in use, which takes 512 users who keep all of their places, or 64 such owners.
+//!   in use, which takes 512 users who keep all of their places, or 64 such owners. With several
+//!   memory nodes each node has its share of that room.
 //!
 //! There is one queue for all, as each costs memory on every processor and a global mutex to
 //! make, and no thread per user, as threads are charged to nobody. `mmput_async` is not used, even

@@ -119,12 +119,13 @@
 //! reading, and only if it is free: nothing ends a wait for it but death. It has it while it looks
 //! up 16 pages that are there, or brings 16 in. Those of files are begun to be read and asked for
 //! again after a millisecond, but a file system may read at once; for `userfaultfd` the kernel lets
-//! go of the lock to wait. A thread gives up the processor before it takes the lock, if others are
-//! to have it, so that it is rarely preempted with it.
+//! go of the lock to wait, and takes it again when that is over, which only death ends. A thread
+//! gives up the processor before it takes the lock, if others are to have it. It can be preempted
+//! with it all the same, and sleep above `memory.high`: this has no bound.
 //!
 //! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,
 //! by a thread that isn't preempted in between, and only if it isn't locked by another. It is marked
-//! dirty before that, again under its lock.
+//! dirty before that, again under its lock, where a thread can be preempted.
 //!
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,

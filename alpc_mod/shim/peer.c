@@ -187,7 +187,7 @@ void alpc_shim_unpin(struct alpc_pins *pins)
  * it. 0 if the first of them is there, -EAGAIN if that is to be tried again, or
  * another negative errno.
  *
- * The lock of the mm is taken if it is free only: nothing ends a wait for it but
+ * The lock of the mm is taken first if it is free only: nothing ends a wait for it but
  * death. What is slow to come, as from a file, is begun here and not waited for. Only
  * userfaultfd is waited for, which hears of nothing else, until a signal or
  * alpc_shim_interrupt().

@@ -64,7 +64,8 @@ bool alpc_shim_mmput_unless_last(struct mm_struct *mm)
 /*
  * mmput() for threads of the kernel. What fput() is given there goes to one list for
  * all of the machine, where a file that takes its time would hold up everybody's. So
- * mmput() finds no file of which it has the last reference.
+ * mmput() finds no mapped file of which it has the last reference. What such a file
+ * gives up itself when it is closed goes to that list still.
  */
 void alpc_shim_mmput_last(struct mm_struct *mm)
 {

@@ -179,7 +179,7 @@ pub fn nobody_waits(case: &Case) {
     panic!("a stranger holds up its victim\n{tried}");
 }
 
-/// The same case twice, in processes of its own: as it should be, and starved. Also how often the
+/// Measures a case twice, in processes of its own: with nobody starved, and with the stranger starved. Also how often the
 /// starved stranger came round.
 fn pair(case: &Case) -> (Sample, Sample, u64) {
     let page = Shared::new();
