@@ -463,12 +463,16 @@ fn exchange_ready(
         }
         Received::Empty => {
             offer.look(scope, plan, &engine, t.send_id);
-            let unlocked = || {
+            let (open, effects) = (&mut offer, &mut fx);
+            let unlocked = move || {
                 if let Some(parting) = parting {
                     parting.end_here();
                 }
-                offer.open();
-                port.act_and_yield(&mut fx);
+                // Taken out of the closure: what it gives outlives that.
+                let open = open;
+                let chore = open.open();
+                port.act_and_yield(effects);
+                chore
             };
             let capacity = t.recv_capacity;
             let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlocked);

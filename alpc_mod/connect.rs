@@ -276,7 +276,10 @@ fn begin(
         side: Side::Client,
     };
     let mut hand = None;
-    let unlocked = || port.act(&mut fx);
+    let unlocked = || {
+        port.act(&mut fx);
+        None
+    };
     let capacity = arg.recv_capacity;
     let waited = wait(&port, engine, at, capacity, deadline, &mut hand, unlocked);
     match waited {
@@ -324,7 +327,10 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
                 id,
                 side: Side::Client,
             };
-            let unlocked = || port.act(&mut fx);
+            let unlocked = || {
+                port.act(&mut fx);
+                None
+            };
             let capacity = arg.recv_capacity;
             let waited = wait(port, engine, at, capacity, deadline, &mut hand, unlocked);
             if let Waited::Nothing(gone, engine) = waited {

@@ -14,6 +14,7 @@ use crate::{
     },
     peer::Pins, //
 };
+use core::mem::MaybeUninit;
 use kernel::{
     bindings,
     ffi::{
@@ -41,6 +42,8 @@ pub(crate) enum End {
     Killed,
     /// With the deadline.
     TimedOut,
+    /// With a call for something that the task does while it waits.
+    Called,
 }
 
 /// What interrupts a task at a time. `struct alpc_alarm` of `shim.h`.
@@ -49,6 +52,25 @@ pub(crate) struct Alarm {
     timer: bindings::hrtimer,
     task: *mut bindings::task_struct,
     rung: bool,
+}
+
+/// What ends a fetch of pages beside a signal. `struct alpc_fetch` of `shim.h`.
+#[repr(C)]
+pub(crate) struct Fetch {
+    pub(crate) done: *const bool,
+    pub(crate) unwanted: *const bool,
+    pub(crate) deadline: *const i64,
+    pub(crate) clock: c_int,
+    pub(crate) own: MaybeUninit<FetchOwn>,
+}
+
+/// What C keeps there while it fetches.
+#[repr(C)]
+pub(crate) struct FetchOwn {
+    timer: bindings::hrtimer,
+    task: *mut bindings::task_struct,
+    expires: i64,
+    over: bool,
 }
 
 #[expect(
@@ -226,8 +248,14 @@ extern "C" {
     /// Whether a time of a clock has come, as the current task's time namespace has that.
     pub(crate) fn alpc_shim_is_over(time: i64, clock: i32) -> bool;
 
-    /// Sleeps until `*done`, a signal or the deadline, by the current task's time namespace.
-    pub(crate) fn alpc_shim_sleep(done: *const bool, deadline: *const i64, clock: c_int) -> End;
+    /// Sleeps until `*done`, a signal, `*called` or the deadline, by the current task's time
+    /// namespace. The last two may be null.
+    pub(crate) fn alpc_shim_sleep(
+        done: *const bool,
+        called: *const bool,
+        deadline: *const i64,
+        clock: c_int,
+    ) -> End;
 
     /// Wakes a task for a caller that is about to sleep.
     pub(crate) fn alpc_shim_wake_up_and_yield(task: *mut bindings::task_struct);
@@ -263,8 +291,9 @@ extern "C" {
         write: bool,
     ) -> c_uint;
 
-    /// Locks a page that is pinned to be written to, and marks it dirty. Whether that is so.
-    pub(crate) fn alpc_shim_write_begin(page: *mut bindings::page) -> bool;
+    /// Locks a page that is pinned to be written to, if it is marked dirty or need not be. Whether
+    /// that is so.
+    pub(crate) fn alpc_shim_write_begin(page: *mut bindings::page, unmarked: bool) -> bool;
 
     /// Unlocks a page that was locked so.
     pub(crate) fn alpc_shim_write_end(page: *mut bindings::page);
@@ -272,28 +301,26 @@ extern "C" {
     /// Drops pins.
     pub(crate) fn alpc_shim_unpin(pins: *mut Pins);
 
-    /// Makes pages of another process present. 0 or a negative errno.
-    pub(crate) fn alpc_shim_populate(
-        mm: *mut bindings::mm_struct,
-        theirs: usize,
+    /// Makes own pages present, and holds them. 0 or a negative errno. See `shim/peer.c`.
+    pub(crate) fn alpc_shim_fetch(
+        start: usize,
         length: c_uint,
         write: bool,
-        keep: *mut Pins,
+        pins: *mut Pins,
+        fetch: *mut Fetch,
     ) -> c_int;
 
     /// Makes own pages present. How many of the bytes are not.
     pub(crate) fn alpc_shim_fault_in(own: *mut c_void, length: usize, write: bool) -> usize;
-
-    /// Ends a wait of `alpc_shim_populate`, once the task is woken.
-    pub(crate) fn alpc_shim_interrupt(task: *mut bindings::task_struct);
 
     /// Ends a use of an address space, unless it is the last one.
     pub(crate) fn alpc_shim_mmput_unless_last(mm: *mut bindings::mm_struct) -> bool;
 
     /// Ends a use of an address space, and waits for the end of that if it was the last one.
     pub(crate) fn alpc_shim_mmput_last(mm: *mut bindings::mm_struct);
-    /// Wakes a task that has been interrupted.
-    pub(crate) fn alpc_shim_wake_interrupted(task: *mut bindings::task_struct);
+
+    /// Wakes a task that sleeps and may be interrupted.
+    pub(crate) fn alpc_shim_wake(task: *mut bindings::task_struct);
 
     /// Interrupts the current task at a time. The alarm must stay where it is until its end.
     pub(crate) fn alpc_shim_alarm_set(alarm: *mut Alarm, time: i64, clock: i32);

@@ -106,7 +106,7 @@
 //!   them too.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
 //!   view's pages or its loan, and so of the accounts that these are charged to.
-//! * Under `Memory::gate`, the wait queue lock of `Memory::changed`.
+//! * Under `Memory::gate`, the wait queue locks of `Memory::done` and `Memory::free`.
 //!
 //! Under `Memory::gate` up to a page is copied between a held page of the caller's and the
 //! holder's own memory. It is the only copy from or to user space under a spinlock. Page faults
@@ -117,15 +117,14 @@
 //!
 //! The `mmap_lock` of the caller's memory is a lock that two users share. A holder takes it for
 //! reading, and only if it is free: nothing ends a wait for it but death. It has it while it looks
-//! up 16 pages that are there, or brings 16 in. Those of files are begun to be read and asked for
-//! again after a millisecond, but a file system may read at once; for `userfaultfd` the kernel lets
-//! go of the lock to wait, and takes it again when that is over, which only death ends. A thread
-//! gives up the processor before it takes the lock, if others are to have it. It can be preempted
-//! with it all the same, and sleep above `memory.high`: this has no bound.
+//! up 16 pages that are there, and allocates nothing and brings nothing in meanwhile: what is not
+//! there is brought in by the caller's own thread. A holder gives up the processor before it takes
+//! the lock, if others are to have it. It can be preempted with it all the same: this has no bound.
+//! The kernel can't look up another process's pages in another way, nor with preemption off.
 //!
 //! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,
-//! by a thread that isn't preempted in between, and only if it isn't locked by another. It is marked
-//! dirty before that, again under its lock, where a thread can be preempted.
+//! by a thread that isn't preempted in between, and only if it isn't locked by another. What marks
+//! it dirty there is a flag; where a file system takes part in that, the caller's thread does it.
 //!
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
@@ -155,6 +154,7 @@
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Memory::gate`, what is in it | its lock |
 //! | `Space`: the end of its last use | `Space::last` |
+//! | `Memory::wanted`, `unwanted` | written under `Memory::gate`; else hints, which the caller's thread looks at |
 //! | `Memory::open` | written under `Memory::gate`; else a hint, which says since when pages are the caller's |
 //! | the caller's pages | held by a section, touched under `Memory::gate` only |
 //! | `Memory`, else | constant |
@@ -215,6 +215,20 @@
 //! before the call returns, by the thread that waits. A copy that goes on over several
 //! pages finds it shut at the next one.
 //!
+//! Pages that are not there are an errand for the thread that waits:
+//!
+//! ```text
+//!                  a holder's thread          the caller's thread
+//!          None ─────────────────────► Wanted ───────────────────► Begun
+//!            ▲   it leaves, at its       │    ◄───────────────────   │ │
+//!            ├── time or a signal, ──────┘      the wait may be over │ │
+//!            │                                                       │ │
+//!            ├────── it takes the pages ───── Done ◄── they are ─────┘ │
+//!            │                                                         │
+//!            └────── the caller's is back ─── Abandoned ◄─ it leaves ──┘
+//! ```
+//!
+//!
 //! # What keeps what
 //!
 //! * A file keeps its object, and the module. A request holds the file, so a wait
@@ -241,7 +255,7 @@
 //! * A `Message` keeps its `Memory`, and so does a message that follows it on the same
 //!   side of the conversation. A `Memory` keeps the structure of the address space, not
 //!   what is in it: that is kept by the caller's thread while the gate is open, and by
-//!   who waits for its pages to come, outside, for as long as that takes. If that is the
+//!   who looks up pages, for as long as that takes. If that is the
 //!   last to keep it, a [worker](closing) ends it, for whoever used it can't be made to.
 //!
 //! # Removal

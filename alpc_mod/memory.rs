@@ -11,8 +11,12 @@
 //! pages first, as far as they are there, and then moves bytes page by page, each with the
 //! gate's spinlock held and the gate looked at. The thread shuts the gate before it returns:
 //! it waits for the page that each other processor moves just then, and nothing moves after
-//! that. Whatever has to be waited for is waited for outside the gate, and the section is
-//! tried again.
+//! that.
+//!
+//! Pages that are not there are an [errand](Errand) of the thread that waits: it brings its own
+//! memory in, with what that costs and however long it takes, and hands the holder the pages.
+//! The holder waits for them as long as it likes. So neither takes part in a page fault of the
+//! other's.
 #![deny(unsafe_code)]
 
 use crate::{
@@ -36,14 +40,18 @@ use crate::{
         HeldSpace,
         Space, //
     },
-    uapi, //
+    time::Deadline,
+    uapi,
+    wait::Chore, //
 };
 use core::{
     mem::{
         offset_of,
-        size_of, //
+        size_of,
+        take, //
     },
     sync::atomic::{
+        AtomicBool,
         AtomicU64,
         Ordering, //
     },
@@ -72,9 +80,6 @@ use kernel::{
 const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
 
-/// Threads of the holder that may wait for the caller's pages at the same time.
-const VISITORS: usize = 4;
-
 /// One range of the caller's. It ends within the addresses of users.
 #[derive(Clone, Copy)]
 pub(crate) struct Range {
@@ -88,9 +93,17 @@ pub(crate) struct Range {
 pub(crate) struct Memory {
     #[pin]
     gate: SpinLock<Gate>,
-    /// Tells that there is a place for a visitor, or that the gate is shut.
+    /// Tells the thread whose errand it is that it is done, or that the gate is shut.
     #[pin]
-    changed: CondVar,
+    done: CondVar,
+    /// Tells one thread that there is no errand any more, or that the gate is shut. Who hears of
+    /// it and makes no use of it tells the next one, so nobody has to wake all.
+    #[pin]
+    free: CondVar,
+    /// Whether there is an errand that nobody has begun. Written under the lock.
+    wanted: AtomicBool,
+    /// Whether the errand that was begun is for nobody any more. Written under the lock.
+    unwanted: AtomicBool,
     /// What [`Gate::open`] was last, for who doesn't hold the lock.
     open: AtomicU64,
     /// Whose memory it is.
@@ -104,16 +117,35 @@ struct Gate {
     open: u64,
     /// The number of the last opening.
     opened: u64,
+    /// The thread that has opened it, while it is open.
+    opener: Option<ARef<Task>>,
     /// The turn at which the holder may come in.
     turn: u32,
-    /// Who waits outside for pages of the caller's, as it may have to be told that it waits for
-    /// nothing.
-    visitors: [Option<Visitor>; VISITORS],
+    errand: Errand,
 }
 
-struct Visitor {
-    task: ARef<Task>,
-    sent_away: bool,
+/// What a thread of the holder's wants of the one that has opened the gate. One thread at a time
+/// wants something, and all but [`Errand::Abandoned`] is over when it has left.
+#[derive(Default)]
+enum Errand {
+    #[default]
+    None,
+    /// Nobody has begun.
+    Wanted(Want),
+    /// A thread of the caller's does it.
+    Begun,
+    /// A thread of the caller's does it, and nobody wants it any more.
+    Abandoned,
+    /// It is done.
+    Done(Result<Kept>),
+}
+
+/// Pages that are to be brought in and held.
+#[derive(Clone, Copy)]
+struct Want {
+    theirs: u64,
+    length: u64,
+    write: bool,
 }
 
 type Locked<'a> = Guard<'a, Gate, SpinLockBackend>;
@@ -170,7 +202,10 @@ impl Memory {
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
         let memory = room.pin_init_with(try_pin_init!(Self {
             gate <- new_spinlock!(Gate::shut(), "Memory::gate"),
-            changed <- new_condvar!("Memory::changed"),
+            done <- new_condvar!("Memory::done"),
+            free <- new_condvar!("Memory::free"),
+            wanted: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
             open: AtomicU64::new(0),
             space <- space,
             ranges,
@@ -230,8 +265,11 @@ impl Memory {
         gate.opened = opened;
         gate.open = opened;
         gate.turn = turn;
+        let task: &Task = current!();
+        let before = gate.opener.replace(ARef::from(task));
         self.open.store(opened, Ordering::Release);
         drop(gate);
+        drop(before);
         Some(Opening {
             memory: self.clone(),
             opened,
@@ -287,7 +325,7 @@ impl Memory {
             let own = step.own.part(moved, u64::MAX);
             let Some(page) = pins.begin(index) else {
                 return Ok(match moved {
-                    0 => Moved::TheirsLocked,
+                    0 => Moved::TheirsBusy,
                     _ => Moved::Bytes(moved),
                 });
             };
@@ -315,64 +353,111 @@ impl Memory {
         })
     }
 
-    /// Makes the caller's pages present, or with `keep` the first for the next section alone.
-    /// Nothing if that takes time. It may be waited for within, until the gate is shut.
-    pub(crate) fn populate(&self, step: &Step, keep: bool) -> Result<Option<Kept>, Failure> {
+    /// Has the caller's thread bring its pages in, and holds them for the next section. Nothing if
+    /// that is to be tried again. Waits for it until a signal, or until the gate is shut.
+    pub(crate) fn fetch(&self, step: &Step) -> Result<Option<Kept>, Failure> {
         let mut gate = self.enter(step.turn)?;
-        let place = loop {
-            if let Some(place) = gate.visitors.iter().position(Option::is_none) {
-                break place;
-            }
-            let interrupted = self.changed.wait_interruptible(&mut gate);
-            let closed = gate.open == 0 || gate.turn != step.turn;
-            if interrupted || closed {
+        while !matches!(gate.errand, Errand::None) {
+            if let Err(failure) = Self::wait(&self.free, &mut gate, step.turn) {
                 drop(gate);
-                // One is woken at a time, by who has been: so nobody wakes all.
-                self.changed.notify_one();
-                return Err(match interrupted {
-                    true => ERESTARTSYS.into(),
-                    false => Outcome::MemoryClosed.into(),
-                });
+                self.free.notify_one();
+                return Err(failure);
             }
-        };
-        let mut kept = Kept {
-            open: gate.open,
-            pins: Pins::new(),
-        };
-        if let Some(visitor) = gate.visitors.get_mut(place) {
-            let task: &Task = current!();
-            *visitor = Some(Visitor {
-                task: ARef::from(task),
-                sent_away: false,
-            });
         }
-        drop(gate);
-        let pins = keep.then_some(&mut kept.pins);
-        let populated = self.bring_in(step, pins);
+        gate.errand = Errand::Wanted(Want {
+            theirs: step.theirs,
+            length: step.own.len(),
+            write: step.write,
+        });
+        self.call(gate);
         let mut gate = self.gate.lock();
-        let visitor = gate.visitors.get_mut(place).and_then(Option::take);
-        drop(gate);
-        self.changed.notify_one();
-        if visitor.is_some_and(|visitor| visitor.sent_away) {
-            return Err(Outcome::MemoryClosed.into());
+        let mut result = Ok(());
+        while result.is_ok() && !matches!(gate.errand, Errand::Done(_)) {
+            result = Self::wait(&self.done, &mut gate, step.turn);
         }
-        Ok(populated?.then_some(kept))
+        let errand = take(&mut gate.errand);
+        if matches!(errand, Errand::Begun) {
+            gate.errand = Errand::Abandoned;
+            self.unwanted.store(true, Ordering::Release);
+        }
+        drop(gate);
+        self.free.notify_one();
+        match (errand, result) {
+            (Errand::Done(Ok(kept)), _) => Ok(Some(kept)),
+            (Errand::Done(Err(EAGAIN)), _) => Ok(None),
+            (Errand::Done(Err(ENOMEM)), _) => Err(ENOMEM.into()),
+            // What else there is to say is the caller's business.
+            (Errand::Done(Err(_)), _) => Err(EFAULT.into()),
+            (_, result) => result.map(|()| None),
+        }
     }
 
-    /// Brings the caller's pages in. Gives whether they have come, as far as they can.
-    fn bring_in(&self, step: &Step, keep: Option<&mut Pins>) -> Result<bool, Failure> {
-        let mm = self.space()?;
-        let (theirs, length, write) = (step.theirs, step.own.len(), step.write);
-        let populated = peer::populate(&mm, theirs, length, write, keep);
-        drop(mm);
-        match populated {
-            Ok(()) => Ok(true),
-            Err(EAGAIN) => Ok(false),
-            Err(EINTR) => Err(ERESTARTSYS.into()),
-            Err(ENOMEM) => Err(ENOMEM.into()),
-            // What else there is to say is the caller's business.
-            Err(_) => Err(EFAULT.into()),
+    /// Waits until something is told, unless the gate is shut.
+    fn wait(told: &CondVar, gate: &mut Locked<'_>, turn: u32) -> Result<(), Failure> {
+        if gate.open == 0 || gate.turn != turn {
+            return Err(Outcome::MemoryClosed.into());
         }
+        match told.wait_interruptible(gate) {
+            true => Err(ERESTARTSYS.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Calls the thread that has opened the gate, for the errand that there is.
+    fn call(&self, gate: Locked<'_>) {
+        self.wanted.store(true, Ordering::Release);
+        let opener = gate.opener.clone();
+        drop(gate);
+        if let Some(opener) = opener {
+            peer::wake(&opener);
+        }
+    }
+}
+
+impl Chore for Memory {
+    fn is_wanted(&self) -> &AtomicBool {
+        &self.wanted
+    }
+
+    fn run(&self, done: &AtomicBool, deadline: Deadline) {
+        let mut gate = self.gate.lock();
+        self.wanted.store(false, Ordering::Relaxed);
+        let Errand::Wanted(want) = gate.errand else {
+            return;
+        };
+        gate.errand = Errand::Begun;
+        self.unwanted.store(false, Ordering::Relaxed);
+        drop(gate);
+        let mut pins = Pins::new();
+        let ends = (done, &self.unwanted);
+        let fetched = peer::fetch(
+            want.theirs,
+            want.length,
+            want.write,
+            &mut pins,
+            ends,
+            deadline,
+        );
+        let mut gate = self.gate.lock();
+        if !matches!(gate.errand, Errand::Begun) {
+            gate.errand = Errand::None;
+            drop(gate);
+            self.free.notify_one();
+            return;
+        }
+        let open = gate.open;
+        let result = match fetched {
+            // Something else is to be done before, which may be to leave.
+            Err(EINTR) => {
+                gate.errand = Errand::Wanted(want);
+                return self.call(gate);
+            }
+            Ok(()) => Ok(Kept { open, pins }),
+            Err(error) => Err(error),
+        };
+        gate.errand = Errand::Done(result);
+        drop(gate);
+        self.done.notify_one();
     }
 }
 
@@ -384,11 +469,11 @@ pub(crate) enum Moved {
     OwnMissing,
     /// Nothing: the first byte on the other side is not there, or nobody can tell now.
     TheirsMissing,
-    /// Nothing: the first page on the other side is to be written to, and is locked.
-    TheirsLocked,
+    /// Nothing: the first page on the other side is to be written to, and can't be just now.
+    TheirsBusy,
 }
 
-/// A page for the next section, held so that it can't go. It counts only as long as nobody has
+/// Pages for the next section, held so that they can't go. They count only as long as nobody has
 /// shut the gate.
 pub(crate) struct Kept {
     /// `Gate::open` of that time.
@@ -410,31 +495,37 @@ impl Gate {
         Self {
             open: 0,
             opened: 0,
+            opener: None,
             turn: 0,
-            visitors: [const { None }; VISITORS],
+            errand: Errand::None,
         }
+    }
+}
+
+impl Opening {
+    /// What the thread has to do while it waits.
+    pub(crate) fn chore(&self) -> &dyn Chore {
+        &*self.memory
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
         let memory = &self.memory;
-        let mut tasks = [const { None }; VISITORS];
         let mut gate = memory.gate.lock();
-        if gate.open == self.opened {
-            gate.open = 0;
-            memory.open.store(0, Ordering::Relaxed);
-            for (visitor, task) in gate.visitors.iter_mut().flatten().zip(&mut tasks) {
-                visitor.sent_away = true;
-                // It can't leave its call before the lock is released.
-                peer::interrupt(&visitor.task);
-                *task = Some(visitor.task.clone());
-            }
+        if gate.open != self.opened {
+            return;
         }
+        gate.open = 0;
+        memory.open.store(0, Ordering::Relaxed);
+        let opener = gate.opener.take();
+        let tell = !matches!(gate.errand, Errand::None);
         drop(gate);
-        for task in tasks.iter().flatten() {
-            peer::wake_interrupted(task);
+        drop(opener);
+        // If there is no errand, then whoever waits for that is being told already.
+        if tell {
+            memory.done.notify_one();
+            memory.free.notify_one();
         }
-        memory.changed.notify_one();
     }
 }

@@ -39,9 +39,11 @@ const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
 const NOWAIT: u32 = uapi::ALPC_MEMORY_NOWAIT;
 
-/// How often in a row the first byte may be missing. A page of the caller's can't go from the
-/// third time on.
+/// How often in a row the first byte may be missing on this side.
 const MISSES: u32 = 64;
+
+/// How often a page that can't be written to is tried again before its owner is asked for it.
+const BUSY: u32 = 3;
 
 /// What is done where something of the caller's is to be waited for.
 #[derive(Clone, Copy)]
@@ -152,6 +154,7 @@ fn transfer(
     let own = Own::new(arg.data, arg.length).ok_or(EFAULT)?;
     let moved = done.insert(0);
     let mut misses = 0_u32;
+    let mut busy = 0_u32;
     let mut kept = None;
     // Nothing has been waited for the first time.
     let mut begun = false;
@@ -186,29 +189,26 @@ fn transfer(
                 continue;
             }
             Moved::OwnMissing => peer::fault_in(step.own, !step.write)?,
-            // Who has locked a page of a file may wait for a user.
-            Moved::TheirsLocked => {
+            Moved::TheirsBusy if busy < BUSY => {
                 wait.until()?;
+                busy = busy.saturating_add(1);
                 peer::pause();
                 continue;
             }
-            Moved::TheirsMissing => {
-                // Who fails again and again keeps what it gets.
-                let keep = misses > 1;
-                // Even memory that nobody has touched is brought in under locks of the caller's.
-                let populate = || memory.populate(&step, keep);
-                let (populated, rung) = peer::until(wait.until()?, populate);
+            Moved::TheirsBusy | Moved::TheirsMissing => {
+                busy = 0;
+                let (fetched, rung) = peer::until(wait.until()?, || memory.fetch(&step));
                 late |= rung;
-                kept = match populated {
+                kept = match fetched {
                     Err(failure) if rung && failure.errno() == ERESTARTSYS => {
                         return Err(Outcome::TimedOut.into());
                     }
-                    populated => populated?,
+                    fetched => fetched?,
                 };
                 if kept.is_none() {
                     peer::pause();
-                    continue;
                 }
+                continue;
             }
         }
         misses = misses.saturating_add(1);

@@ -26,7 +26,8 @@ use crate::{
     },
     port::Locked,
     send::unsent,
-    uapi, //
+    uapi,
+    wait::Chore, //
 };
 use kernel::{
     prelude::*,
@@ -105,12 +106,13 @@ impl Offer {
         }
     }
 
-    /// Opens it. The caller stands there.
+    /// Opens it. The caller stands there, and waits from now on. Gives what it has to do meanwhile.
     #[inline]
-    pub(crate) fn open(&mut self) {
+    pub(crate) fn open(&mut self) -> Option<&dyn Chore> {
         if let Some((turn, memory)) = self.found.take() {
             self.opening = memory.open(turn, true);
         }
+        self.opening.as_ref().map(Opening::chore)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Another process's memory: moving bytes between it and the current process's own.
 //!
 //! What may wait and what may not are apart here. [`pin`] and [`Held::copy`] use what is there
-//! and wait for nobody; [`populate`] and [`fault_in`] wait until more is there.
+//! and wait for nobody. [`fetch`] and [`fault_in`] bring in what is not, each for the current
+//! process's own memory: nobody brings in another's.
 
 use crate::{
     ffi,
@@ -11,7 +12,8 @@ use crate::{
 };
 use core::{
     mem::MaybeUninit,
-    ptr::null_mut, //
+    ptr::null,
+    sync::atomic::AtomicBool, //
 };
 use kernel::{
     bindings,
@@ -42,8 +44,13 @@ pub(crate) const SECTION: u64 = (SECTION_PAGES * PAGE_SIZE) as u64;
 pub(crate) struct Pins {
     count: c_uint,
     write: bool,
+    /// Some of them don't keep the mark that they are dirty.
+    unmarked: bool,
     pages: MaybeUninit<[*mut bindings::page; SECTION_PAGES]>,
 }
+
+// SAFETY: Pages may be let go of, read and written to by any thread.
+unsafe impl Send for Pins {}
 
 impl Pins {
     /// None.
@@ -52,6 +59,7 @@ impl Pins {
         Self {
             count: 0,
             write: false,
+            unmarked: false,
             pages: MaybeUninit::uninit(),
         }
     }
@@ -63,7 +71,8 @@ impl Pins {
     }
 
     /// The held page of this number, about to be read or, if it was pinned for that, written to.
-    /// That fails if somebody else has locked a page that is to be written to. Waits for nobody.
+    /// Not a page to be written to that somebody else has locked, or that isn't marked dirty any
+    /// more: it is to be held anew. Waits for nobody.
     ///
     /// The current thread isn't preempted while it has one to write to.
     #[inline]
@@ -74,7 +83,7 @@ impl Pins {
         // SAFETY: By the invariants the page is initialised.
         let page = unsafe { *self.pages.as_ptr().cast::<*mut bindings::page>().add(index) };
         // SAFETY: By the invariants it is pinned to be written to.
-        if self.write && !unsafe { ffi::alpc_shim_write_begin(page) } {
+        if self.write && !unsafe { ffi::alpc_shim_write_begin(page, self.unmarked) } {
             return None;
         }
         // INVARIANT: It is held by these, and was locked just now if it is written to.
@@ -183,23 +192,36 @@ pub(crate) fn pin(mm: &MmWithUser, theirs: u64, length: u64, write: bool, pins: 
     unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) == 0 }
 }
 
-/// Makes the first of `length` bytes of another process present, and more of them if they are
-/// close; or only the page of the first, and holds it in `keep`, which has none. `EAGAIN` where
-/// that takes time: it is to be tried again after a [`pause`]. May wait until a signal or
-/// [`interrupt`]: `EINTR` then.
-pub(crate) fn populate(
-    mm: &MmWithUser,
-    theirs: u64,
+/// Makes the first of `length` bytes of the current process's own memory present, and more of them
+/// if they are close, and holds their pages in `pins`, which has none. What is written to them is
+/// not lost. `EAGAIN` where that takes time: it is to be tried again.
+///
+/// May wait until a signal, the deadline, `done` or `unwanted`: `EINTR` then. The last two are
+/// looked at every millisecond.
+pub(crate) fn fetch(
+    start: u64,
     length: u64,
     write: bool,
-    keep: Option<&mut Pins>,
+    pins: &mut Pins,
+    (done, unwanted): (&AtomicBool, &AtomicBool),
+    deadline: Deadline,
 ) -> Result {
-    let keep = keep.map_or(null_mut(), core::ptr::from_mut);
+    let (at, clock) = match &deadline {
+        Deadline::At { time, clock } => (core::ptr::from_ref(time), *clock),
+        _ => (null(), 0),
+    };
+    let mut fetch = ffi::Fetch {
+        done: done.as_ptr(),
+        unwanted: unwanted.as_ptr(),
+        deadline: at,
+        clock,
+        own: MaybeUninit::uninit(),
+    };
     // CAST: No more than this is asked for.
     let length = length.min(SECTION) as c_uint;
-    // SAFETY: The mm has a user. The address may be anything. `keep` is null or valid for writing,
-    // and the function makes its invariants true.
-    to_result(unsafe { ffi::alpc_shim_populate(mm.as_raw(), theirs as usize, length, write, keep) })
+    // SAFETY: The address may be anything. All pointers are valid until the call returns. The
+    // function makes the invariants of `pins` true.
+    to_result(unsafe { ffi::alpc_shim_fetch(start as usize, length, write, pins, &raw mut fetch) })
 }
 
 /// Makes the first byte of `own` present, and more of them. `EFAULT` if that can't be. `write` says
@@ -214,22 +236,14 @@ pub(crate) fn fault_in(own: Own, write: bool) -> Result {
     Ok(())
 }
 
-/// Ends the wait of a task that is in [`populate`] or about to be, once it is
-/// [woken](wake_interrupted). The task is in a system call, and must not have left it before this
-/// returns: what it waits for with signals in another one would end as well.
-pub(crate) fn interrupt(task: &Task) {
+/// Wakes a task that sleeps and may be interrupted, or any other for nothing.
+pub(crate) fn wake(task: &Task) {
     // SAFETY: The task is valid.
-    unsafe { ffi::alpc_shim_interrupt(task.as_ptr()) };
+    unsafe { ffi::alpc_shim_wake(task.as_ptr()) };
 }
 
-/// Wakes a task that has been interrupted, or any other for nothing.
-pub(crate) fn wake_interrupted(task: &Task) {
-    // SAFETY: The task is valid.
-    unsafe { ffi::alpc_shim_wake_interrupted(task.as_ptr()) };
-}
-
-/// Does what may wait in [`populate`] or for something else, and [interrupts](interrupt) the
-/// current task if the deadline is over before. Tells whether it was.
+/// Does what may wait for a signal, and ends that wait as one would when the deadline is over.
+/// Tells whether it was.
 pub(crate) fn until<T>(deadline: Deadline, act: impl FnOnce() -> T) -> (T, bool) {
     let Deadline::At { time, clock } = deadline else {
         return (act(), false);

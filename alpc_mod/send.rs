@@ -146,7 +146,8 @@ fn send_new<'a>(
                 let at = Wait::Room { conn, side };
                 let mut hand = None;
                 let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, || {
-                    port.act(fx)
+                    port.act(fx);
+                    None
                 });
                 match (waited, hand) {
                     (Waited::Nothing(gone, engine), _) => {

@@ -54,18 +54,28 @@ pub(crate) enum Waited<'a> {
     Nothing(Gone, Locked<'a>),
 }
 
+/// What a thread does while it waits, when others want it.
+pub(crate) trait Chore {
+    /// Whether it is wanted. Who sets this wakes the thread then.
+    fn is_wanted(&self) -> &AtomicBool;
+
+    /// Does it. It should end soon if `done` is set, which ends the wait, or at the deadline.
+    fn run(&self, done: &AtomicBool, deadline: Deadline);
+}
+
 /// Waits, in the place where the engine has just said that nothing is there.
 ///
 /// `capacity` is how much payload the caller has room for, `hand` is where it finds
-/// what it is handed. `unlocked` runs once the lock is released, before sleeping.
-pub(crate) fn wait<'a>(
+/// what it is handed. `unlocked` runs once the lock is released, before sleeping, and gives what
+/// there may be to do meanwhile.
+pub(crate) fn wait<'a, 'c>(
     port: &'a Port,
     mut engine: Locked<'a>,
     at: Wait,
     capacity: u32,
     deadline: Deadline,
     hand: &mut Option<Hand<Kernel>>,
-    unlocked: impl FnOnce(),
+    unlocked: impl FnOnce() -> Option<&'c dyn Chore>,
 ) -> Waited<'a> {
     *hand = None;
     let cell = Node::new(Task::current_raw(), capacity, hand);
@@ -75,14 +85,27 @@ pub(crate) fn wait<'a>(
         unsafe { set.add(node, matches!(at, Wait::Room { .. })) };
     }
     drop(engine);
-    unlocked();
+    let chore = unlocked();
     // SAFETY: `done` may be read at any time.
     let done = unsafe { &(*node).done };
-    let end = match deadline {
-        Deadline::Now if done.load(Ordering::Acquire) => End::Done,
-        Deadline::Now => End::TimedOut,
-        Deadline::Never => sleep(done, null(), 0),
-        Deadline::At { time, clock } => sleep(done, &time, clock),
+    let end = loop {
+        let called = chore.map(Chore::is_wanted);
+        let end = match deadline {
+            Deadline::Now if done.load(Ordering::Acquire) => End::Done,
+            Deadline::Now => End::TimedOut,
+            Deadline::Never => sleep(done, called, null(), 0),
+            Deadline::At { time, clock } => sleep(done, called, &time, clock),
+        };
+        match (end, chore) {
+            (End::Called, Some(chore)) => {
+                chore.run(done, deadline);
+                // There may be more to do for ever.
+                if deadline.has_passed() {
+                    break End::TimedOut;
+                }
+            }
+            (end, _) => break end,
+        }
     };
     // SAFETY: It is the node that was added there, of this thread.
     unsafe { ended(port, || at, node, end) }
@@ -100,10 +123,11 @@ pub(crate) fn is_over(time: i64, clock: i32) -> bool {
     unsafe { ffi::alpc_shim_is_over(time, clock) }
 }
 
-/// Sleeps until `done`, a signal or the deadline.
-fn sleep(done: &AtomicBool, deadline: *const i64, clock: i32) -> End {
-    // SAFETY: Both pointers are valid, the second may be null.
-    unsafe { ffi::alpc_shim_sleep(done.as_ptr(), deadline, clock) }
+/// Sleeps until `done`, a signal, `called` or the deadline.
+fn sleep(done: &AtomicBool, called: Option<&AtomicBool>, deadline: *const i64, clock: i32) -> End {
+    let called = called.map_or(null(), |called| called.as_ptr().cast_const());
+    // SAFETY: All pointers are valid, all but the first may be null.
+    unsafe { ffi::alpc_shim_sleep(done.as_ptr(), called, deadline, clock) }
 }
 
 /// What a thread does before it hands over.
@@ -171,7 +195,8 @@ unsafe fn ended<'a>(
         End::DoneDying => return Waited::HandedToDying,
         End::Signal => Gone::Signal,
         End::Killed => Gone::Killed,
-        End::TimedOut => Gone::TimedOut,
+        // Who has nothing to do is never called.
+        End::TimedOut | End::Called => Gone::TimedOut,
     };
     // SAFETY: By the contract.
     unsafe { give_up(port, at(), node, gone) }

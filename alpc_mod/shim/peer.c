@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/task_work.h>
 #include <linux/time_namespace.h>
 #include <linux/uaccess.h>
 #include <linux/userfaultfd_k.h>
@@ -82,6 +83,7 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 		return -EAGAIN;
 	pins->count = count;
 	pins->write = write;
+	pins->unmarked = false;
 	return 0;
 }
 
@@ -136,31 +138,27 @@ static bool lock_soon(struct folio *folio)
 }
 
 /*
- * Locks a page that is pinned to be written to, if that takes no time, and marks it
- * dirty: what is written from now on until alpc_shim_write_end() can't be lost, as
- * nobody takes the mark away without the lock. Written first and marked then, bytes
- * would be lost if the lock can't be had.
+ * Locks a page that is pinned to be written to, if that takes no time, and sees that it
+ * is marked dirty: what is written from now on until alpc_shim_write_end() can't be
+ * lost, as nobody takes the mark away without the lock. Written first and marked then,
+ * bytes would be lost if the lock can't be had.
+ *
+ * Anonymous and shared memory is marked here, by a flag. For a page of a file its file
+ * system may sleep: that is marked when it is made present to be written to. If the mark
+ * has gone since, the page is to be pinned again.
  */
-bool alpc_shim_write_begin(struct page *page)
+bool alpc_shim_write_begin(struct page *page, bool unmarked)
 {
 	struct folio *folio = page_folio(page);
 
-	for (int i = 0;; i++) {
-		moment_begin();
-		if (!lock_soon(folio))
-			break;
-		/* Memory that is never written back may not keep the mark. */
-		if (likely(folio_test_dirty(folio)) || i == 2)
+	moment_begin();
+	if (lock_soon(folio)) {
+		if (likely(folio_test_dirty(folio)) || unmarked)
 			return true;
-		folio_unlock(folio);
-		moment_end();
-		/* A file system may sleep for that. */
-		give_way();
-		moment_begin();
-		if (!lock_soon(folio))
-			break;
-		moment_end();
-		folio_mark_dirty(folio);
+		if (folio_test_swapbacked(folio)) {
+			folio_mark_dirty(folio);
+			return true;
+		}
 		folio_unlock(folio);
 	}
 	moment_end();
@@ -182,76 +180,152 @@ void alpc_shim_unpin(struct alpc_pins *pins)
 }
 
 /*
- * Makes the pages of up to length bytes, ALPC_SECTION_PAGES at most, present in mm,
- * which has a user, and lets go of them; or makes just the first present, and keeps
- * it. 0 if the first of them is there, -EAGAIN if that is to be tried again, or
- * another negative errno.
- *
- * The lock of the mm is taken first if it is free only: nothing ends a wait for it but
- * death. What is slow to come, as from a file, is begun here and not waited for. Only
- * userfaultfd is waited for, which hears of nothing else, until a signal or
- * alpc_shim_interrupt().
+ * Ends a wait of a task that is in it or about to be, as a signal would. The task
+ * forgets it on its way back to user space, if not before.
  */
-int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write, struct alpc_pins *keep)
-{
-	unsigned int offset = offset_in_page(theirs);
-	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
-	struct page *held[ALPC_SECTION_PAGES];
-	struct vm_area_struct *vma;
-	int locked = 1, count;
-
-	pages = keep ? 1 : min_t(unsigned int, pages, ALPC_SECTION_PAGES);
-	give_way();
-	if (!mmap_read_trylock(mm))
-		return -EAGAIN;
-	theirs = untagged_addr_remote(mm, theirs);
-	vma = vma_lookup(mm, theirs);
-	/* The next mapping may be of another kind. */
-	if (vma)
-		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - theirs));
-	if (vma && userfaultfd_armed(vma))
-		count = hold(mm, theirs - offset, pages, write, FOLL_INTERRUPTIBLE, held, &locked);
-	else
-		count = hold(mm, theirs - offset, pages, write, FOLL_NOWAIT, held, NULL);
-	if (locked)
-		mmap_read_unlock(mm);
-	if (count <= 0)
-		return count ?: -EAGAIN;
-	if (keep) {
-		keep->pages[0] = held[0];
-		keep->count = 1;
-		keep->write = write;
-		return 0;
-	}
-	for (int i = 0; i < count; i++)
-		let_go(held[i], write);
-	return 0;
-}
-
-/* The same on this side. Gives how many of the bytes are not there. */
-size_t alpc_shim_fault_in(char __user *own, size_t length, bool write)
-{
-	/* What is written here need not be written in the end: nothing may change. */
-	return write ? fault_in_safe_writeable(own, length) : fault_in_readable(own, length);
-}
-
-/*
- * Ends a wait of alpc_shim_populate() in a task that is in it or about to be, as a
- * signal would, once the task is woken. The task forgets it on its way back to user
- * space, so it must not have left its call before.
- */
-void alpc_shim_interrupt(struct task_struct *task)
+static void interrupt(struct task_struct *task)
 {
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
+	alpc_shim_wake(task);
 }
 
-/* Wakes a task that has been interrupted. Any other is woken for nothing. */
-void alpc_shim_wake_interrupted(struct task_struct *task)
+/* Wakes a task that sleeps and may be interrupted. Any other is woken for nothing. */
+void alpc_shim_wake(struct task_struct *task)
 {
 	struct wait_queue_entry entry = { .private = task };
 
 	default_wake_function(&entry, TASK_INTERRUPTIBLE, 0, NULL);
+}
+
+/* Whether a time of a clock of the machine's has come. */
+static bool passed(ktime_t time, clockid_t clock)
+{
+	switch (clock) {
+	case CLOCK_REALTIME:
+		return ktime_get_real() >= time;
+	case CLOCK_BOOTTIME:
+		return ktime_get_boottime() >= time;
+	default:
+		return ktime_get() >= time;
+	}
+}
+
+/* Looks after a fetch that waits, every so often. */
+static enum hrtimer_restart look(struct hrtimer *timer)
+{
+	struct alpc_fetch *fetch = container_of(timer, struct alpc_fetch, timer);
+
+	if (!READ_ONCE(*fetch->done) && !READ_ONCE(*fetch->unwanted) &&
+	    (!fetch->deadline || !passed(fetch->expires, fetch->clock))) {
+		hrtimer_forward_now(timer, ms_to_ktime(1));
+		return HRTIMER_RESTART;
+	}
+	fetch->over = true;
+	interrupt(fetch->task);
+	return HRTIMER_NORESTART;
+}
+
+/*
+ * Holds pages of the current task's where userfaultfd brings them in, which may take
+ * for ever: until a signal, *done, *unwanted or the deadline. Takes the lock over.
+ */
+static long hold_until(struct mm_struct *mm, unsigned long start, unsigned int count,
+		       bool write, struct page **pages, struct alpc_fetch *fetch)
+{
+	int locked = 1;
+	long held;
+
+	if (fetch->deadline)
+		fetch->expires = timens_ktime_to_host(fetch->clock, *fetch->deadline);
+	fetch->task = current;
+	fetch->over = false;
+	hrtimer_setup_on_stack(&fetch->timer, look, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	hrtimer_start(&fetch->timer, ms_to_ktime(1), HRTIMER_MODE_REL);
+	held = hold(mm, start, count, write, FOLL_INTERRUPTIBLE, pages, &locked);
+	if (locked)
+		mmap_read_unlock(mm);
+	hrtimer_cancel(&fetch->timer);
+	destroy_hrtimer_on_stack(&fetch->timer);
+	if (fetch->over) {
+		/* What looked like a signal is over with the wait that it has ended. */
+		clear_notify_signal();
+		if (task_work_pending(current))
+			set_thread_flag(TIF_NOTIFY_SIGNAL);
+	}
+	return held;
+}
+
+/* Marks a pinned page dirty, unless somebody else has locked it. */
+static bool mark(struct page *page, bool *unmarked)
+{
+	struct folio *folio = page_folio(page);
+
+	if (folio_test_dirty(folio))
+		return true;
+	if (!folio_trylock(folio))
+		return false;
+	folio_mark_dirty(folio);
+	/* Memory that is never written back may not keep the mark. */
+	if (!folio_test_dirty(folio))
+		*unmarked = true;
+	folio_unlock(folio);
+	return true;
+}
+
+/*
+ * Makes own pages present, those of up to length bytes, and holds them for another
+ * process: ALPC_SECTION_PAGES at most, from the first on. 0 if the first of them is
+ * there, -EAGAIN if that is to be tried again, -EINTR if it was ended before, or
+ * another negative errno.
+ *
+ * What is slow to come, as from a file, is begun here and not waited for. Only
+ * userfaultfd is waited for, which hears of nothing else.
+ */
+int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
+		    struct alpc_pins *pins, struct alpc_fetch *fetch)
+{
+	unsigned int offset = offset_in_page(start);
+	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	long count, marked = 0;
+
+	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	start = untagged_addr_remote(mm, start);
+	vma = vma_lookup(mm, start);
+	/* The next mapping may be of another kind. */
+	if (vma)
+		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - start));
+	if (vma && userfaultfd_armed(vma)) {
+		count = hold_until(mm, start - offset, pages, write, pins->pages, fetch);
+	} else {
+		count = hold(mm, start - offset, pages, write, FOLL_NOWAIT, pins->pages, NULL);
+		mmap_read_unlock(mm);
+	}
+	if (count <= 0)
+		return count ?: -EAGAIN;
+	pins->write = write;
+	pins->unmarked = false;
+	while (write && marked < count && mark(pins->pages[marked], &pins->unmarked))
+		marked++;
+	if (!write)
+		marked = count;
+	pins->count = marked;
+	while (count > marked)
+		let_go(pins->pages[--count], write);
+	return marked ? 0 : -EAGAIN;
+}
+
+/*
+ * Makes memory of the current task's present, for itself. Gives how many of the bytes
+ * are not there.
+ */
+size_t alpc_shim_fault_in(char __user *own, size_t length, bool write)
+{
+	/* What is written here need not be written in the end: nothing may change. */
+	return write ? fault_in_safe_writeable(own, length) : fault_in_readable(own, length);
 }
 
 static enum hrtimer_restart ring(struct hrtimer *timer)
@@ -259,8 +333,7 @@ static enum hrtimer_restart ring(struct hrtimer *timer)
 	struct alpc_alarm *alarm = container_of(timer, struct alpc_alarm, timer);
 
 	WRITE_ONCE(alarm->rung, true);
-	alpc_shim_interrupt(alarm->task);
-	alpc_shim_wake_interrupted(alarm->task);
+	interrupt(alarm->task);
 	return HRTIMER_NORESTART;
 }
 

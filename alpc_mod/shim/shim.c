@@ -207,11 +207,13 @@ static __always_inline enum alpc_end how_it_ended(bool done)
 }
 
 /*
- * Sleeps until *done is set, a signal is pending or the time has come. The state
- * is set before *done is read: a waker sets it first and wakes then, so one of
- * both is seen. The time is that of the current task's time namespace.
+ * Sleeps until *done is set, a signal is pending, *called is set, if there is one, or
+ * the time has come. The state is set before these are read: a waker sets one first
+ * and wakes then, so one of both is seen. The time is that of the current task's time
+ * namespace.
  */
-enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid_t clock)
+enum alpc_end alpc_shim_sleep(const bool *done, const bool *called, const ktime_t *deadline,
+			      clockid_t clock)
 {
 	ktime_t expires = deadline ? timens_ktime_to_host(clock, *deadline) : 0;
 	bool late = false;
@@ -220,6 +222,10 @@ enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 		if (smp_load_acquire(done) || signal_pending(current))
 			break;
+		if (unlikely(called) && smp_load_acquire(called)) {
+			__set_current_state(TASK_RUNNING);
+			return ALPC_END_CALLED;
+		}
 		if (!deadline)
 			schedule();
 		else

@@ -81,6 +81,7 @@ enum alpc_end {
 	ALPC_END_SIGNAL,
 	ALPC_END_KILLED,
 	ALPC_END_TIMED_OUT,
+	ALPC_END_CALLED,
 };
 
 /* Pages of one section of a copy. */
@@ -90,7 +91,23 @@ enum alpc_end {
 struct alpc_pins {
 	unsigned int count;
 	bool write;
+	/* Some of them don't keep the mark that they are dirty. */
+	bool unmarked;
 	struct page *pages[ALPC_SECTION_PAGES];
+};
+
+/* What ends a fetch of pages beside a signal, and who looks. Fetch in ffi.rs. */
+struct alpc_fetch {
+	const bool *done;
+	const bool *unwanted;
+	/* By the current task's time namespace. NULL is never. */
+	const ktime_t *deadline;
+	clockid_t clock;
+	/* The rest is the function's own. */
+	struct hrtimer timer;
+	struct task_struct *task;
+	ktime_t expires;
+	bool over;
 };
 
 /* Interrupts a task when its time is up. Alarm in ffi.rs. */
@@ -149,7 +166,8 @@ u64 alpc_shim_ipc_ns_id(void);
 struct user_namespace *alpc_shim_ipc_user_ns(void);
 ktime_t alpc_shim_monotonic(void);
 bool alpc_shim_is_over(ktime_t time, clockid_t clock);
-enum alpc_end alpc_shim_sleep(const bool *done, const ktime_t *deadline, clockid_t clock);
+enum alpc_end alpc_shim_sleep(const bool *done, const bool *called, const ktime_t *deadline,
+			      clockid_t clock);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);
 struct task_struct *alpc_shim_hand_over_begin(void);
 void alpc_shim_hand_over_abort(void);
@@ -159,16 +177,15 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 		  struct alpc_pins *pins);
 unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user *own,
 			    unsigned int length, bool write);
-bool alpc_shim_write_begin(struct page *page);
+bool alpc_shim_write_begin(struct page *page, bool unmarked);
 void alpc_shim_write_end(struct page *page);
 void alpc_shim_unpin(struct alpc_pins *pins);
-int alpc_shim_populate(struct mm_struct *mm, unsigned long theirs, unsigned int length,
-		       bool write, struct alpc_pins *keep);
+int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
+		    struct alpc_pins *pins, struct alpc_fetch *fetch);
 size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
-void alpc_shim_interrupt(struct task_struct *task);
 bool alpc_shim_mmput_unless_last(struct mm_struct *mm);
 void alpc_shim_mmput_last(struct mm_struct *mm);
-void alpc_shim_wake_interrupted(struct task_struct *task);
+void alpc_shim_wake(struct task_struct *task);
 void alpc_shim_alarm_set(struct alpc_alarm *alarm, ktime_t time, clockid_t clock);
 bool alpc_shim_alarm_end(struct alpc_alarm *alarm);
 void alpc_shim_pause(void);
