@@ -327,7 +327,9 @@ fn a_client_whose_page_hangs_is_not_held_and_does_not_hold_the_server() {
                     server: _server,
                     client,
                 } = taking();
-                let timeout = if way == "timeout" { 300 * MS } else { 0 };
+                // Until then the page is wanted.
+                let long = 300 * MS * u64::from(scale::slowness());
+                let timeout = if way == "timeout" { long } else { 0 };
                 let (peer, hang) = hanging(&client, timeout);
                 let client = (way == "cancel").then_some(client);
                 let request = port.receive().expect("receive");
