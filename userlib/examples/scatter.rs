@@ -4,10 +4,15 @@
 //! and writes a record to two others, where the caller wants its parts to be.
 
 use std::thread;
+use std::time::Duration;
 
 use alpc::{Client, Flush, Offer, Options, PortBuilder, Received, Request, Result, Server};
 
 const NAME: &str = "example/scatter";
+
+/// How long one access waits for a caller's memory. A caller can lend memory that never comes, and
+/// the server has one thread for all callers.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
     let server = PortBuilder::new(NAME).take_memory().create()?;
@@ -45,11 +50,12 @@ fn serve(server: &Server) -> Result<()> {
         let options = Options::new().ask_memory();
         match server.receive_with(&mut buffer, options) {
             Ok(Received::Request(request)) => {
-                // Who offers something else, or goes away meanwhile, is no reason to end.
+                // Who lends something else, is too slow or goes away is no reason to end.
                 let reply = answer(&request).unwrap_or_else(|error| error.to_string());
                 let _ = request.into_turn().reply(reply.as_bytes());
             }
-            Ok(Received::Connection(request)) => clients.push(request.accept()?),
+            // Nor is who does not wait to be accepted.
+            Ok(Received::Connection(request)) => clients.extend(request.accept().ok()),
             Ok(_) => {}
             Err(error) if error.is_gone() => return Ok(()),
             Err(error) => return Err(error),
@@ -66,11 +72,11 @@ fn answer(request: &Request<'_, '_>) -> Result<String> {
     let mut text = [0; 16];
     let length = text.len().min(key.len() as usize);
     // Once: the caller could change it until a second time.
-    key.read_at(0, &mut text[..length])?;
+    key.read_exact_at(0, &mut text[..length], PATIENCE)?;
     println!("server: {:?}", String::from_utf8_lossy(&text[..length]));
 
     let record = vec![b'k'; 300_000.min(body.len() as usize)];
-    body.write_at(0, &record)?;
-    head.write_at(0, &(record.len() as u64).to_le_bytes())?;
+    body.write_all_at(0, &record, PATIENCE)?;
+    head.write_all_at(0, &(record.len() as u64).to_le_bytes(), PATIENCE)?;
     Ok("found".into())
 }

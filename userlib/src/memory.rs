@@ -220,49 +220,111 @@ impl MemoryRange<'_> {
         self.access & sys::ALPC_MEMORY_WRITE != 0
     }
 
-    /// Reads from `offset` on, as much as fills the buffer. One ioctl, and one more after each
-    /// signal.
+    /// Reads from `offset` on, as much as fills the buffer, however long that takes. One ioctl, and
+    /// one more after each signal.
     ///
     /// The sender may change the bytes at any time: what is checked must be read once. It may also
-    /// let the reader wait for as long as it waits for its answer, by memory that is slow to
-    /// come: [`read_at_with`](MemoryRange::read_at_with) waits for so long only.
+    /// keep the reader for as long as it waits for its answer, with memory that never comes.
+    /// A server that serves others too uses [`read_exact_at`](MemoryRange::read_exact_at) or
+    /// [`read_at_with`](MemoryRange::read_at_with), which take a time.
     ///
     /// # Errors
     ///
-    /// What has been read before is in the buffer. Errno `EINVAL` beyond the end, `EACCES` if it
-    /// may not be read, `EFAULT` if the sender has no such memory any more.
+    /// Those of [`read_exact_at`](MemoryRange::read_exact_at), without the ones that its options
+    /// bring about.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.read(offset, buffer, Options::new()).1
     }
 
-    /// Reads from `offset` on, and gives how many bytes: fewer than fill the buffer where the time
-    /// was up, or where something else kept it from going on.
+    /// Reads from `offset` on, as much as fills the buffer, for no longer than the options say. One
+    /// ioctl, and one more after each signal.
     ///
-    /// Of the options these count: the timeout, [`interruptible`](Options::interruptible), and
-    /// [`nonblocking`](Options::nonblocking), which reads what is there, waits for nothing of the
-    /// sender's, and ignores the timeout.
+    /// Of the options these count: the timeout, which bounds all waits for the sender's memory
+    /// together; [`nonblocking`](Options::nonblocking), which reads what is there, waits for
+    /// nothing of the sender's, and ignores the timeout; and
+    /// [`interruptible`](Options::interruptible).
     ///
     /// ```no_run
     /// # fn f(range: alpc::MemoryRange<'_>) -> alpc::Result<()> {
-    /// use alpc::Options;
     /// use std::time::Duration;
     ///
-    /// let mut buffer = vec![0; 4096];
-    /// // No sender keeps this thread at all.
-    /// let read = range.read_at_with(0, &mut buffer, Options::new().nonblocking())?;
-    /// // Nor does an honest one here, for longer than that.
-    /// let read = range.read_at_with(0, &mut buffer, Duration::from_millis(100))?;
+    /// let mut record = [0; 4096];
+    /// // No sender keeps this thread for longer than that.
+    /// range.read_exact_at(0, &mut record, Duration::from_millis(100))?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// If not a byte was read: as for [`read_at`](MemoryRange::read_at), and
-    /// [`Outcome::TimedOut`](crate::Outcome::TimedOut) (`ETIMEDOUT`) when the time is up, `EAGAIN`
-    /// where a nonblocking call would have had to wait, `EINTR` after a signal in an interruptible
-    /// one. The timeout doesn't end a wait for the sender's file system, as a nonblocking call
-    /// never begins one.
+    /// What has been read before is in the buffer. Each error is of this request alone.
+    ///
+    /// Of the sender:
+    ///
+    /// * [`Outcome::MemoryClosed`] (`ESTALE`): no thread of the sender's process waits for the
+    ///   conversation now. A signal has ended its wait, or it is answering a callback. It may wait
+    ///   again later.
+    /// * [`Outcome::Canceled`] (`ECANCELED`): the sender has cancelled the request, or its time
+    ///   was up. [`Outcome::Lost`] (`ECONNRESET`): the sender has disconnected, or has ended. In both
+    ///   cases a [notice](crate::Notice) of it is in the queue.
+    /// * [`Outcome::NotFound`] (`ENOENT`): the conversation is over, and its notice has been
+    ///   received.
+    /// * `EFAULT`: there is no memory of the sender's that can be read: nothing is mapped, it is
+    ///   protected, behind the end of its file, or memory of a device or secret memory.
+    /// * `ENOMEM`: a page could not be brought in for want of memory.
+    ///
+    /// Of the time:
+    ///
+    /// * [`Outcome::TimedOut`] (`ETIMEDOUT`): the time was up before all pages were there. What is
+    ///   there is read even when the time is up.
+    /// * `EAGAIN`: a nonblocking call would have had to wait, which it also says of memory where
+    ///   nothing is mapped. In any call: a page went away again and again before it could be used,
+    ///   and another try is as good as this one.
+    /// * `EINTR`: a signal came in an interruptible call.
+    ///
+    /// Of the arguments:
+    ///
+    /// * `EINVAL`: the range ends before that. `EACCES`: the sender has not lent it to be
+    ///   [read](MemoryRange::is_readable).
+    /// * [`Outcome::NotOwner`] (`EPERM`), [`Outcome::StaleTurn`] (`ESTALE`): the turn was passed on
+    ///   by its [id](crate::Turn::id) meanwhile.
+    ///
+    /// [`Outcome::MemoryClosed`]: crate::Outcome::MemoryClosed
+    /// [`Outcome::Canceled`]: crate::Outcome::Canceled
+    /// [`Outcome::Lost`]: crate::Outcome::Lost
+    /// [`Outcome::NotFound`]: crate::Outcome::NotFound
+    /// [`Outcome::TimedOut`]: crate::Outcome::TimedOut
+    /// [`Outcome::NotOwner`]: crate::Outcome::NotOwner
+    /// [`Outcome::StaleTurn`]: crate::Outcome::StaleTurn
+    pub fn read_exact_at<'o>(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        options: impl Into<Options<'o>>,
+    ) -> Result<()> {
+        self.read(offset, buffer, options.into()).1
+    }
+
+    /// Reads from `offset` on, and gives how many bytes: fewer than fill the buffer where the time
+    /// was up, or where something else kept it from going on. One ioctl, and one more after each
+    /// signal. The options that count are those of
+    /// [`read_exact_at`](MemoryRange::read_exact_at).
+    ///
+    /// ```no_run
+    /// # fn f(range: alpc::MemoryRange<'_>) -> alpc::Result<()> {
+    /// use alpc::Options;
+    ///
+    /// let mut buffer = vec![0; 4096];
+    /// // No sender keeps this thread at all.
+    /// let read = range.read_at_with(0, &mut buffer, Options::new().nonblocking())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If not a byte was read, those of [`read_exact_at`](MemoryRange::read_exact_at). If some were,
+    /// none: the next call, for the rest, tells what is wrong.
     pub fn read_at_with<'o>(
         &self,
         offset: u64,
@@ -272,22 +334,49 @@ impl MemoryRange<'_> {
         some(self.read(offset, buffer, options.into()))
     }
 
-    /// Writes all of `data` from `offset` on. One ioctl, and one more after each signal.
+    /// Writes all of `data` from `offset` on, however long that takes. One ioctl, and one more after
+    /// each signal.
+    ///
+    /// The sender may keep the writer for as long as it waits for its answer, with memory that never
+    /// comes. A server that serves others too uses [`write_all_at`](MemoryRange::write_all_at) or
+    /// [`write_at_with`](MemoryRange::write_at_with), which take a time.
     ///
     /// # Errors
     ///
-    /// As for [`read_at`](MemoryRange::read_at). What has been written before stays written.
+    /// Those of [`write_all_at`](MemoryRange::write_all_at), without the ones that its options bring
+    /// about.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.write(offset, data, Options::new()).1
     }
 
-    /// Writes `data` from `offset` on, and gives how many bytes of it: fewer than all where the time
-    /// was up, or where something else kept it from going on. The options that count are those of
-    /// [`read_at_with`](MemoryRange::read_at_with).
+    /// Writes all of `data` from `offset` on, for no longer than the options say. One ioctl, and one
+    /// more after each signal. The options that count are those of
+    /// [`read_exact_at`](MemoryRange::read_exact_at).
     ///
     /// # Errors
     ///
-    /// If not a byte was written: as for [`read_at_with`](MemoryRange::read_at_with).
+    /// What has been written before stays written. The causes are those of
+    /// [`read_exact_at`](MemoryRange::read_exact_at), with *written* for *read*: `EFAULT` of memory
+    /// that the sender itself may not write, `EACCES` of a range that is not lent to be
+    /// [written](MemoryRange::is_writable).
+    pub fn write_all_at<'o>(
+        &self,
+        offset: u64,
+        data: &[u8],
+        options: impl Into<Options<'o>>,
+    ) -> Result<()> {
+        self.write(offset, data, options.into()).1
+    }
+
+    /// Writes `data` from `offset` on, and gives how many bytes of it: fewer than all where the time
+    /// was up, or where something else kept it from going on. One ioctl, and one more after each
+    /// signal. The options that count are those of
+    /// [`read_exact_at`](MemoryRange::read_exact_at).
+    ///
+    /// # Errors
+    ///
+    /// If not a byte was written, those of [`write_all_at`](MemoryRange::write_all_at). If some
+    /// were, none: the next call, for the rest, tells what is wrong.
     pub fn write_at_with<'o>(
         &self,
         offset: u64,
