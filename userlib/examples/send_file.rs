@@ -54,8 +54,11 @@ fn serve(server: &Server) -> Result<()> {
                     println!("server: {failed}");
                 }
             }
+            // Its memory did not come in time: the turn is dropped, and the call fails.
+            Ok(Received::Unread(unread, _)) => println!("server: {}", unread.error),
+            // A client that has gone before it was accepted is no reason to end.
             Ok(Received::Other(alpc::Received::Connection(request))) => {
-                clients.push(request.accept()?);
+                clients.extend(request.accept().ok());
             }
             Ok(_) => {}
             Err(error) if error.is_gone() => return Ok(()),

@@ -4,6 +4,7 @@
 
 mod acl;
 mod bulk;
+mod bulk_late;
 mod handles;
 mod identity;
 mod impersonate;

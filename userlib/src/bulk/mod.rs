@@ -49,6 +49,13 @@
 //! # Ok::<(), alpc::Error>(())
 //! ```
 //!
+//! # Memory that does not come
+//!
+//! A caller can lend memory whose pages come late, or never. A [`Receiver`] waits for them no longer
+//! than its [`memory_time`](Receiver::memory_time), and for none of them after
+//! [`Options::nonblocking`](crate::Options::nonblocking). Then it yields
+//! [`Received::Unread`], and the next receive goes on with the next message.
+//!
 //! # Why these limits
 //!
 //! Counted in instructions of both sides, the bytes being in ordinary memory (`make bench`): up to
@@ -64,7 +71,9 @@ mod receiver;
 
 pub use bytes::{Bytes, Way};
 pub use outbox::{Caller, Outbox};
-pub use receiver::{Message, Received, Receiver};
+pub use receiver::{Message, Received, Receiver, Unread};
+
+use std::time::Duration;
 
 use crate::sys;
 
@@ -74,3 +83,7 @@ pub const VIEW_MOST: usize = sys::ALPC_SECTION_MAX as usize;
 /// What a [`Receiver`] reads out of one caller's memory, unless it is
 /// [told otherwise](Receiver::memory_most): 256 MiB.
 pub const MEMORY_MOST: usize = 256 << 20;
+
+/// How long a [`Receiver`] waits for the memory of one caller at most, unless it is
+/// [told otherwise](Receiver::memory_time): a second.
+pub const MEMORY_TIME: Duration = Duration::from_secs(1);

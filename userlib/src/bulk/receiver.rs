@@ -2,11 +2,14 @@
 
 //! Receiving bytes of any length.
 
-use super::{Bytes, Way, MEMORY_MOST};
-use crate::error::Result;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{Bytes, Way, MEMORY_MOST, MEMORY_TIME};
+use crate::error::{Error, Result};
 use crate::handles::Handles;
 use crate::message::{self, Raw, Sender};
-use crate::options::Options;
+use crate::options::{Options, Timeout};
 use crate::port::{Port, Start};
 use crate::sys;
 use crate::turn::Turn;
@@ -28,6 +31,24 @@ pub struct Message {
     pub handles: Handles,
 }
 
+/// A request whose bytes could not be read out of its caller's memory. That concerns this request
+/// alone, and [`port_context`](Unread::port_context) says whose it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unread {
+    /// Why. [`Outcome::TimedOut`](crate::Outcome::TimedOut) if the memory did not come in time,
+    /// [`Outcome::TooLong`](crate::Outcome::TooLong) if it is more than
+    /// [`memory_most`](Receiver::memory_most). All else is as for
+    /// [`MemoryRange::read_exact_at`](crate::MemoryRange::read_exact_at).
+    pub error: Error,
+    /// Who sent the request.
+    pub sender: Sender,
+    /// This side's value for the connection.
+    pub port_context: u64,
+    /// This side's value for the conversation, if it was asked for.
+    pub message_context: Option<u64>,
+}
+
 /// What [`Receiver::receive`] yields.
 #[derive(Debug)]
 #[must_use = "dropping a request unanswered makes its sender's call fail"]
@@ -35,6 +56,9 @@ pub struct Message {
 pub enum Received<'p, 'r> {
     /// A request, and the turn to answer it with.
     Request(Message, Turn<'p>),
+    /// A request whose bytes could not be had, and the turn to say so with. Dropping the turn makes
+    /// the sender's call fail with [`Outcome::Lost`](crate::Outcome::Lost).
+    Unread(Unread, Turn<'p>),
     /// The answer to a request that this port sent without waiting, and the turn if that leaves the
     /// conversation open.
     Reply(Message, Option<Turn<'p>>),
@@ -54,6 +78,7 @@ pub struct Receiver<'p> {
     buffer: Vec<u8>,
     inbox: Inbox,
     memory_most: usize,
+    memory_time: Option<Duration>,
 }
 
 impl<'p> Receiver<'p> {
@@ -64,11 +89,12 @@ impl<'p> Receiver<'p> {
             buffer: vec![0; port.query()?.max_message_length],
             inbox: Inbox::new(),
             memory_most: MEMORY_MOST,
+            memory_time: None,
         })
     }
 
-    /// Reads no more than this out of one caller's memory. A request that brings more is discarded:
-    /// its sender's call fails with [`Outcome::Lost`](crate::Outcome::Lost).
+    /// Reads no more than this out of one caller's memory. A request that brings more is
+    /// [`Received::Unread`].
     pub fn memory_most(self, bytes: usize) -> Self {
         Self {
             memory_most: bytes,
@@ -76,87 +102,153 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// Receives the next message, and waits for it. One ioctl, and one more for each slice of caller memory.
+    /// Waits no longer than this for the memory of one request, counted from when the request was
+    /// received, even where the timeout of the receive is over before.
+    ///
+    /// Unless this is said, it is [`MEMORY_TIME`](super::MEMORY_TIME), or what is left of the
+    /// timeout of the receive if that is less. So a server that receives with
+    /// [`Timeout::ZERO`](crate::Timeout::ZERO), as one that polls does, says this if it is to get
+    /// memory that has to be brought in first.
+    pub fn memory_time(self, time: Duration) -> Self {
+        Self {
+            memory_time: Some(time),
+            ..self
+        }
+    }
+
+    /// Receives the next message, and waits for it. One ioctl, and one more for each slice of
+    /// caller memory, which a hostile caller delays no longer than
+    /// [`memory_time`](Receiver::memory_time).
     ///
     /// # Errors
     ///
     /// [`Outcome::NoWindow`](crate::Outcome::NoWindow) if too many views are kept; the message
-    /// stays. A request whose memory can't be read out, since its caller has gone, is none: the
-    /// next message is waited for.
+    /// stays. A request whose memory can't be read is no error: it is [`Received::Unread`].
     pub fn receive(&mut self) -> Result<Received<'p, '_>> {
         self.receive_with(Options::new())
     }
 
-    /// The same, with options. Views and memory go where this puts them whatever they say.
+    /// Receives the next message, with options. Views and memory go where this puts them whatever
+    /// they say.
+    ///
+    /// The timeout bounds the wait for the message and for its memory together, unless
+    /// [`memory_time`](Receiver::memory_time) says otherwise. After
+    /// [`nonblocking`](Options::nonblocking) only memory that is there is read, and nothing of the
+    /// caller's is waited for. A signal ends the wait for a message, never the reading of its memory.
     pub fn receive_with<'o>(
         &mut self,
         options: impl Into<Options<'o>>,
     ) -> Result<Received<'p, '_>> {
         let options = options.into();
-        loop {
-            let start = Start::new("receive", sys::ALPC_RECEIVE, &[]);
-            let with = Options {
-                inbox: Some(&self.inbox),
-                ask_memory: true,
-                ..options
-            };
-            let raw = self.port.transfer(start, &mut self.buffer[..], with)?;
-            if !has_bytes(&raw) {
-                let message = message::Message::new(&raw, &self.buffer[..raw.length()]);
-                return Ok(Received::Other(crate::Received::new(self.port, message)));
-            }
-            if let Some(received) = self.with_bytes(raw) {
-                return Ok(received);
-            }
+        let deadline = deadline_after(options.timeout.left());
+        let start = Start::new("receive", sys::ALPC_RECEIVE, &[]);
+        let with = Options {
+            inbox: Some(&self.inbox),
+            ask_memory: true,
+            ..options
+        };
+        let raw = self.port.transfer(start, &mut self.buffer[..], with)?;
+        if !has_bytes(&raw) {
+            let message = message::Message::new(&raw, &self.buffer[..raw.length()]);
+            return Ok(Received::Other(crate::Received::new(self.port, message)));
         }
+        Ok(self.with_bytes(raw, deadline, options.nonblocking))
     }
 
-    fn with_bytes<'r>(&self, mut raw: Raw) -> Option<Received<'p, 'r>> {
+    fn with_bytes(
+        &self,
+        mut raw: Raw,
+        deadline: Option<Instant>,
+        nonblocking: bool,
+    ) -> Received<'p, '_> {
         let payload = &self.buffer[..raw.length()];
         let memory = std::mem::take(&mut raw.memory);
         let message = message::Message::new(&raw, payload);
         let received = crate::Received::new(self.port, message).with_memory(memory);
-        let bytes = match self.inbox.take() {
-            Some(view) => Bytes::of_view(view),
-            None => match &received {
-                crate::Received::Request(request) if !request.memory().is_empty() => {
-                    self.read_out(request)?
-                }
-                _ => Bytes::copied(Way::Inline, payload.to_vec()),
-            },
+        let bytes = match (self.inbox.take(), &received) {
+            (Some(view), _) => Ok(Bytes::of_view(view)),
+            (None, crate::Received::Request(request)) if !request.memory().is_empty() => {
+                self.read_out(request, deadline, nonblocking)
+            }
+            _ => Ok(Bytes::copied(Way::Inline, payload.to_vec())),
         };
-        let message = Message {
+        let (sender, port_context) = (message.sender(), message.port_context());
+        let message_context = message.message_context();
+        let with = |bytes| Message {
             bytes,
-            sender: message.sender(),
-            port_context: message.port_context(),
-            message_context: message.message_context(),
+            sender,
+            port_context,
+            message_context,
             handles: message.handles(),
         };
-        Some(match received {
-            crate::Received::Request(request) => Received::Request(message, request.into_turn()),
-            crate::Received::Reply(reply) => Received::Reply(message, reply.split().1),
-            _ => Received::Datagram(message),
-        })
+        match (received, bytes) {
+            (crate::Received::Request(request), Ok(bytes)) => {
+                Received::Request(with(bytes), request.into_turn())
+            }
+            (crate::Received::Request(request), Err(error)) => {
+                let unread = Unread {
+                    error,
+                    sender,
+                    port_context,
+                    message_context,
+                };
+                Received::Unread(unread, request.into_turn())
+            }
+            (crate::Received::Reply(reply), Ok(bytes)) => {
+                Received::Reply(with(bytes), reply.split().1)
+            }
+            (_, Ok(bytes)) => Received::Datagram(with(bytes)),
+            // Only requests bring memory.
+            (other, Err(_)) => Received::Other(other),
+        }
     }
 
     /// All memory of the caller's that may be read, one slice after another.
-    fn read_out(&self, request: &crate::Request<'_, '_>) -> Option<Bytes> {
+    fn read_out(
+        &self,
+        request: &crate::Request<'_, '_>,
+        deadline: Option<Instant>,
+        nonblocking: bool,
+    ) -> Result<Bytes> {
         let memory = request.memory();
         let readable = || memory.iter().filter(|range| range.is_readable());
-        let total = readable().try_fold(0_u64, |sum, range| sum.checked_add(range.len()))?;
-        let total = usize::try_from(total).ok()?;
-        if total > self.memory_most {
-            return None;
-        }
+        let total = readable().try_fold(0_u64, |sum, range| sum.checked_add(range.len()));
+        let total = total.and_then(|total| usize::try_from(total).ok());
+        let Some(total) = total.filter(|total| *total <= self.memory_most) else {
+            let error = io::Error::from_raw_os_error(libc::EMSGSIZE);
+            return Err(Error::new(
+                "read memory",
+                &error,
+                sys::ALPC_OUTCOME_TOO_LONG,
+            ));
+        };
+        let end = match self.memory_time {
+            Some(time) => deadline_after(Some(time)),
+            None => {
+                let most = deadline_after(Some(MEMORY_TIME));
+                deadline.into_iter().chain(most).min()
+            }
+        };
         let mut bytes = vec![0; total];
         let mut rest = &mut bytes[..];
         for range in readable() {
             let (part, others) = rest.split_at_mut(range.len() as usize);
-            range.read_at(0, part).ok()?;
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let options = Options {
+                nonblocking,
+                timeout: left.map_or(Timeout::Infinite, Timeout::Relative),
+                ..Options::new()
+            };
+            range.read_exact_at(0, part, options)?;
             rest = others;
         }
-        Some(Bytes::copied(Way::Memory, bytes))
+        Ok(Bytes::copied(Way::Memory, bytes))
     }
+}
+
+/// When so much time from now is over: never where there is no end to it.
+fn deadline_after(time: Option<Duration>) -> Option<Instant> {
+    Instant::now().checked_add(time?)
 }
 
 fn has_bytes(raw: &Raw) -> bool {

@@ -25,6 +25,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 pub use alpc_uapi::*;
 
@@ -163,6 +164,21 @@ pub fn write_memory(
     argument.length = data.len() as u64;
     // SAFETY: As above; the data is only read.
     unsafe { ioctl(port, ALPC_IOCTL_MEMORY, argument) }.map(drop)
+}
+
+/// What a clock reads.
+pub(crate) fn now(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: A live structure. The clocks of `Timeout` are there on every kernel; of another one
+    // it stays 0.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
 }
 
 /// `ALPC_IOC_SEND_WAIT_RECEIVE` on any port: send, wait, receive.
