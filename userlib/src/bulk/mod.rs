@@ -58,12 +58,12 @@
 //!
 //! # Why these limits
 //!
-//! Counted in instructions of both sides, the bytes being in ordinary memory (`make bench`): up to
-//! 64 KiB, which is as long as a message can be, inline is the cheapest, at about half of a view
-//! or less. Beyond that a view is: caller memory takes half of it for a receiver that reads it into
-//! memory which is there, but two to three times as much for one that hands on new memory with
-//! each message, as this one does. It also has the sender wait, and able to change the bytes while they
-//! are read out. So it is for what no view can be made for.
+//! A message can be 64 KiB long, and up to there inline takes the fewest instructions of both sides.
+//! Beyond that a view does, for a receiver that hands on new memory with each message, as this one
+//! does. Caller memory takes fewer only where it is read into memory that is there. It also has the
+//! sender wait, and able to change the bytes while they are read out. So it is for what no view can
+//! be made for. The counts are in the table of `README.md` that begins *with a request*, which
+//! `make bench` writes.
 
 mod bytes;
 mod outbox;
