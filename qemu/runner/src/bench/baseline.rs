@@ -1,177 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was measured before, for the same kernel, compilers and QEMU. Equal code
 //! gives equal counts, so a rise is a change of the code, never of the machine.
-//! Between different keys only ratios can be compared.
+//! Where the file has no entry for these versions, the rows are held against the
+//! last entry by what they are of `floor` in their own boot, and with more patience.
 //!
 //! A row is held against its last recorded count and against its best: many small
-//! rises, each of them recorded, are a large one.
+//! rises, each of them recorded, are a large one. A best is carried over to an
+//! entry for other versions by what it is of `floor` there.
 //!
 //! Red is what this project's code does. That of others is the same kernel's
 //! before and after: where one of its medians moves, it fell into another of
 //! its habits (another slab, another slice of time), and that is told.
+//!
+//! The file is written only where that is asked for.
 
+use super::entry::{Entry, Key, Terms, TOLERANCE_ELSEWHERE};
 use super::misses::Claim;
-use super::row::{find, ratio, Cost, Row};
+use super::row::Row;
 use super::Judgement;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 pub const FILE: &str = "tests/bench-baseline.json";
-const VERSIONS: &str = "target/qemu/versions.txt";
-
-/// How far above its baseline a median may be, and how far above its best.
-const TOLERANCE: f64 = 0.02;
-const TOLERANCE_OF_BEST: f64 = 0.03;
-
-/// What counts depend on beside the code.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Key {
-    pub kernel: String,
-    pub rustc: String,
-    pub gcc: String,
-    pub qemu: String,
-}
-
-impl Key {
-    fn current() -> Result<Self, String> {
-        let versions = std::fs::read_to_string(VERSIONS).map_err(|e| format!("{VERSIONS}: {e}"))?;
-        Self::parse(&versions)
-    }
-
-    fn parse(versions: &str) -> Result<Self, String> {
-        let value = |word: &str| {
-            versions
-                .lines()
-                .find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
-                .map(String::from)
-                .ok_or(format!("{VERSIONS} has no {word}"))
-        };
-        Ok(Self {
-            kernel: value("kernel")?,
-            rustc: value("rustc")?,
-            gcc: value("gcc-14")?,
-            qemu: value("qemu-system-x86")?,
-        })
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-struct Recorded {
-    #[serde(flatten)]
-    cost: Cost,
-    /// The fewest instructions ever recorded.
-    best: u64,
-}
-
-/// What was recorded for one key.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Entry {
-    #[serde(flatten)]
-    pub key: Key,
-    rows: BTreeMap<String, Recorded>,
-}
-
-impl Entry {
-    fn new(key: Key) -> Self {
-        Self {
-            key,
-            rows: BTreeMap::new(),
-        }
-    }
-
-    /// Replaces the rows by what was measured; a row's best stays, or is that.
-    fn record(&mut self, rows: &[Row]) {
-        let recorded = |row: &Row| {
-            let now = row.cost.instructions;
-            let best = self
-                .rows
-                .get(&row.id())
-                .map_or(now, |old| old.best.min(now));
-            let cost = row.cost.clone();
-            (row.id(), Recorded { cost, best })
-        };
-        self.rows = rows.iter().map(recorded).collect();
-    }
-
-    pub fn rows(&self) -> Vec<Row> {
-        let row = |(id, recorded): (&String, &Recorded)| {
-            let (name, bytes) = id.rsplit_once(' ')?;
-            Some(Row {
-                name: name.into(),
-                bytes: bytes.parse().ok()?,
-                cost: recorded.cost.clone(),
-            })
-        };
-        self.rows.iter().filter_map(row).collect()
-    }
-
-    /// Medians of the same key: a rise of ours is red, and so is a row that is gone.
-    fn compare(&self, rows: &[Row]) -> Judgement {
-        let mut judgement = Judgement::default();
-        let before = self.rows();
-        for old in &before {
-            let id = old.id();
-            let Some(now) = find(rows, &old.name, old.bytes) else {
-                judgement.red(format!("{id}: not measured any more"));
-                continue;
-            };
-            if now.dear != old.cost.dear {
-                let line = format!("{id}: {} after {}", now.dear, old.cost.dear);
-                match ours(&old.name) && now.dear.is_above(&old.cost.dear, TOLERANCE) {
-                    true => judgement.red(line),
-                    false => judgement.note(line),
-                }
-            }
-            let (now, then) = (now.instructions as f64, old.cost.instructions as f64);
-            let change = now / then - 1.0;
-            let line = format!("{id}: {now} after {then}, {:+.1} %", change * 100.0);
-            if now > then * (1.0 + TOLERANCE) {
-                match ours(&old.name) {
-                    true => judgement.red(line),
-                    false => judgement.note(line),
-                }
-            } else if now < then * (1.0 - TOLERANCE) {
-                judgement.note(format!("better: {line}"));
-            }
-        }
-        for row in rows {
-            if find(&before, &row.name, row.bytes).is_none() {
-                judgement.note(format!("new {}: {}", row.id(), row.cost.instructions));
-            }
-        }
-        judgement
-    }
-
-    /// That no row of ours is too far above its best.
-    fn claims(&self, rows: &[Row]) -> Vec<Claim> {
-        let claim = |row: &Row| {
-            let best = self.rows.get(&row.id())?.best as f64;
-            let now = row.cost.instructions as f64;
-            let above = (now / best - 1.0) * 100.0;
-            Some(Claim {
-                name: row.id(),
-                line: format!(
-                    "{}: {now} where the best was {best}, {above:+.1} %",
-                    row.id()
-                ),
-                value: Some(now),
-                most: best * (1.0 + TOLERANCE_OF_BEST),
-            })
-        };
-        let of_ours = rows.iter().filter(|row| ours(&row.name));
-        of_ours.filter_map(claim).collect()
-    }
-}
-
-/// How the names of rows begin whose code is of this repository: what a port
-/// does, and the ways in which it moves data and handles.
-const OURS: &[&str] = &["alpc_", "inline_", "view_", "callermem_", "handle_"];
-
-fn ours(name: &str) -> bool {
-    name == "ioctl_null" || OURS.iter().any(|begin| name.starts_with(begin))
-}
-
-/// The whole file. The last entry is the one that documents show.
+/// The whole file. The last entry is the one that was recorded last, which documents show.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Baselines {
     #[serde(rename = "SPDX-License-Identifier")]
@@ -183,6 +33,11 @@ impl Baselines {
     pub fn read() -> Result<Self, String> {
         let text = std::fs::read_to_string(FILE).map_err(|e| format!("{FILE}: {e}"))?;
         serde_json::from_str(&text).map_err(|e| format!("{FILE}: {e}"))
+    }
+
+    /// What entries there are beside the last one.
+    pub fn others(&self) -> impl Iterator<Item = &Key> {
+        self.baselines.iter().rev().skip(1).map(|entry| &entry.key)
     }
 
     pub fn last(&self) -> Result<&Entry, String> {
@@ -219,24 +74,6 @@ impl Baselines {
     }
 }
 
-/// Ratios to SEQPACKET that differ between two keys.
-fn compare_ratios(rows: &[Row], before: &[Row]) -> Vec<String> {
-    let of = |rows, row: &Row| ratio(rows, &row.name, row.bytes, "seqpacket", row.bytes);
-    let mut lines = Vec::new();
-    for row in rows {
-        let Some((now, then)) = of(rows, row).zip(of(before, row)) else {
-            continue;
-        };
-        if (now / then - 1.0).abs() > TOLERANCE {
-            lines.push(format!(
-                "{}: {now:.3} of seqpacket, {then:.3} there",
-                row.id()
-            ));
-        }
-    }
-    lines
-}
-
 /// What the file says of the rows.
 pub struct Comparison {
     pub judgement: Judgement,
@@ -248,8 +85,7 @@ pub struct Comparison {
     pub recorded: bool,
 }
 
-/// Compares with the file. What is measured goes into the file where its key is
-/// new, and where it is to be recorded.
+/// Compares with the file, and puts what was measured into the file where that is asked for.
 pub fn check(rows: &[Row], record: bool) -> Result<Comparison, String> {
     let mut file = Baselines::read()?;
     let comparison = file.check(rows, Key::current()?, record);
@@ -263,56 +99,83 @@ impl Baselines {
     fn check(&mut self, rows: &[Row], key: Key, record: bool) -> Comparison {
         let known = self.baselines.iter().position(|entry| entry.key == key);
         let mut judgement = Judgement::default();
-        let index = match known {
-            Some(index) => {
-                judgement = self.baselines[index].compare(rows);
-                index
+        if known.is_none() {
+            judgement.note(format!("{FILE} has NO BASELINE for {key}"));
+        }
+        let held = known.or(self.baselines.len().checked_sub(1));
+        let held = held.and_then(|index| {
+            let entry = &self.baselines[index];
+            match known {
+                Some(_) => Some((entry, Terms::SAME)),
+                None => Some((entry, Terms::of_others(rows, &entry.rows())?)),
             }
-            None => {
-                judgement.note("there is none for this kernel, compilers and QEMU".into());
-                if let Some(last) = self.baselines.last() {
-                    let kernel = &last.key.kernel;
-                    judgement.note(format!("ratios that differ from those of {kernel}:"));
-                    let lines = compare_ratios(rows, &last.rows());
-                    lines.into_iter().for_each(|line| judgement.note(line));
-                }
-                self.baselines.push(Entry::new(key));
-                self.baselines.len() - 1
+        });
+        let mut claims = Vec::new();
+        if let Some((entry, terms)) = held {
+            if !terms.same {
+                judgement.note(format!(
+                    "instead each row is held against {}, by what it is of `floor`; more than \
+                     {:.0} % is red",
+                    entry.key,
+                    TOLERANCE_ELSEWHERE * 100.0
+                ));
             }
-        };
-        let recorded = record || known.is_none();
-        if recorded {
+            let compared = entry.compare(rows, &terms);
+            judgement.lines.extend(compared.lines);
+            judgement.red = compared.red;
+            claims = entry.claims(rows, &terms);
+        } else {
+            judgement.note("there is nothing that the rows could be held against".into());
+        }
+        if record {
             // To record a rise is to take it; the best stays as it was.
             judgement.red = false;
             judgement.note(format!("recorded in {FILE}, which belongs into a commit"));
-            self.baselines[index].record(rows);
+            claims = self.record(rows, key);
+        } else if known.is_none() {
+            judgement.note("nothing is recorded: BASELINE=record makes a baseline of this".into());
         }
         Comparison {
             judgement,
-            claims: self.baselines[index].claims(rows),
+            claims,
             known: known.is_some(),
-            recorded,
+            recorded: record,
         }
+    }
+
+    /// Makes the rows part of the entry of their versions, which is the last one then. Gives what
+    /// is claimed of them.
+    fn record(&mut self, rows: &[Row], key: Key) -> Vec<Claim> {
+        let known = self.baselines.iter().position(|entry| entry.key == key);
+        let mut entry = match known {
+            Some(index) => self.baselines.remove(index),
+            None => Entry::new(key),
+        };
+        let others = &self.baselines;
+        entry.record(rows, |row| match known {
+            Some(_) => None,
+            None => {
+                let bests = others.iter().filter_map(|other| other.best_in(row, rows));
+                bests.min()
+            }
+        });
+        let claims = entry.claims(rows, &Terms::SAME);
+        self.baselines.push(entry);
+        claims
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::tests::key;
     use super::super::row::tests::row;
     use super::*;
-
-    const VERSIONS: &str =
-        "kernel 7.3.4\nlinux 7.3.4-1\ngcc-14 14.2\nqemu-system-x86 10\nrustc 1.85\ncargo 1.85";
-
-    fn key() -> Key {
-        Key::parse(VERSIONS).expect("a key")
-    }
 
     /// A file in which one row was recorded with each of the counts in turn.
     fn recorded(name: &str, counts: &[u64]) -> Baselines {
         let mut entry = Entry::new(key());
         for &count in counts {
-            entry.record(&[row(name, count)]);
+            entry.record(&[row(name, count)], |_| None);
         }
         Baselines {
             licence: "MIT".into(),
@@ -325,16 +188,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_what_the_counts_depend_on() {
-        assert_eq!(key().gcc, "14.2");
-        assert_eq!(key().kernel, "7.3.4");
-        assert!(Key::parse("kernel 7.3.4").is_err());
-    }
-
-    #[test]
     fn the_file_reads_back_and_has_a_line_for_each_row() {
         let mut file = recorded("a_2", &[100]);
-        file.baselines[0].record(&[row("a_2", 101), row("b", 7)]);
+        file.baselines[0].record(&[row("a_2", 101), row("b", 7)], |_| None);
         file.baselines.push(Entry::new(key()));
         let text = file.format().expect("text");
         let read: Baselines = serde_json::from_str(&text).expect("a file");
@@ -368,7 +224,7 @@ mod tests {
         assert_eq!(above.claims[0].holds(), Some(false));
         assert_eq!(
             above.claims[0].line,
-            "alpc_a 64: 1031 where the best was 1000, +3.1 %"
+            "alpc_a 64: 1031 after 1000, +3.1 %, its best"
         );
         let recorded = check(&mut file, &[row("alpc_a", 1031)], true);
         assert_eq!(recorded.claims[0].holds(), Some(false), "recorded or not");
@@ -400,21 +256,111 @@ mod tests {
     }
 
     #[test]
-    fn another_key_gets_an_entry_and_has_its_ratios_compared() {
-        let mut file = recorded("a", &[100]);
-        let before = [row("seqpacket", 200), row("a", 100), row("b", 60)];
-        file.baselines[0].record(&before);
-        let other = Key {
+    fn a_row_that_was_not_measured_is_kept_when_others_are_recorded() {
+        let mut file = recorded("alpc_a", &[100, 110]);
+        check(&mut file, &[row("alpc_b", 7)], true);
+        let kept = [row("alpc_a", 110), row("alpc_b", 7)];
+        assert_eq!(file.baselines[0].rows(), kept);
+        assert_eq!(file.baselines[0].rows["alpc_a 64"].best, 100);
+    }
+
+    fn other_key() -> Key {
+        Key {
             gcc: "15".into(),
             ..key()
-        };
-        let rows = [row("seqpacket", 400), row("a", 202), row("b", 126)];
-        let new = file.check(&rows, other, false);
-        assert!(new.recorded && !new.known && !new.judgement.red);
+        }
+    }
+
+    /// A boot whose driver takes so many instructions on one processor and on two.
+    fn boot(near: u64, apart: u64, rows: &[(&str, u64)]) -> Vec<Row> {
+        let floor = [row("floor", near), row("floor_apart", apart)];
+        let others = rows.iter().map(|&(name, count)| row(name, count));
+        floor.into_iter().chain(others).collect()
+    }
+
+    /// A file with one boot, a row of which was once better.
+    fn with_boot() -> Baselines {
+        let mut file = recorded("alpc_a", &[950]);
+        let rows = [("alpc_a", 1000), ("alpc_a_apart", 2000), ("pipe", 600)];
+        check(&mut file, &boot(500, 1000, &rows), true);
+        file
+    }
+
+    #[test]
+    fn without_a_baseline_nothing_is_recorded_and_that_is_said() {
+        let mut file = with_boot();
+        let before = file.baselines.clone();
+        let now = boot(500, 1000, &[("alpc_a", 1000), ("alpc_a_apart", 2000)]);
+        let new = file.check(&now, other_key(), false);
+        assert!(!new.recorded && !new.known && !new.judgement.red);
+        assert_eq!(file.baselines, before);
         let lines = &new.judgement.lines;
-        assert!(lines.contains(&"b 64: 0.315 of seqpacket, 0.300 there".into()));
-        assert!(!lines.iter().any(|line| line.starts_with("a 64")));
+        assert!(
+            lines[0].contains("NO BASELINE for 7.3.4 with gcc 15"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[1].contains("held against 7.3.4 with gcc 14.2"),
+            "{lines:?}"
+        );
+        assert!(lines.iter().any(|line| line.contains("BASELINE=record")));
+        file.baselines.clear();
+        let first = file.check(&now, key(), false);
+        assert!(!first.recorded && !first.judgement.red && file.baselines.is_empty());
+    }
+
+    #[test]
+    fn without_a_baseline_every_row_is_held_by_what_it_is_of_the_floor() {
+        let mut file = with_boot();
+        let mut of = |near: u64, apart: u64| {
+            let rows = [("alpc_a", near), ("alpc_a_apart", apart), ("pipe", 9000)];
+            file.check(&boot(1000, 3000, &rows), other_key(), false)
+        };
+        let same = of(2000, 6000);
+        assert!(!same.judgement.red);
+        assert!(!same
+            .judgement
+            .lines
+            .iter()
+            .any(|line| line.starts_with("alpc")));
+        let told = of(2060, 6000).judgement;
+        let line = "alpc_a 64: 2060 after 1000 there, beside `floor`, +3.0 %".to_string();
+        assert!(!told.red && told.lines.contains(&line), "{told:?}");
+        assert!(of(2202, 6000).judgement.red);
+        assert!(
+            of(2000, 6602).judgement.red,
+            "the other floor counts for it"
+        );
+        // The best was 950.
+        assert_eq!(of(2080, 6000).claims[0].holds(), Some(true));
+        let above = of(2092, 6000).claims;
+        assert_eq!(above[0].holds(), Some(false), "{}", above[0].line);
+        let gone = file.check(&boot(1000, 3000, &[("alpc_a", 2000)]), other_key(), false);
+        assert!(gone.judgement.red, "alpc_a_apart");
+    }
+
+    #[test]
+    fn a_best_is_carried_over_to_other_versions() {
+        let mut file = with_boot();
+        let rows = boot(1000, 3000, &[("alpc_a", 2000), ("alpc_a_apart", 5900)]);
+        let recorded = file.check(&rows, other_key(), true);
+        assert!(recorded.recorded && !recorded.judgement.red);
+        assert_eq!(
+            recorded.claims[0].holds(),
+            Some(false),
+            "950 there is 1900 here"
+        );
+        let best = |file: &Baselines, name: &str| file.last().expect("an entry").rows[name].best;
+        assert_eq!(best(&file, "alpc_a 64"), 1900);
+        assert_eq!(best(&file, "alpc_a_apart 64"), 5900);
+        let again = file.check(&rows, other_key(), false);
+        assert!(again.known && again.claims[0].holds() == Some(false));
+        // What was recorded last is what documents show.
+        let others: Vec<String> = file.others().map(|key| key.gcc.clone()).collect();
+        assert_eq!(others, ["14.2"]);
+        file.check(&boot(500, 1000, &[("alpc_a", 990)]), key(), true);
+        assert_eq!(file.last().expect("an entry").key, key());
+        assert_eq!(best(&file, "alpc_a 64"), 950);
         assert_eq!(file.baselines.len(), 2);
-        assert_eq!(file.last().expect("an entry").key.gcc, "15");
     }
 }

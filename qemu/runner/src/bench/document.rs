@@ -2,7 +2,8 @@
 //! The tables of numbers in documents: made from the committed baseline, between
 //! two lines of the document. The first names the table.
 
-use super::baseline::{self, Baselines, Entry};
+use super::baseline::{self, Baselines};
+use super::entry::{Entry, Key};
 use super::row::{find, instructions, ratio, Row};
 use std::fmt::Write;
 
@@ -244,25 +245,28 @@ fn ways(rows: &[Row]) -> String {
     text
 }
 
+/// Which entry the tables show, and which others there are.
+fn versions(file: &Baselines, shown: &Entry) -> String {
+    let mut text = format!("That is {}", shown.key);
+    let others: Vec<String> = file.others().map(Key::to_string).collect();
+    if !others.is_empty() {
+        let others = others.join("; ");
+        text += &format!(
+            ", which was recorded last. `{}` also has {others}",
+            baseline::FILE
+        );
+    }
+    text + ".\n"
+}
+
 /// The table of a name.
-fn table(name: &str, entry: &Entry) -> Option<String> {
+fn table(name: &str, file: &Baselines) -> Result<String, String> {
+    let entry = file.last()?;
     let rows = entry.rows();
-    let key = &entry.key;
-    Some(match name {
-        "calls" => costs(
-            &rows,
-            "64 bytes each way, on one processor",
-            CALLS,
-            "seqpacket",
-            "",
-        ),
-        "calls apart" => costs(
-            &rows,
-            "64 bytes each way, on two",
-            CALLS,
-            "seqpacket",
-            "_apart",
-        ),
+    let calls = |title, suffix| costs(&rows, title, CALLS, "seqpacket", suffix);
+    Ok(match name {
+        "calls" => calls("64 bytes each way, on one processor", ""),
+        "calls apart" => calls("64 bytes each way, on two", "_apart"),
         "one-way" => costs(
             &rows,
             "64 bytes one way, on one processor",
@@ -272,16 +276,13 @@ fn table(name: &str, entry: &Entry) -> Option<String> {
         ),
         "beside" => beside(&rows),
         "ways" => ways(&rows),
-        "versions" => format!(
-            "That is {} with gcc {}, rustc {} and QEMU {}.\n",
-            key.kernel, key.gcc, key.rustc, key.qemu
-        ),
-        _ => return None,
+        "versions" => versions(file, entry),
+        _ => return Err("no such table".into()),
     })
 }
 
 /// The document with its tables made anew.
-fn renewed(document: &str, entry: &Entry) -> Result<String, String> {
+fn renewed(document: &str, file: &Baselines) -> Result<String, String> {
     let mut text = String::new();
     let mut rest = document;
     while let Some((before, from)) = rest.split_once(BEGIN) {
@@ -289,7 +290,7 @@ fn renewed(document: &str, entry: &Entry) -> Result<String, String> {
             .split_once(BEGIN_CLOSE)
             .ok_or("a table without a name")?;
         let (_, after) = from.split_once(END).ok_or(format!("{name}: no end"))?;
-        let table = table(name, entry).ok_or(format!("{name}: no such table"))?;
+        let table = table(name, file).map_err(|e| format!("{name}: {e}"))?;
         text += &format!("{before}{BEGIN}{name}{BEGIN_CLOSE}\n{table}\n{END}");
         rest = after;
     }
@@ -305,7 +306,7 @@ pub fn write_all() -> Result<(), String> {
     let file = Baselines::read()?;
     for document in DOCUMENTS {
         let before = read(document)?;
-        let now = renewed(&before, file.last()?).map_err(|e| format!("{document}: {e}"))?;
+        let now = renewed(&before, &file).map_err(|e| format!("{document}: {e}"))?;
         if now != before {
             std::fs::write(document, now).map_err(|e| format!("{document}: {e}"))?;
             println!("bench: the tables of {document} are written");
@@ -320,7 +321,7 @@ pub fn check_all() -> Result<bool, String> {
     let mut same = true;
     for document in DOCUMENTS {
         let before = read(document)?;
-        let now = renewed(&before, file.last()?).map_err(|e| format!("{document}: {e}"))?;
+        let now = renewed(&before, &file).map_err(|e| format!("{document}: {e}"))?;
         if now != before {
             println!(
                 "{document} differs from {}: make bench-tables",
@@ -336,15 +337,37 @@ pub fn check_all() -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    fn entry(call: u64) -> Entry {
-        let text = format!(
-            r#"{{"kernel": "7.3.4", "rustc": "1", "gcc": "2", "qemu": "3", "rows": {{
+    /// A file of one entry, whose kernel has that name and where a call takes so much.
+    fn of_kernel(kernel: &str, call: u64) -> String {
+        format!(
+            r#"{{"kernel": "{kernel}", "rustc": "1", "gcc": "2", "qemu": "3", "rows": {{
                 "alpc_call 64": {{"instructions": {call}, "best": 1, "locked": 33,
                     "system_calls": 2, "switches": 2, "ipis": 0}},
                 "seqpacket 64": {{"instructions": 20000, "best": 1, "locked": 62,
                     "system_calls": 4, "switches": 2, "ipis": 0}}}}}}"#
-        );
-        serde_json::from_str(&text).expect("an entry")
+        )
+    }
+
+    fn file(entries: &[String]) -> Baselines {
+        let entries = entries.join(",");
+        let text = format!(r#"{{"SPDX-License-Identifier": "MIT", "baselines": [{entries}]}}"#);
+        serde_json::from_str(&text).expect("a file")
+    }
+
+    fn entry(call: u64) -> Baselines {
+        file(&[of_kernel("7.3.4", call)])
+    }
+
+    #[test]
+    fn the_caption_says_which_entry_is_shown_and_which_others_there_are() {
+        let document = "<!-- bench: versions -->\n<!-- bench end -->";
+        let one = renewed(document, &entry(1)).expect("a document");
+        assert!(one.contains("\nThat is 7.3.4 with gcc 2, rustc 1 and QEMU 3.\n"));
+        let two = file(&[of_kernel("7.3.4", 1), of_kernel("7.3.5", 2)]);
+        let two = renewed(document, &two).expect("a document");
+        assert!(two.contains("\nThat is 7.3.5 with"), "{two}");
+        assert!(two.contains("recorded last"), "{two}");
+        assert!(two.contains("also has 7.3.4 with gcc 2"), "{two}");
     }
 
     const EMPTY: &str = "text\n<!-- bench: calls -->\n<!-- bench end -->\nmore\n";

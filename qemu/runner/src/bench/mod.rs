@@ -5,6 +5,7 @@
 mod baseline;
 mod counters;
 pub mod document;
+mod entry;
 mod goals;
 mod misses;
 mod phases;
