@@ -297,40 +297,39 @@ fn renewed(document: &str, file: &Baselines) -> Result<String, String> {
     Ok(text + rest)
 }
 
-fn read(document: &str) -> Result<String, String> {
-    std::fs::read_to_string(document).map_err(|e| format!("{document}: {e}"))
+/// Documents whose tables aren't those that the baseline makes, and how they ought to be.
+fn stale() -> Result<Vec<(&'static str, String)>, String> {
+    let file = Baselines::read()?;
+    let mut stale = Vec::new();
+    for &document in DOCUMENTS {
+        let before = std::fs::read_to_string(document).map_err(|e| format!("{document}: {e}"))?;
+        let now = renewed(&before, &file).map_err(|e| format!("{document}: {e}"))?;
+        if now != before {
+            stale.push((document, now));
+        }
+    }
+    Ok(stale)
 }
 
 /// Writes all tables.
 pub fn write_all() -> Result<(), String> {
-    let file = Baselines::read()?;
-    for document in DOCUMENTS {
-        let before = read(document)?;
-        let now = renewed(&before, &file).map_err(|e| format!("{document}: {e}"))?;
-        if now != before {
-            std::fs::write(document, now).map_err(|e| format!("{document}: {e}"))?;
-            println!("bench: the tables of {document} are written");
-        }
+    for (document, text) in stale()? {
+        std::fs::write(document, text).map_err(|e| format!("{document}: {e}"))?;
+        println!("bench: the tables of {document} are written");
     }
     Ok(())
 }
 
 /// Whether every table is the one that the baseline makes.
 pub fn check_all() -> Result<bool, String> {
-    let file = Baselines::read()?;
-    let mut same = true;
-    for document in DOCUMENTS {
-        let before = read(document)?;
-        let now = renewed(&before, &file).map_err(|e| format!("{document}: {e}"))?;
-        if now != before {
-            println!(
-                "{document} differs from {}: make bench-tables",
-                baseline::FILE
-            );
-            same = false;
-        }
+    let stale = stale()?;
+    for (document, _) in &stale {
+        println!(
+            "{document} differs from {}: make bench-tables",
+            baseline::FILE
+        );
     }
-    Ok(same)
+    Ok(stale.is_empty())
 }
 
 #[cfg(test)]
