@@ -83,6 +83,10 @@ const GOALS: &[(Measure, f64)] = &[
 
 /// What is told without a goal.
 const TOLD: &[Measure] = &[
+    Ratio("floor", 64, "seqpacket"),
+    Ratio("floor", 64, "seqpacket_cred"),
+    Ratio("floor", 64, "pipe"),
+    Ratio("floor", 64, "binder_c"),
     Ratio("alpc_async", 64, "floor"),
     Ratio("alpc_callback", 64, "alpc_call"),
     Ratio("alpc_call_apart", 64, "floor_apart"),
