@@ -138,6 +138,15 @@ fn advice(operation: &str, errno: i32) -> &'static str {
             "there is no /dev/alpc: load the module (modprobe alpc)"
         }
         libc::EACCES if operation == OPEN => "/dev/alpc should be mode 0666: look at udev's rules",
+        libc::EFAULT if is_of_memory(operation) => {
+            "the caller has no such memory, or not for that: refuse its request"
+        }
+        libc::EAGAIN if is_of_memory(operation) => {
+            "the caller's memory isn't there now: try again, or wait for it"
+        }
+        libc::ENOMEM if is_of_memory(operation) => {
+            "a page of the caller's couldn't be brought in for want of memory"
+        }
         libc::EINVAL => "an argument was refused: look at lengths, flags and names",
         libc::EFAULT => "a pointer was refused: this is a bug in the caller or in this crate",
         libc::ENOTTY => "this descriptor is not a port, or not one for this operation",
@@ -150,6 +159,14 @@ fn advice(operation: &str, errno: i32) -> &'static str {
     }
 }
 
+fn is_of_memory(operation: &str) -> bool {
+    matches!(operation, READ_MEMORY | WRITE_MEMORY)
+}
+
+/// The operation in errors of reading a caller's memory.
+pub(crate) const READ_MEMORY: &str = "read memory";
+/// The operation in errors of writing a caller's memory.
+pub(crate) const WRITE_MEMORY: &str = "write memory";
 /// The operation in errors of opening the device.
 pub(crate) const OPEN: &str = "open /dev/alpc";
 /// The operation in errors of making a port.
@@ -177,5 +194,25 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = io::Error::from_raw_os_error(error.errno).kind();
         io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_a_callers_memory_blame_the_caller() {
+        let text = |operation, errno| {
+            Error::plain(operation, &io::Error::from_raw_os_error(errno)).to_string()
+        };
+        for operation in [READ_MEMORY, WRITE_MEMORY] {
+            for errno in [libc::EFAULT, libc::EAGAIN, libc::ENOMEM] {
+                let text = text(operation, errno);
+                assert!(text.contains("the caller"), "{text}");
+                assert!(!text.contains("bug"), "{text}");
+            }
+        }
+        assert!(text(CREATE, libc::EFAULT).contains("bug"));
     }
 }

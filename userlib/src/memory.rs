@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use crate::buffer::Buffer;
 use crate::cancel::CancelMode;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, READ_MEMORY, WRITE_MEMORY};
 use crate::message::{Message, Reply, Request};
 use crate::options::Options;
 use crate::port::{Port, Start};
@@ -387,14 +387,14 @@ impl MemoryRange<'_> {
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], options: Options<'_>) -> (usize, Result<()>) {
-        self.go("read memory", offset, options, |argument, done| {
+        self.go(READ_MEMORY, offset, options, |argument, done| {
             let rest = buffer.get_mut(done..).unwrap_or_default();
             sys::read_memory(self.port.as_fd(), argument, rest)
         })
     }
 
     fn write(&self, offset: u64, data: &[u8], options: Options<'_>) -> (usize, Result<()>) {
-        self.go("write memory", offset, options, |argument, done| {
+        self.go(WRITE_MEMORY, offset, options, |argument, done| {
             let rest = data.get(done..).unwrap_or_default();
             sys::write_memory(self.port.as_fd(), argument, rest)
         })

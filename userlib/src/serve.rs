@@ -118,7 +118,9 @@ impl<'s> ServerLoop<'s> {
 
     /// The same, with options of what is received: to ask for handles and memory, and where views
     /// and claimed handles go. The service takes them from there, so each thread has an
-    /// [`Inbox`](crate::Inbox) of its own.
+    /// [`Inbox`](crate::Inbox) of its own. A service that uses a client's memory gives that a time,
+    /// as by [`MemoryRange::read_exact_at`](crate::MemoryRange::read_exact_at): a client may lend
+    /// memory that never comes, and the other clients wait meanwhile.
     ///
     /// ```no_run
     /// use alpc::{Answer, Inbox, Options, PortBuilder, Request, ServerLoop, Service};

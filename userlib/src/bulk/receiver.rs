@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Bytes, Way, MEMORY_MOST, MEMORY_TIME};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, READ_MEMORY};
 use crate::handles::Handles;
 use crate::message::{self, Raw, Sender};
 use crate::options::{Options, Timeout};
@@ -216,11 +216,7 @@ impl<'p> Receiver<'p> {
         let total = total.and_then(|total| usize::try_from(total).ok());
         let Some(total) = total.filter(|total| *total <= self.memory_most) else {
             let error = io::Error::from_raw_os_error(libc::EMSGSIZE);
-            return Err(Error::new(
-                "read memory",
-                &error,
-                sys::ALPC_OUTCOME_TOO_LONG,
-            ));
+            return Err(Error::new(READ_MEMORY, &error, sys::ALPC_OUTCOME_TOO_LONG));
         };
         let end = match self.memory_time {
             Some(time) => deadline_after(Some(time)),
