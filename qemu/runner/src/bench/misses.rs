@@ -129,6 +129,8 @@ fn is_date(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::Terms;
+    use super::super::{baseline, goals};
     use super::*;
 
     fn list(goals: &str, above_best: &str) -> Result<Misses, String> {
@@ -220,10 +222,22 @@ mod tests {
         }
     }
 
+    /// A file of this repository.
+    fn of_repository(name: &str) -> String {
+        let path = format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).expect(&path)
+    }
+
     #[test]
-    fn the_list_of_this_repository_is_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bench-misses.json");
-        let text = std::fs::read_to_string(path).expect(path);
-        Misses::parse(&text).expect("a list");
+    fn the_list_of_this_repository_fits_its_baseline() {
+        let list = Misses::parse(&of_repository(FILE)).expect("a list");
+        let file = of_repository(baseline::FILE);
+        let file: baseline::Baselines = serde_json::from_str(&file).expect("a baseline");
+        let shown = file.last().expect("an entry");
+        let rows = shown.rows();
+        let goals = list.judge_goals(&goals::claims(&rows), true);
+        assert!(!goals.red, "{goals:#?}");
+        let best = list.judge_rows(&shown.claims(&rows, &Terms::SAME), true);
+        assert!(!best.red, "{best:#?}");
     }
 }
