@@ -106,20 +106,22 @@ fn memory_that_never_comes_keeps_no_other_client_from_a_server_that_does_not_wai
 }
 
 /// What a server is told of a call that lends memory, of which only the first page is there.
-fn told(
-    pages: usize,
-    receive: impl FnOnce(&Server) -> (Error, Duration) + Send,
-) -> (Error, Duration) {
+fn told(pages: usize, receive: impl FnOnce(&Server) -> (Error, Duration)) -> (Error, Duration) {
     let (server, _port, client) = pair_of(PortBuilder::anonymous().take_memory());
     let hang = Hang::new(pages);
     hang.fill(0..1);
     thread::scope(|scope| {
-        let told = scope.spawn(|| receive(&server));
-        let offer = Offer::new().readable(slice(&hang, pages));
-        let mut answer = [0; 64];
-        let reply = client.call_with_memory(b"", &offer, &mut answer, Options::new());
-        assert_eq!(reply.expect("it is answered").data(), b"no");
-        told.join().expect("join")
+        let calling = scope.spawn(|| {
+            let offer = Offer::new().readable(slice(&hang, pages));
+            let mut answer = [0; 64];
+            let reply = client.call_with_memory(b"", &offer, &mut answer, Options::new());
+            assert_eq!(reply.expect("it is answered").data(), b"no");
+        });
+        let told = receive(&server);
+        // The call may be in a page fault of its own.
+        hang.fill(1..pages);
+        calling.join().expect("join");
+        told
     })
 }
 
