@@ -166,7 +166,13 @@ fn a_server_need_not_wait_for_memory_that_is_slow_to_come() {
                 assert_eq!(late.outcome(), Outcome::TimedOut);
                 let late = error(range.write_at_with(second, &data[PAGE..], now));
                 assert_eq!(late.errno(), libc::EAGAIN);
+                let late = range.read_exact_at(0, &mut data, soon).unwrap_err();
+                assert_eq!(late.outcome(), Outcome::TimedOut);
+                let late = range.write_all_at(0, &data, now).unwrap_err();
+                assert_eq!(late.errno(), libc::EAGAIN);
                 hang.fill(1..2);
+                range.read_exact_at(0, &mut data, soon).expect("read");
+                range.write_all_at(0, &data, soon).expect("write");
                 let all = range.read_at_with(0, &mut data, now).expect("read");
                 assert_eq!(all, 2 * PAGE);
                 request.into_turn().reply(b"done").expect("reply");
