@@ -67,6 +67,7 @@
 
 mod bytes;
 mod outbox;
+mod reading;
 mod receiver;
 
 pub use bytes::{Bytes, Way};
@@ -84,6 +85,6 @@ pub const VIEW_MOST: usize = sys::ALPC_SECTION_MAX as usize;
 /// [told otherwise](Receiver::memory_most): 256 MiB.
 pub const MEMORY_MOST: usize = 256 << 20;
 
-/// How long a [`Receiver`] waits for the memory of one caller at most, unless it is
+/// How long a [`Receiver`] waits for the memory of one request at most, unless it is
 /// [told otherwise](Receiver::memory_time): a second.
 pub const MEMORY_TIME: Duration = Duration::from_secs(1);

@@ -5,11 +5,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::reading::Reading;
 use super::{Bytes, Way, MEMORY_MOST, MEMORY_TIME};
 use crate::error::{Error, Result, READ_MEMORY};
 use crate::handles::Handles;
 use crate::message::{self, Raw, Sender};
-use crate::options::{Options, Timeout};
+use crate::options::Options;
 use crate::port::{Port, Start};
 use crate::sys;
 use crate::turn::Turn;
@@ -102,8 +103,8 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// Waits no longer than this for the memory of one request, counted from when the request was
-    /// received, even where the timeout of the receive is over before.
+    /// Waits no longer than this for the memory of one request, all waits together, even where the
+    /// timeout of the receive is over before. To copy what is there is no wait.
     ///
     /// Unless this is said, it is [`MEMORY_TIME`](super::MEMORY_TIME), or what is left of the
     /// timeout of the receive if that is less. So a server that receives with
@@ -116,9 +117,9 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// Receives the next message, and waits for it. One ioctl, and one more for each slice of
-    /// caller memory, which a hostile caller delays no longer than
-    /// [`memory_time`](Receiver::memory_time).
+    /// Receives the next message, and waits for it. One ioctl, one more for each slice of caller
+    /// memory, and two more for each MiB of it that has to be waited for. A hostile caller has this
+    /// wait no longer than [`memory_time`](Receiver::memory_time).
     ///
     /// # Errors
     ///
@@ -218,24 +219,19 @@ impl<'p> Receiver<'p> {
             let error = io::Error::from_raw_os_error(libc::EMSGSIZE);
             return Err(Error::new(READ_MEMORY, &error, sys::ALPC_OUTCOME_TOO_LONG));
         };
-        let end = match self.memory_time {
-            Some(time) => deadline_after(Some(time)),
-            None => {
-                let most = deadline_after(Some(MEMORY_TIME));
-                deadline.into_iter().chain(most).min()
-            }
+        let left = match (self.memory_time, deadline) {
+            (Some(time), _) => time,
+            (None, None) => MEMORY_TIME,
+            (None, Some(end)) => MEMORY_TIME.min(end.saturating_duration_since(Instant::now())),
+        };
+        let mut reading = Reading {
+            left: (!nonblocking).then_some(left),
         };
         let mut bytes = vec![0; total];
         let mut rest = &mut bytes[..];
         for range in readable() {
             let (part, others) = rest.split_at_mut(range.len() as usize);
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let options = Options {
-                nonblocking,
-                timeout: left.map_or(Timeout::Infinite, Timeout::Relative),
-                ..Options::new()
-            };
-            range.read_exact_at(0, part, options)?;
+            reading.read(&range, part)?;
             rest = others;
         }
         Ok(Bytes::copied(Way::Memory, bytes))
