@@ -155,7 +155,7 @@
 //! | `Memory::gate`, what is in it | its lock |
 //! | `Space`: the end of its last use | `Space::last` |
 //! | `Memory::wanted`, `unwanted` | written under `Memory::gate`; else hints, which the caller's thread looks at |
-//! | `Memory::open` | written under `Memory::gate`; else a hint, which says since when pages are the caller's |
+//! | `Memory::open`, `turn` | written under `Memory::gate`; else a hint, which says since when pages are the caller's |
 //! | the caller's pages | held by a section, touched under `Memory::gate` only |
 //! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |

@@ -52,6 +52,7 @@ use core::{
     },
     sync::atomic::{
         AtomicBool,
+        AtomicU32,
         AtomicU64,
         Ordering, //
     },
@@ -106,6 +107,8 @@ pub(crate) struct Memory {
     unwanted: AtomicBool,
     /// What [`Gate::open`] was last, for who doesn't hold the lock.
     open: AtomicU64,
+    /// What [`Gate::turn`] was last, written before that.
+    turn: AtomicU32,
     /// Whose memory it is.
     #[pin]
     space: Space,
@@ -207,6 +210,7 @@ impl Memory {
             wanted: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             open: AtomicU64::new(0),
+            turn: AtomicU32::new(0),
             space <- space,
             ranges,
         }? Error))?;
@@ -267,6 +271,7 @@ impl Memory {
         gate.turn = turn;
         let task: &Task = current!();
         let before = gate.opener.replace(ARef::from(task));
+        self.turn.store(turn, Ordering::Relaxed);
         self.open.store(opened, Ordering::Release);
         drop(gate);
         drop(before);
@@ -295,7 +300,8 @@ impl Memory {
     pub(crate) fn section(&self, step: &Step, kept: &mut Option<Kept>) -> Result<Moved, Failure> {
         // Pages that are found while the gate is open are the caller's as long as it stays open.
         let open = self.open.load(Ordering::Acquire);
-        if open == 0 {
+        // If this is of a later opening, the one that was read is over.
+        if open == 0 || self.turn.load(Ordering::Relaxed) != step.turn {
             return Err(Outcome::MemoryClosed.into());
         }
         let mut found = Pins::new();
@@ -318,39 +324,34 @@ impl Memory {
 
     /// Moves the bytes of pages that are held, as long as the gate is open by the same opening.
     fn pass(&self, step: &Step, pins: &Pins, open: u64) -> Result<Moved, Failure> {
-        let mut moved = 0_u64;
+        let mut own = step.own;
         // CAST: Less than a page.
         let mut offset = (step.theirs % PAGE_SIZE as u64) as usize;
+        let mut stopped = Ok(Moved::OwnMissing);
         for index in 0..pins.count() {
-            let own = step.own.part(moved, u64::MAX);
             let Some(page) = pins.begin(index) else {
-                return Ok(match moved {
-                    0 => Moved::TheirsBusy,
-                    _ => Moved::Bytes(moved),
-                });
+                stopped = Ok(Moved::TheirsBusy);
+                break;
             };
             let gate = self.gate.lock();
-            if gate.open != open || gate.turn != step.turn {
+            if gate.open != open {
                 drop(gate);
-                return match moved {
-                    0 => Err(Outcome::MemoryClosed.into()),
-                    _ => Ok(Moved::Bytes(moved)),
-                };
+                stopped = Err(Outcome::MemoryClosed.into());
+                break;
             }
-            let bytes = page.copy(offset, own);
+            let (bytes, all) = page.copy(offset, own);
             drop(gate);
             drop(page);
-            moved = moved.saturating_add(bytes);
-            let room = PAGE_SIZE.saturating_sub(offset) as u64;
-            if bytes < room.min(own.len()) {
+            own = own.part(bytes, u64::MAX);
+            if !all {
                 break;
             }
             offset = 0;
         }
-        Ok(match moved {
-            0 => Moved::OwnMissing,
-            _ => Moved::Bytes(moved),
-        })
+        match step.own.len().saturating_sub(own.len()) {
+            0 => stopped,
+            moved => Ok(Moved::Bytes(moved)),
+        }
     }
 
     /// Has the caller's thread bring its pages in, and holds them for the next section. Nothing if

@@ -103,17 +103,19 @@ pub(crate) struct Held<'a> {
 
 impl Held<'_> {
     /// Moves bytes between the page, from `offset` on, and `own`: into the page if it was pinned to
-    /// be written to, else out of it. Gives how many, which is fewer than there are in `own` where
-    /// the page ends or where own memory isn't there. May be called under a spinlock.
+    /// be written to, else out of it. Gives how many, and whether that is all up to the end of the
+    /// page or of `own`: it isn't where own memory isn't there. May be called under a spinlock.
     #[inline]
-    pub(crate) fn copy(&self, offset: usize, own: Own) -> u64 {
+    pub(crate) fn copy(&self, offset: usize, own: Own) -> (u64, bool) {
         let room = PAGE_SIZE.saturating_sub(offset);
         // CAST: No more than a page.
         let length = own.length.min(room as u64) as c_uint;
         let (own, write) = (ptr(own.start), self.pins.write);
         // SAFETY: By the invariants the page is held in the way that `write` says, and users may
         // have the own memory. The bytes are within the page, if there are any.
-        unsafe { ffi::alpc_shim_copy(self.page, offset as c_uint, own, length, write) }.into()
+        let copied =
+            unsafe { ffi::alpc_shim_copy(self.page, offset as c_uint, own, length, write) };
+        (copied.into(), copied == length)
     }
 }
 
