@@ -83,8 +83,8 @@ impl Backing {
         let result = change(&mut lending);
         match (before, lending.counts()) {
             // There are no more than a section has views.
-            (false, true) => _ = self.views_lent.take(u32::MAX),
-            (true, false) => self.views_lent.give_back(),
+            (false, true) => self.views_lent.add_one(),
+            (true, false) => self.views_lent.take_one_off(),
             _ => {}
         }
         result

@@ -148,6 +148,16 @@ impl Counter {
         quota::Account::give_back(self, 1);
     }
 
+    /// Counts one more, where there are never more than it can count.
+    pub(crate) fn add_one(&self) {
+        self.0.add(1, Relaxed);
+    }
+
+    /// Counts one less that was counted.
+    pub(crate) fn take_one_off(&self) {
+        self.0.add(u32::MAX, Relaxed);
+    }
+
     /// Replaces the value by what `change` makes of it, or leaves it and says so.
     #[inline]
     fn update(&self, change: impl Fn(u32) -> Option<u32>) -> bool {

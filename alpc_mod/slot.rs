@@ -66,6 +66,8 @@ pub(crate) struct Slot {
     room: u32,
     /// How many of the pages can be seen, from the first on.
     len: u32,
+    /// Pages of the view.
+    pages: u32,
     /// No other slot of this arena has or had it.
     pub(crate) id: u64,
     /// None while the view leaves with a message that is being sent: only the place is kept then.
@@ -94,6 +96,7 @@ impl Slot {
             start: 0,
             room,
             len,
+            pages: backing.pages().len(),
             id: 0,
             backing: Some(backing),
             loan,
@@ -124,9 +127,12 @@ impl Slot {
     }
 
     /// Views and pages that `usage` counts for it.
+    #[inline]
     pub(crate) fn counts(&self) -> (u32, u32) {
-        let pages = |backing: &Arc<Backing>| (1, backing.pages().len());
-        self.backing.as_ref().map_or((0, 0), pages)
+        match self.backing {
+            Some(_) => (1, self.pages),
+            None => (0, 0),
+        }
     }
 
     /// Whether the page is one of those that can be seen.

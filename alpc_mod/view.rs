@@ -61,6 +61,11 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
         Arc,
         SpinLock,
         UniqueArc, //
@@ -76,6 +81,8 @@ pub(crate) struct Loan {
     leaves: bool,
     /// Where it is counted. The connection itself may be gone before.
     lent: Arc<Counter>,
+    /// It is over, and so is all that comes with that. Written under the lock.
+    ended: Atomic<bool>,
     #[pin]
     state: SpinLock<State>,
 }
@@ -87,7 +94,15 @@ struct State {
     from: Option<OwnersSlot>,
 }
 
-/// A loan that has not ended. It does so when this is dropped at the latest.
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.end();
+        }
+    }
+}
+
+/// A loan that has not ended.
 struct Live {
     backing: Arc<Backing>,
     /// The owner has no access meanwhile.
@@ -95,24 +110,15 @@ struct Live {
     lent: Arc<Counter>,
     /// What it takes of a server's window.
     room: Option<Charge>,
-    over: bool,
 }
 
 impl Live {
-    fn end(&mut self) {
-        if !core::mem::replace(&mut self.over, true) {
-            self.backing.end_loan(self.exclusive);
-            self.lent.give_back();
-            if let Some(room) = &self.room {
-                room.end();
-            }
+    fn end(&self) {
+        self.backing.end_loan(self.exclusive);
+        self.lent.give_back();
+        if let Some(room) = &self.room {
+            room.end();
         }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -147,8 +153,9 @@ impl Loan {
     }
 
     /// Whether it has ended.
+    #[inline]
     pub(crate) fn has_ended(&self) -> bool {
-        self.state.lock().live.is_none()
+        self.ended.load(Acquire)
     }
 
     /// Whether it was counted there: so it was lent along that connection, in that direction.
@@ -163,14 +170,22 @@ impl Loan {
 
     /// Gives the view back to its owner, if that still has it. It may be called by many and often:
     /// the view is back when this returns. Takes no lock but spinlocks.
+    #[inline]
     pub(crate) fn end(&self) {
+        if !self.has_ended() {
+            self.end_now();
+        }
+    }
+
+    #[inline(never)]
+    fn end_now(&self) {
         let mut state = self.state.lock();
-        let Some(live) = &mut state.live else {
+        let Some(live) = state.live.take() else {
             return;
         };
         // Under the lock, so that nobody goes on before it is over.
         live.end();
-        let live = state.live.take();
+        self.ended.store(true, Release);
         drop(state);
         drop(live);
     }
@@ -257,7 +272,6 @@ pub(crate) fn lend(
             exclusive: secure || leaves,
             lent: counter.clone(),
             room,
-            over: false,
         }),
         from: leaves.then_some(OwnersSlot { section, start, id }),
     };
@@ -266,6 +280,7 @@ pub(crate) fn lend(
         secure,
         leaves,
         lent: counter,
+        ended: Atomic::new(false),
         state <- new_spinlock!(state, "Loan::state"),
     }));
     Ok(Arc::from(loan))
