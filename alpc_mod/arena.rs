@@ -27,6 +27,11 @@ use crate::{
     },
     view::Loan, //
 };
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering::Relaxed, //
+};
 use kernel::{
     bindings,
     ffi::c_int,
@@ -35,10 +40,6 @@ use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         Mutex, //
     },
@@ -96,10 +97,11 @@ pub(crate) struct Arena {
     #[pin]
     state: Mutex<State>,
     /// Nobody needs a mapping that has no slot any more. Set once, and looked at after a slot is gone.
-    closed: Atomic<bool>,
-    /// Views and their pages, for those who must not wait for the lock.
-    views: Atomic<u32>,
-    view_pages: Atomic<u32>,
+    closed: AtomicBool,
+    /// Views and their pages, for those who must not wait for the lock. The kernel's own atomics are
+    /// a call each, which is much for what is only read and written.
+    views: AtomicU32,
+    view_pages: AtomicU32,
 }
 
 /// Where a slot is.
@@ -132,9 +134,9 @@ impl Arena {
                 mappings: KVec::new(),
                 last: 0,
             }, "Arena::state"),
-            closed: Atomic::new(false),
-            views: Atomic::new(0),
-            view_pages: Atomic::new(0),
+            closed: AtomicBool::new(false),
+            views: AtomicU32::new(0),
+            view_pages: AtomicU32::new(0),
         })
     }
 
@@ -163,21 +165,19 @@ impl Arena {
     ) -> Result<At> {
         let len = len.min(backing.pages().len());
         let room = len.checked_next_multiple_of(self.granule).ok_or(ENOSPC)?;
-        let mut slot = Slot::new(backing, loan, open, len, room);
+        // Taken out where it is added. What is not goes after the lock.
+        let mut slot = Some(Slot::new(backing, loan, open, len, room));
         loop {
-            let error;
             let mut state = self.state.lock();
-            (error, slot) = match Self::try_add(&mut state, self, slot) {
+            let error = match self.try_add(&mut state, room, &mut slot) {
                 Ok(at) => return Ok(at),
-                Err(refused) => refused,
+                Err(error) => error,
             };
             let left = match error == ENOSPC {
                 true => state.slots.iter().position(Slot::is_left),
                 false => None,
             };
             let Some(index) = left else {
-                // The lock goes before what was not added.
-                drop(state);
                 return Err(error);
             };
             let removed = state.slots.remove(index);
@@ -186,21 +186,19 @@ impl Arena {
         }
     }
 
-    fn try_add(state: &mut State, this: &Self, mut slot: Slot) -> Result<At, (Error, Slot)> {
+    /// Adds a slot that takes this `room`, if there is that.
+    #[inline]
+    fn try_add(&self, state: &mut State, room: u32, slot: &mut Option<Slot>) -> Result<At> {
         let Some(&mut Mapping { addr, pages, .. }) = state.mapping(Space::current()) else {
-            return Err((EAGAIN, slot));
+            return Err(EAGAIN);
         };
-        if state.slots.len() >= this.slots_max {
-            return Err((ENOSPC, slot));
+        if state.slots.len() >= self.slots_max {
+            return Err(ENOSPC);
         }
         let used = state.slots.iter().map(Slot::range);
-        let Some((before, start)) = ranges::first_gap(used, pages, slot.range().len) else {
-            return Err((ENOSPC, slot));
-        };
-        let reserved = charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags));
-        if let Err(error) = reserved {
-            return Err((error, slot));
-        }
+        let (before, start) = ranges::first_gap(used, pages, room).ok_or(ENOSPC)?;
+        charged(size_of::<Slot>(), |flags| state.slots.reserve(1, flags))?;
+        let mut slot = slot.take().ok_or(EINVAL)?;
         // 64 bits are not used up.
         state.last = state.last.wrapping_add(1);
         (slot.start, slot.id) = (start, state.last);
@@ -209,7 +207,7 @@ impl Arena {
             addr: (addr as u64).saturating_add(bytes_of(start)),
             id: slot.id,
         };
-        this.recount((0, 0), slot.counts());
+        self.recount((0, 0), slot.counts());
         // There is room.
         let _ = state.slots.insert_within_capacity(before, slot);
         Ok(at)
@@ -220,7 +218,7 @@ impl Arena {
         if before == now {
             return;
         }
-        let change = |count: &Atomic<u32>, before: u32, now: u32| {
+        let change = |count: &AtomicU32, before: u32, now: u32| {
             let changed = count.load(Relaxed).wrapping_sub(before).wrapping_add(now);
             count.store(changed, Relaxed);
         };

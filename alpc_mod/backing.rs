@@ -11,16 +11,18 @@ use crate::{
     pages::Pages,
     quota::Counter, //
 };
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{
+        Acquire,
+        Relaxed,
+        Release, //
+    }, //
+};
 use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed,
-            Release, //
-        },
         Arc,
         SpinLock, //
     }, //
@@ -34,23 +36,17 @@ pub(crate) struct Backing {
     views_lent: Arc<Counter>,
     /// The owner has no access. Written under the lock, read without by who keeps it from being
     /// set: it is cleared once all that comes before is done.
-    closed: Atomic<bool>,
+    closed: AtomicBool,
     #[pin]
     lending: SpinLock<Lending>,
 }
 
-/// To whom a view is lent.
+/// To whom a view is lent. It is counted as lent while there are loans and the owner has it.
 struct Lending {
     /// Loans that have not ended.
     loans: u32,
     /// The owner has the view, in a slot of its section.
     owned: bool,
-}
-
-impl Lending {
-    fn counts(&self) -> bool {
-        self.owned && self.loans != 0
-    }
 }
 
 impl Backing {
@@ -60,7 +56,7 @@ impl Backing {
             pin_init!(Self {
                 pages,
                 views_lent: views_lent.clone(),
-                closed: Atomic::new(false),
+                closed: AtomicBool::new(false),
                 lending <- new_spinlock!(Lending {
                     loans: 0,
                     owned: true,
@@ -76,20 +72,6 @@ impl Backing {
         &self.pages
     }
 
-    /// Changes the lending, and keeps the count of views that are lent right.
-    fn change<R>(&self, change: impl FnOnce(&mut Lending) -> R) -> R {
-        let mut lending = self.lending.lock();
-        let before = lending.counts();
-        let result = change(&mut lending);
-        match (before, lending.counts()) {
-            // There are no more than a section has views.
-            (false, true) => self.views_lent.add_one(),
-            (true, false) => self.views_lent.take_one_off(),
-            _ => {}
-        }
-        result
-    }
-
     /// Whether the owner has access. It stays so under the lock of the owner's arena.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
@@ -101,34 +83,42 @@ impl Backing {
         self.lending.lock().loans != 0
     }
 
-    /// Begins a loan, and closes the view to its owner if the loan is exclusive. Says whether that
-    /// was possible: a view that is closed is not lent again.
-    pub(crate) fn lend(&self, exclusive: bool) -> bool {
-        self.change(|lending| {
-            if !self.is_open() {
-                return false;
-            }
-            lending.loans = lending.loans.saturating_add(1);
-            if exclusive {
-                self.closed.store(true, Relaxed);
-            }
-            true
-        })
+    /// Begins a loan, and closes the view to its owner if the loan is exclusive. It is open: nobody
+    /// closes it but who has the lock of the owner's arena.
+    pub(crate) fn lend(&self, exclusive: bool) {
+        let mut lending = self.lending.lock();
+        if lending.owned && lending.loans == 0 {
+            self.views_lent.add_one();
+        }
+        lending.loans = lending.loans.saturating_add(1);
+        if exclusive {
+            self.closed.store(true, Relaxed);
+        }
     }
 
     /// Ends a loan that was begun and has not ended. An `exclusive` one leaves the view open to its
     /// owner.
     pub(crate) fn end_loan(&self, exclusive: bool) {
-        self.change(|lending| {
-            lending.loans = lending.loans.saturating_sub(1);
-            if exclusive {
-                self.closed.store(false, Release);
-            }
-        });
+        let mut lending = self.lending.lock();
+        lending.loans = lending.loans.saturating_sub(1);
+        if lending.owned && lending.loans == 0 {
+            self.views_lent.take_one_off();
+        }
+        if exclusive {
+            self.closed.store(false, Release);
+        }
     }
 
     /// Says whether the owner has the view, or has deleted it.
     pub(crate) fn set_owned(&self, owned: bool) {
-        self.change(|lending| lending.owned = owned);
+        let mut lending = self.lending.lock();
+        if lending.loans != 0 {
+            match (lending.owned, owned) {
+                (false, true) => self.views_lent.add_one(),
+                (true, false) => self.views_lent.take_one_off(),
+                _ => {}
+            }
+        }
+        lending.owned = owned;
     }
 }

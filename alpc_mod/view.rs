@@ -53,19 +53,23 @@ use crate::{
     uapi,
     window, //
 };
-use core::mem::{
-    offset_of,
-    size_of, //
+use core::{
+    mem::{
+        offset_of,
+        size_of, //
+    },
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{
+            Acquire,
+            Release, //
+        }, //
+    },
 };
 use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
         Arc,
         SpinLock,
         UniqueArc, //
@@ -79,10 +83,10 @@ pub(crate) struct Loan {
     pub(crate) secure: bool,
     /// The message deletes the view.
     leaves: bool,
-    /// Where it is counted. The connection itself may be gone before.
-    lent: Arc<Counter>,
+    /// Where `Live::lent` is, to be compared.
+    lent: usize,
     /// It is over, and so is all that comes with that. Written under the lock.
-    ended: Atomic<bool>,
+    ended: AtomicBool,
     #[pin]
     state: SpinLock<State>,
 }
@@ -107,6 +111,7 @@ struct Live {
     backing: Arc<Backing>,
     /// The owner has no access meanwhile.
     exclusive: bool,
+    /// Where it is counted. The connection itself may be gone before.
     lent: Arc<Counter>,
     /// What it takes of a server's window.
     room: Option<Charge>,
@@ -115,7 +120,7 @@ struct Live {
 impl Live {
     fn end(&self) {
         self.backing.end_loan(self.exclusive);
-        self.lent.give_back();
+        self.lent.take_one_off();
         if let Some(room) = &self.room {
             room.end();
         }
@@ -158,9 +163,10 @@ impl Loan {
         self.ended.load(Acquire)
     }
 
-    /// Whether it was counted there: so it was lent along that connection, in that direction.
+    /// Whether it is counted there, if it has not ended: so it was lent along that connection, in
+    /// that direction.
     pub(crate) fn is_counted(&self, lent: &Arc<Counter>) -> bool {
-        Arc::ptr_eq(&self.lent, lent)
+        self.lent == address(lent)
     }
 
     /// Whether its sender has something to see to once the message is sent.
@@ -208,6 +214,11 @@ impl Loan {
             section.object().delete(section.file(), start, Some(id));
         }
     }
+}
+
+/// Where a counter is.
+fn address(counter: &Arc<Counter>) -> usize {
+    core::ptr::from_ref::<Counter>(counter).addr()
 }
 
 /// Whether the fields of a sender's attribute make sense together.
@@ -266,11 +277,12 @@ pub(crate) fn lend(
     let (backing, id) = lent
         .unwrap_or_else(|| Err(Failure::from(Outcome::NotAView)))
         .inspect_err(|_| counter.give_back())?;
+    let lent = address(&counter);
     let state = State {
         live: Some(Live {
             backing,
             exclusive: secure || leaves,
-            lent: counter.clone(),
+            lent: counter,
             room,
         }),
         from: leaves.then_some(OwnersSlot { section, start, id }),
@@ -279,8 +291,8 @@ pub(crate) fn lend(
         size: ask.size,
         secure,
         leaves,
-        lent: counter,
-        ended: Atomic::new(false),
+        lent,
+        ended: AtomicBool::new(false),
         state <- new_spinlock!(state, "Loan::state"),
     }));
     Ok(Arc::from(loan))

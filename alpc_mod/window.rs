@@ -198,7 +198,9 @@ impl Borrowed {
         };
         let there = self.with_slot(|slot| {
             slot.held = true;
-            slot.backing = backing.or(slot.backing.take());
+            if again {
+                slot.backing = backing;
+            }
             Then::Keep
         });
         if !there {
