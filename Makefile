@@ -11,7 +11,7 @@ export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 
-TARGETS := demo test test-debug check bench bench-tables vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
+TARGETS := demo test test-debug test-strangers check bench bench-tables vm-test shell run kernel rust-analyzer fmt clippy doc clean distclean
 
 .PHONY: help modules install $(TARGETS)
 
@@ -35,6 +35,7 @@ help: ## this list
 demo: ## processes of several users talk through alpc.ko in a guest
 test: ## all gates and all tests; closes with "N passed, N failed"
 test-debug: ## all tests on the debug kernel alone
+test-strangers: ## T=name: who waits for a starved stranger, in all rounds and in exact time
 check: ## the inner loop: formatting, host tests, one boot
 bench: ## instructions per round trip (target/bench), and times (target/criterion)
 bench-tables: ## the tables of documents, from the committed baseline

@@ -24,3 +24,23 @@ pub fn slowness() -> u32 {
 pub fn patience() -> Duration {
     Duration::from_secs_f64(number("ALPC_WATCHDOG").unwrap_or(60.0).max(1.0))
 }
+
+/// What the guest's time says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// It is a count of instructions: whatever else the host does makes no difference.
+    Counted,
+    /// The guest has processors of its own, as a rule.
+    Real,
+    /// Whatever else the host does takes time from an emulated processor, for as long as it likes.
+    Guessed,
+}
+
+/// How exact the time of this guest is, by `ALPC_TIME`.
+pub fn time() -> Time {
+    match std::env::var("ALPC_TIME").as_deref() {
+        Ok("counted") => Time::Counted,
+        Ok("real") => Time::Real,
+        _ => Time::Guessed,
+    }
+}

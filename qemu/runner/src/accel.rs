@@ -80,6 +80,17 @@ pub fn choose(options: &Options) -> Result<Accel, String> {
     }
 }
 
+/// How far tests may go by the guest's time, if it is more than a guess: under emulation by the clock
+/// whatever else the host does takes time from one of the guest's processors.
+pub fn time(options: &Options, accel: Accel) -> Option<String> {
+    let time = match accel {
+        Accel::Kvm => "real",
+        Accel::Tcg if options.counted => "counted",
+        Accel::Tcg => return None,
+    };
+    Some(format!("ALPC_TIME={time}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,18 +66,16 @@ fn add(
     dir: &str,
     lists: &[PathBuf],
     tests: bool,
-    only: Option<&str>,
-    skip: &[&str],
+    wanted: impl Fn(&str) -> bool,
 ) -> Result<usize, String> {
     let mut count = 0;
     for list in lists {
         let messages = String::from_utf8_lossy(&read(list)?).into_owned();
         for (name, path) in executables(&messages, tests) {
-            if only.is_some_and(|only| only != name) || skip.contains(&name.as_str()) {
-                continue;
+            if wanted(&name) {
+                archive.file(&format!("{dir}/{name}"), 0o755, &read(&path)?);
+                count += 1;
             }
-            archive.file(&format!("{dir}/{name}"), 0o755, &read(&path)?);
-            count += 1;
         }
     }
     Ok(count)
@@ -145,20 +143,18 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
             None
         }
     };
-    let skip = if options.debug { &[] } else { DEBUG_ONLY };
-    let tests = add(
-        &mut archive,
-        "tests",
-        &options.tests,
-        true,
-        only.as_deref(),
-        skip,
-    )?;
+    let tests = add(&mut archive, "tests", &options.tests, true, |name| {
+        let in_list = |list: &[String]| list.iter().any(|one| one == name);
+        only.as_ref().is_none_or(|only| only == name)
+            && (options.binaries.is_empty() || in_list(&options.binaries))
+            && !in_list(&options.skip)
+            && (options.debug || !DEBUG_ONLY.contains(&name))
+    })?;
     if options.mode == "test" && tests == 0 {
         return Err("there are no test binaries".into());
     }
-    add(&mut archive, "bin", &options.bins, false, None, &[])?;
-    let programs = add(&mut archive, "run", &options.run, false, None, &[])?;
+    add(&mut archive, "bin", &options.bins, false, |_| true)?;
+    let programs = add(&mut archive, "run", &options.run, false, |_| true)?;
     if options.mode == "run" && programs == 0 {
         return Err("that crate has no program to run".into());
     }

@@ -23,6 +23,9 @@ pub const EXIT_SUCCESS: i32 = 33;
 /// What a stuck guest is given to print its stacks.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// An instruction takes 8 ns: about what an emulated one takes by the clock.
+const COUNTED: &str = "shift=3,sleep=off";
+
 type Listener = thread::JoinHandle<String>;
 
 /// All that one boot left behind.
@@ -54,12 +57,12 @@ fn qemu(accel: Accel, cpus: u32, memory: &str, command_line: &str) -> Command {
 }
 
 fn cpu_model(options: &Options, accel: Accel) -> &'static str {
-    match (options.icount, accel) {
+    match (options.icount || options.counted, accel) {
         // A string instruction counts once a byte, and costs no processor that:
         // neither copies nor memset() may use it. An emulated MWAIT returns at
         // once where there are two processors: an idle one must halt instead.
-        (true, _) => "max,-erms,-fsrm,-fsrs,-monitor",
-        (false, Accel::Kvm) => "host",
+        (true, Accel::Tcg) => "max,-erms,-fsrm,-fsrs,-monitor",
+        (_, Accel::Kvm) => "host",
         (false, Accel::Tcg) => "max",
     }
 }
@@ -158,6 +161,9 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
         // ones, and the same time of day, equal code gives equal counts.
         command.args(["-seed", "1"]);
         command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+    }
+    if options.counted && accel == Accel::Tcg {
+        command.args(["-icount", COUNTED]);
     }
     if let Some(plugin) = &options.plugin {
         let (trace, counters) = (bench::trace_file(dir), bench::counters_file(dir));

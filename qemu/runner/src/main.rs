@@ -4,8 +4,10 @@
 //! ```text
 //! alpc-vm boot --name NAME --mode MODE --init FILE --module FILE --busybox FILE
 //!              [--driver FILE]... [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
-//!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--interactive]
-//!              [--record] [--plugin FILE] [--only NAME] [--timeout S] [--env K=V]... [--cmd TEXT]
+//!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--counted]
+//!              [--interactive]
+//!              [--record] [--plugin FILE] [--only NAME] [--binary NAME]... [--skip NAME]...
+//!              [--timeout S] [--env K=V]... [--cmd TEXT]
 //! alpc-vm tables [--check]
 //! ```
 //!
@@ -62,6 +64,7 @@ fn run() -> Result<bool, String> {
     std::fs::write(&initramfs, image).map_err(|e| format!("{}: {e}", initramfs.display()))?;
 
     let accel = accel::choose(&options)?;
+    options.env.extend(accel::time(&options, accel));
     let start = Instant::now();
     let outcome = guest::boot(&options, accel, &dir)?;
     let verdict = verdict::judge(&options, &outcome);

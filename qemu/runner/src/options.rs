@@ -23,6 +23,8 @@ pub struct Options {
     /// The kernel is the debug kernel.
     pub debug: bool,
     pub icount: bool,
+    /// An emulated guest's time is a count of its instructions: nothing that the host does shows.
+    pub counted: bool,
     pub interactive: bool,
     /// What counts in QEMU, and writes down calls, to be split into phases.
     pub plugin: Option<PathBuf>,
@@ -30,6 +32,10 @@ pub struct Options {
     pub record: bool,
     /// A test binary's name, or a part of a test's name.
     pub only: Option<String>,
+    /// The test binaries that go in, or all if there are none.
+    pub binaries: Vec<String>,
+    /// The test binaries that are left out.
+    pub skip: Vec<String>,
     /// For the whole boot.
     pub timeout: Duration,
     pub env: Vec<String>,
@@ -62,10 +68,13 @@ impl Options {
             hardened: false,
             debug: false,
             icount: false,
+            counted: false,
             interactive: false,
             plugin: None,
             record: false,
             only: None,
+            binaries: Vec::new(),
+            skip: Vec::new(),
             timeout: Duration::from_secs(1800),
             env: Vec::new(),
             parameters: Vec::new(),
@@ -80,6 +89,7 @@ impl Options {
                     options.debug = true;
                 }
                 "--icount" => options.icount = true,
+                "--counted" => options.counted = true,
                 "--interactive" => options.interactive = true,
                 "--record" => options.record = true,
                 _ => {
@@ -114,6 +124,8 @@ impl Options {
             "--cpus" => self.cpus = number(&value)?,
             "--memory" => self.memory = value,
             "--timeout" => self.timeout = Duration::from_secs(number(&value)?.into()),
+            "--binary" => self.binaries.push(value),
+            "--skip" => self.skip.push(value),
             "--only" => self.only = Some(value),
             "--cmd" => self.cmd = Some(value),
             "--env" | "--parameter" => {

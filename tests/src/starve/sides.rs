@@ -41,6 +41,26 @@ pub fn preparing(prepare: impl FnMut() + 'static, act: impl FnMut() + 'static) -
     Box::new(Preparing { prepare, act })
 }
 
+struct Cleaning<C, A> {
+    clean: C,
+    act: A,
+}
+
+impl<C: FnMut(), A: FnMut()> Side for Cleaning<C, A> {
+    fn clean(&mut self) {
+        (self.clean)();
+    }
+
+    fn act(&mut self, _: &mut Watch) {
+        (self.act)();
+    }
+}
+
+/// Does this over and over, and lets go of what is left before the other side prepares more.
+pub fn cleaning(clean: impl FnMut() + 'static, act: impl FnMut() + 'static) -> Box<dyn Side> {
+    Box::new(Cleaning { clean, act })
+}
+
 struct Using<T, P, A> {
     left: Vec<T>,
     prepare: P,

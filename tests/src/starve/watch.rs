@@ -16,8 +16,10 @@ pub struct Sample {
     pub took: Duration,
     /// How much too late a mere sleep between two rounds came back.
     pub late: Duration,
-    /// Out of how many.
+    /// How many rounds there were.
     pub rounds: u64,
+    /// In how many of them the victim did what it is about.
+    pub done: u64,
 }
 
 impl Sample {
@@ -27,6 +29,7 @@ impl Sample {
         self.took = self.took.max(later.took);
         self.late = self.late.max(later.late);
         self.rounds += later.rounds;
+        self.done += later.done;
     }
 }
 
@@ -36,33 +39,49 @@ impl fmt::Display for Sample {
         let (waited, took, late) = (ms(self.waited), ms(self.took), ms(self.late));
         write!(
             f,
-            "waits {waited:.2} ms, takes {took:.2} ms (sleeps are {late:.2} ms late)"
+            "waits {waited:.2} ms, takes {took:.2} ms (sleeps are {late:.2} ms late; {} of {} rounds)",
+            self.done, self.rounds
         )
     }
 }
 
 /// Times what is given to it.
 #[derive(Default)]
-pub struct Watch(Sample);
+pub struct Watch {
+    sample: Sample,
+    /// This round has come to something.
+    done: bool,
+}
 
 impl Watch {
+    /// One round, in which something is timed.
+    pub(super) fn round(&mut self, act: impl FnOnce(&mut Self)) {
+        self.done = false;
+        act(self);
+        self.sample.rounds += 1;
+        self.sample.done += u64::from(self.done);
+    }
+
     /// Runs and times `call`.
     pub fn time<R>(&mut self, call: impl FnOnce() -> R) -> R {
+        self.time_if(call, |_| true)
+    }
+
+    /// Runs and times `call`, which is what the round is about only if it has come to something.
+    pub fn time_if<R>(&mut self, call: impl FnOnce() -> R, done: impl FnOnce(&R) -> bool) -> R {
         let (wall, busy) = now();
         let result = call();
         let (wall_after, busy_after) = now();
         let took = wall_after.saturating_sub(wall);
-        self.0.add(Sample {
-            waited: took.saturating_sub(busy_after.saturating_sub(busy)),
-            took,
-            late: Duration::ZERO,
-            rounds: 1,
-        });
+        let waited = took.saturating_sub(busy_after.saturating_sub(busy));
+        self.sample.took = self.sample.took.max(took);
+        self.sample.waited = self.sample.waited.max(waited);
+        self.done |= done(&result);
         result
     }
 
     pub fn sample(&self) -> Sample {
-        self.0
+        self.sample
     }
 }
 

@@ -33,23 +33,17 @@ fn floods_with_handles() -> Box<dyn Side> {
 fn sends_handles() -> Box<dyn Side> {
     let stage = victim();
     let (ends, mut container) = pipes();
-    let mut flood = flooding(b"handles").handles(&mut container);
-    always(move |watch| {
-        let _ = (&ends, &container);
-        watch.time(|| again(&mut flood, &stage.client));
-    })
+    let flood = flooding(b"handles").handles(&mut container);
+    // They are sent for as long as the process lives.
+    std::mem::forget((ends, container));
+    sends(stage, flood)
 }
 
 /// Without room for handles: they are closed.
 fn receives_no_handles() -> Box<dyn Side> {
     let stage = victim();
     let mut receive = receiving();
-    always(move |watch| {
-        receive.recv.fill(JUNK);
-        if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
-            let_go(&stage.port, &message);
-        }
-    })
+    always(move |watch| receives_once(&stage.port, &mut receive, watch))
 }
 
 /// Asks for something, with a handle.
@@ -61,13 +55,15 @@ fn asks_with_handles() -> Box<dyn Side> {
     preparing(
         move || {
             let _ = (&ends, &container);
-            drain(&stage.client, &mut receiving());
+            empty(&stage.client);
             for _ in 0..batch() {
                 asked.arg.send_id = 0;
                 assert!(again(&mut asked, &stage.client));
             }
         },
-        move || drain(&stage.client, &mut receive),
+        move || {
+            drain(&stage.client, &mut receive);
+        },
     )
 }
 
@@ -101,46 +97,31 @@ fn receives_tokens() -> Box<dyn Side> {
     let mut receive = receiving();
     let room = Box::leak(Box::new(TokenContainer::room()));
     receive.arg.recv_attributes = room.address();
-    always(move |watch| {
-        receive.recv.fill(JUNK);
-        if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
-            let_go(&stage.port, &message);
-        }
-    })
+    always(move |watch| receives_once(&stage.port, &mut receive, watch))
 }
 
 fn sends_a_context() -> Box<dyn Side> {
     let stage = victim();
-    let mut receive = receiving();
     let container = Box::leak(Box::new(ContextContainer::sending(7)));
     let mut asked = Transfer::new().send(b"request").flags(ALPC_NONBLOCK);
     asked.arg.send_attributes = container.address();
-    always(move |watch| {
-        asked.arg.send_id = 0;
-        watch.time(|| again(&mut asked, &stage.client));
-        drain(&stage.client, &mut receive);
-    })
+    sends(stage, asked)
 }
 
 fn sends_for_the_stranger() -> Box<dyn Side> {
     let stage = victim();
     let container = ReceiverContainer::new(Some(MALLORY.uid), None);
     let container = Box::leak(Box::new(container));
-    let mut receive = receiving();
     let mut asked = Transfer::new().send(b"request").flags(ALPC_NONBLOCK);
     asked.arg.send_attributes = container.address();
-    always(move |watch| {
-        asked.arg.send_id = 0;
-        watch.time(|| again(&mut asked, &stage.client));
-        drain(&stage.client, &mut receive);
-    })
+    sends(stage, asked)
 }
 
 rows! {
-    handles_are_sent_to_a_starved_server: ["HANDLE"], sends_handles, serves;
-    handles_of_a_starved_sender_are_dropped: ["HANDLE"], receives_no_handles, floods_with_handles;
+    handles_are_sent_to_a_starved_server: ["ATTR_HANDLE"], sends_handles, serves;
+    handles_of_a_starved_sender_are_dropped: ["ATTR_HANDLE"], receives_no_handles, floods_with_handles;
     handles_of_a_starved_sender_are_claimed: ["CLAIM"], claims, asks_with_handles;
-    a_token_of_a_sender_that_changes_is_told: ["TOKEN"], receives_tokens, changes_credentials;
-    a_context_is_sent_to_a_starved_server: ["CONTEXT"], sends_a_context, serves;
-    a_request_for_a_starved_user_is_sent: ["RECEIVER"], sends_for_the_stranger, serves;
+    a_token_of_a_sender_that_changes_is_told: ["ATTR_TOKEN"], receives_tokens, changes_credentials;
+    a_context_is_sent_to_a_starved_server: ["ATTR_CONTEXT"], sends_a_context, serves;
+    a_request_for_a_starved_user_is_sent: ["ATTR_RECEIVER"], sends_for_the_stranger, serves;
 }

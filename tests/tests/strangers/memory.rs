@@ -91,9 +91,9 @@ fn reads_what_is_there() -> Box<dyn Side> {
 }
 
 rows! {
-    a_timeout_ends_a_call_whoever_reads_its_memory: ["MEMORY"], offers, reads;
+    a_timeout_ends_a_call_whoever_reads_its_memory: ["ATTR_MEMORY"], offers, reads;
     a_timeout_ends_a_call_though_who_reads_its_memory_gets_no_time_at_all:
-        ["MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
+        ["ATTR_MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
     what_is_there_is_read_whatever_its_owner_does_to_its_address_space:
         ["MEMORY"], reads_what_is_there, waits_and_maps;
 }

@@ -50,12 +50,7 @@ fn sends_one_way() -> Box<dyn Side> {
 fn receives() -> Box<dyn Side> {
     let stage = victim();
     let mut receive = receiving();
-    always(move |watch| {
-        receive.recv.fill(JUNK);
-        if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
-            let_go(&stage.port, &message);
-        }
-    })
+    always(move |watch| receives_once(&stage.port, &mut receive, watch))
 }
 
 fn calls_its_own_server() -> Box<dyn Side> {
@@ -81,9 +76,7 @@ fn calls_the_stranger() -> Box<dyn Side> {
 }
 
 fn sends_to_the_stranger() -> Box<dyn Side> {
-    let stage = victim();
-    let mut transfer = flooding(b"one way");
-    timed(move || again(&mut transfer, &stage.client))
+    sends(victim(), flooding(b"one way"))
 }
 
 fn cancels() -> Box<dyn Side> {
@@ -107,13 +100,15 @@ fn asks() -> Box<dyn Side> {
     preparing(
         move || {
             let mut asked = Transfer::new().send(b"prepared");
-            drain(&stage.client, &mut receiving());
+            empty(&stage.client);
             for _ in 0..batch() {
                 asked.arg.send_id = 0;
                 assert!(again(&mut asked, &stage.client));
             }
         },
-        move || drain(&stage.client, &mut receive),
+        move || {
+            drain(&stage.client, &mut receive);
+        },
     )
 }
 

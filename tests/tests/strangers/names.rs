@@ -51,8 +51,15 @@ fn requests(stage: &'static Stage) -> Vec<(Port, Message)> {
     let knock = |_| {
         let knock = Connect::new(None).takes(TAKES, 0).asynchronous();
         let client = { knock }.run_on(&through).expect("connect").port;
-        // The stranger's requests are among these.
-        (client, next(&stage.port, ALPC_TYPE_CONNECTION_REQUEST))
+        // A stranger that has left is accepted no more.
+        let mine = loop {
+            let request = next(&stage.port, ALPC_TYPE_CONNECTION_REQUEST);
+            match request.uid == alpc_tests::MALLORY.uid {
+                true => let_go(&stage.port, &request),
+                false => break request,
+            }
+        };
+        (client, mine)
     };
     (0..batch()).map(knock).collect()
 }
@@ -62,9 +69,8 @@ fn accepts() -> Box<dyn Side> {
     using(
         move || requests(stage),
         move |(_client, request), watch| {
-            // A stranger that has left is accepted no more.
             let accepted = watch.time(|| Accept::new(request.id).run(&stage.port));
-            drop(accepted);
+            drop(accepted.expect("ACCEPT"));
         },
     )
 }
@@ -74,7 +80,8 @@ fn refuses() -> Box<dyn Side> {
     using(
         move || requests(stage),
         move |(_client, request), watch| {
-            let _ = watch.time(|| Accept::new(request.id).refuse(&stage.port));
+            let refused = watch.time(|| Accept::new(request.id).refuse(&stage.port));
+            refused.expect("ACCEPT");
         },
     )
 }

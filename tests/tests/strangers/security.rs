@@ -16,7 +16,7 @@ fn serves_contexts() -> Box<dyn Side> {
     let mut receive = receiving();
     let room = Box::leak(Box::new(SecurityContainer::receiving()));
     receive.arg.recv_attributes = room.address();
-    busy(move || {
+    let serve = move || {
         receive.recv.fill(JUNK);
         *room = SecurityContainer::receiving();
         if let Ok(message) = receive.run(&stage.port) {
@@ -25,21 +25,17 @@ fn serves_contexts() -> Box<dyn Side> {
             let _ = stage.port.identity(&message);
             let_go(&stage.port, &message);
         }
-    })
+    };
+    cleaning(|| empty(&stage.port), serve)
 }
 
 fn sends_with_a_context() -> Box<dyn Side> {
     let stage = victim();
     let once = SecurityContainer::sending(0, IMPERSONATE, ALPC_SECURITY_ONCE);
     let once = Box::leak(Box::new(once));
-    let mut receive = receiving();
     let mut asked = Transfer::new().send(b"request").flags(ALPC_NONBLOCK);
     asked.arg.send_attributes = once.address();
-    always(move |watch| {
-        asked.arg.send_id = 0;
-        watch.time(|| again(&mut asked, &stage.client));
-        drain(&stage.client, &mut receive);
-    })
+    sends(stage, asked)
 }
 
 /// Makes one, sends it, revokes and deletes it.
@@ -68,7 +64,7 @@ fn revokes() -> Box<dyn Side> {
     preparing(
         move || {
             let dynamic = IMPERSONATE | ALPC_SECURITY_DYNAMIC;
-            drain(&stage.client, &mut receiving());
+            empty(&stage.client);
             for _ in 0..batch() {
                 let mut once = SecurityContainer::sending(0, dynamic, ALPC_SECURITY_ONCE);
                 stage
@@ -142,25 +138,22 @@ fn receives_contexts() -> Box<dyn Side> {
     receive.arg.recv_attributes = room.address();
     using(
         move || {
-            drain(&stage.port, &mut receiving());
+            empty(&stage.port);
             vec![(); batch() as usize]
         },
         move |(), watch| {
-            receive.recv.fill(JUNK);
             *room = SecurityContainer::receiving();
-            if let Ok(message) = watch.time(|| receive.run(&stage.port)) {
-                let_go(&stage.port, &message);
-            }
+            receives_once(&stage.port, &mut receive, watch);
         },
     )
 }
 
 rows! {
     a_message_with_a_context_is_sent_to_a_starved_server:
-        ["SECURITY"], sends_with_a_context, serves_contexts;
+        ["ATTR_SECURITY"], sends_with_a_context, serves_contexts;
     contexts_come_and_go_while_a_starved_server_uses_them:
         ["CREATE_SECURITY", "REVOKE_SECURITY", "DELETE_SECURITY"], has_contexts, serves_contexts;
-    a_context_of_a_starved_sender_is_received: ["SECURITY"], receives_contexts, revokes;
+    a_context_of_a_starved_sender_is_received: ["ATTR_SECURITY"], receives_contexts, revokes;
     a_starved_sender_is_impersonated: ["IMPERSONATE", "REVERT"], impersonates, revokes, user ROOT;
     a_starved_sender_is_identified: ["QUERY_IDENTITY"], asks_who_that_is, revokes;
     a_starved_sender_is_verified: ["VERIFY"], verifies, revokes;

@@ -17,7 +17,7 @@ pub const STRANGER: &str = "strangers/stranger";
 
 /// What is prepared at a time: a multiple of four, and no more than the 256 views that can be lent.
 pub fn batch() -> u64 {
-    4 * rounds(62)
+    4 * rounds(62).max(4)
 }
 
 /// What one of the two has, for as long as it lives.
@@ -108,15 +108,25 @@ pub fn let_go(port: &Port, message: &Message) {
     }
 }
 
-/// Receives all that there is, and lets go of it. It waits for nothing.
-pub fn drain(port: &Port, receive: &mut Transfer) {
-    loop {
+/// More than a round adds to a queue, and few enough that a round soon ends.
+const DRAINED: usize = 16;
+
+/// Receives what there is, and lets go of it: whether that was all. It waits for nothing. It also ends
+/// where somebody sends as fast as this receives.
+pub fn drain(port: &Port, receive: &mut Transfer) -> bool {
+    for _ in 0..DRAINED {
         receive.recv.fill(JUNK);
         match receive.run(port) {
             Ok(message) => let_go(port, &message),
-            Err(_) => return,
+            Err(_) => return true,
         }
     }
+    false
+}
+
+/// Receives all that there is, while nobody sends.
+pub fn empty(port: &Port) {
+    while !drain(port, &mut receiving()) {}
 }
 
 /// A receive for [`drain`].
@@ -177,5 +187,27 @@ pub fn floods() -> Box<dyn Side> {
 pub fn serves() -> Box<dyn Side> {
     let stage = stranger();
     let mut receive = receiving();
-    busy(move || drain(&stage.port, &mut receive))
+    let serve = move || {
+        drain(&stage.port, &mut receive);
+    };
+    cleaning(|| empty(&stage.port), serve)
+}
+
+/// A victim that sends, to the stranger: no more at a time than a starved server has room for.
+pub fn sends(stage: &'static Stage, mut transfer: Transfer) -> Box<dyn Side> {
+    let mut receive = receiving();
+    let send = move |(), watch: &mut Watch| {
+        transfer.arg.send_id = 0;
+        watch.time_if(|| again(&mut transfer, &stage.client), |&sent| sent);
+        drain(&stage.client, &mut receive);
+    };
+    using(|| vec![(); batch() as usize], send)
+}
+
+/// Receives once, and lets go of what that is.
+pub fn receives_once(port: &Port, receive: &mut Transfer, watch: &mut Watch) {
+    receive.recv.fill(JUNK);
+    if let Ok(message) = watch.time_if(|| receive.run(port), Result::is_ok) {
+        let_go(port, &message);
+    }
 }

@@ -2,7 +2,6 @@
 
 //! Views, the section that they are in, and the window that they are received in.
 
-use std::cell::Cell;
 use std::os::fd::AsRawFd;
 
 use alpc_tests::raw::*;
@@ -24,7 +23,7 @@ fn lent(stage: &'static Stage, size: u64) -> (&'static Port, impl FnMut()) {
     let view = |_| section.view(PAGE).expect("view");
     let views: Vec<View> = (0..batch()).map(view).collect();
     let lend = move || {
-        drain(&stage.client, &mut receiving());
+        empty(&stage.client);
         for &view in &views {
             // As a request: so it can be given back with a reply.
             let sent = Transfer::new()
@@ -185,12 +184,13 @@ fn unmaps_its_window() -> Box<dyn Side> {
 /// Receives the victim's views, looks at all of each, and releases it.
 fn holds() -> Box<dyn Side> {
     let stage = stranger();
-    busy(move || {
+    // Whether there was one.
+    let hold = || {
         let mut room = ViewContainer::receiving();
         let mut receive = Transfer::new().receive().now();
         receive.arg.recv_attributes = room.address();
         let Ok(message) = receive.run(&stage.port) else {
-            return;
+            return false;
         };
         if let Some(view) = room.received() {
             let view = View {
@@ -203,39 +203,51 @@ fn holds() -> Box<dyn Side> {
             stage.port.delete_view(view.base).expect("release");
         }
         let_go(&stage.port, &message);
-    })
+        true
+    };
+    let all = move || while hold() {};
+    let one = move || {
+        hold();
+    };
+    cleaning(all, one)
 }
 
 /// Bytes of a view that the victim lends.
 const LENT: u64 = 64 * PAGE;
 
-/// Lends one view after the other, those that have come back.
-fn lending(stage: &'static Stage) -> (&'static Port, impl FnMut() -> Option<View>) {
+/// Lends a view, if it is not lent.
+fn lend(stage: &Stage, view: View) -> bool {
+    let send = Transfer::new().send(b"look");
+    let send = send.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+    send.lend(&stage.client, view, SECURE).is_ok()
+}
+
+/// Has views of one section, and does this once with each of them, when all have come back.
+fn lending(
+    stage: &'static Stage,
+    act: impl FnMut(&Port, View, &mut Watch) + 'static,
+) -> Box<dyn Side> {
     let section: &Port = Box::leak(Box::new(stage.client.section(16 * ROOM).expect("section")));
     let view = |_| section.view(LENT).expect("view");
-    let views: Vec<View> = (0..32).map(view).collect();
-    let turn = Cell::new(0);
-    let lend = move || {
-        turn.set((turn.get() + 1) % views.len());
-        let view = views[turn.get()];
-        let send = Transfer::new().send(b"look");
-        let send = send.flags(ALPC_RELEASE | ALPC_NONBLOCK);
-        send.lend(&stage.client, view, SECURE).ok().map(|_| view)
-    };
-    (section, lend)
+    let views: Vec<View> = (0..batch()).map(view).collect();
+    let mut act = act;
+    using(
+        move || views.clone(),
+        move |view, watch| act(section, view, watch),
+    )
 }
 
 fn lends_to_the_stranger() -> Box<dyn Side> {
     let stage = victim();
-    let (_, lend) = lending(stage);
-    timed(lend)
+    lending(stage, |_, view, watch| {
+        watch.time_if(|| lend(stage, view), |&lent| lent);
+    })
 }
 
 fn asks_about_its_own() -> Box<dyn Side> {
     let stage = victim();
-    let (section, mut lend) = lending(stage);
-    always(move |watch| {
-        if let Some(view) = lend() {
+    lending(stage, |section, view, watch| {
+        if lend(stage, view) {
             let asked = watch.time(|| section.query_view(view.base));
             asked.expect("QUERY_VIEW");
         }
@@ -245,9 +257,8 @@ fn asks_about_its_own() -> Box<dyn Side> {
 /// With views of the same section under way and held.
 fn makes_views() -> Box<dyn Side> {
     let stage = victim();
-    let (section, mut lend) = lending(stage);
-    always(move |watch| {
-        lend();
+    lending(stage, |section, view, watch| {
+        lend(stage, view);
         watch.time(|| {
             let view = section.view(LENT).expect("view");
             view.set(0, 1);
@@ -282,20 +293,20 @@ rows! {
     a_release_of_a_view_does_not_wait_for_an_owner_that_has_no_memory:
         ["DELETE_VIEW"], releases, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
-    a_view_is_given_back_with_a_reply_whatever_its_owner_does: ["VIEW"], gives_back, lends;
+    a_view_is_given_back_with_a_reply_whatever_its_owner_does: ["ATTR_VIEW"], gives_back, lends;
     a_view_is_given_back_with_a_reply_though_its_owner_has_no_memory:
-        ["VIEW"], gives_back, lends_for_all_its_memory, rounds 500,
+        ["ATTR_VIEW"], gives_back, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
     a_held_view_is_asked_about_whatever_its_owner_does: ["QUERY_VIEW"], asks_about_a_view, lends;
-    a_view_of_a_starved_owner_is_received: ["VIEW"], receives_views, lends;
+    a_view_of_a_starved_owner_is_received: ["ATTR_VIEW"], receives_views, lends;
     a_view_is_received_though_its_owner_has_no_memory:
-        ["VIEW"], receives_views, lends_for_all_its_memory, rounds 500,
+        ["ATTR_VIEW"], receives_views, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
     a_window_is_unmapped_whatever_the_owners_of_its_views_do:
         ["munmap of a window"], unmaps_its_window, lends;
     a_window_is_unmapped_though_the_owners_of_its_views_have_no_memory:
         ["munmap of a window"], unmaps_its_window, lends_for_all_its_memory, rounds 125, means Means::Memory;
-    a_view_is_lent_to_a_starved_holder: ["VIEW"], lends_to_the_stranger, holds;
+    a_view_is_lent_to_a_starved_holder: ["ATTR_VIEW"], lends_to_the_stranger, holds;
     an_own_view_is_asked_about_whatever_its_holder_does: ["QUERY_VIEW"], asks_about_its_own, holds;
     views_are_made_used_and_deleted_whatever_the_holders_of_others_do:
         ["CREATE_VIEW", "DELETE_VIEW"], makes_views, holds;
