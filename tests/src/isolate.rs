@@ -33,7 +33,7 @@ pub fn isolated(body: impl FnOnce()) {
     }
 }
 
-/// The same for a test that is known to take long: `times` the usual patience.
+/// Runs a test body that is known to take long: with `times` the usual patience.
 #[track_caller]
 pub fn isolated_long(times: u32, body: impl FnOnce()) {
     if let Err(message) = run(body, scale::patience() * times) {

@@ -84,7 +84,7 @@ fn listen(mut from: impl Read + Send + 'static, log: &Path) -> Result<Listener, 
     }))
 }
 
-/// The same for the kernel, by lines: shows all of them, or those that speak of
+/// Copies what the kernel says to `log`, by lines: shows all of them, or those that speak of
 /// trouble, and notes when the kernel first said that it is stuck.
 fn listen_to_kernel(
     from: impl Read + Send + 'static,
@@ -214,7 +214,7 @@ pub fn boot(options: &Options, accel: Accel, dir: &Path) -> Result<Outcome, Stri
     })
 }
 
-/// The same with a person at the other end: no time limit, and the terminal
+/// Boots a guest with a person at the other end: it has no time limit, and the terminal
 /// is QEMU's.
 fn interactive(mut command: Command, dir: &Path) -> Result<Outcome, String> {
     let mut child = command.spawn().map_err(|e| format!("qemu/qemu.sh: {e}"))?;

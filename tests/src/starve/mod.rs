@@ -19,7 +19,7 @@ mod watch;
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use hogs::{Hogs, Pattern};
 pub use sched::{pin, starve, two_processors, unstarve, STRANGERS, VICTIMS};
@@ -27,6 +27,7 @@ pub use sides::{always, busy, cleaning, preparing, timed, using};
 pub use throttle::Cgroup;
 pub use watch::{Sample, Watch};
 
+use crate::rng::Rng;
 use crate::scale::{self, Time};
 use crate::{note, rounds, wait, Peer, Shared, User, BOB, MALLORY};
 
@@ -59,20 +60,18 @@ fn decides(free: Duration, late: Duration) -> bool {
 }
 
 /// How long the rounds of a measurement last at the least while the stranger is held, however few
-/// they are: ten bursts of the hogs.
-const HELD_FOR: Duration = Duration::from_millis(360);
+/// they are: more than ten bursts of the hogs.
+const HELD_FOR: Duration = Duration::from_millis(400);
 
-/// The fewest rounds of a case that has them, however few are asked for.
-const LEAST: u64 = 8;
-
-/// So many rounds, as is asked for, but no fewer than some. Where time says little a tenth of them
-/// still has the kernel's checkers look at all that is done here.
+/// So many rounds, as is asked for, but no fewer than show a lock that is held over a burst: each
+/// round has the chance to meet one. Where time says little, a few of them still have the kernel's
+/// checkers look at all that is done here.
 fn scaled(base: u64) -> u64 {
-    let part = match scale::time() {
-        Time::Counted | Time::Real => 1,
-        Time::Guessed => 10,
+    let (part, least) = match scale::time() {
+        Time::Counted | Time::Real => (1, 100),
+        Time::Guessed => (100, 8),
     };
-    (rounds(base) / part).max(base.min(LEAST))
+    (rounds(base) / part).max(base.min(least))
 }
 
 /// How many pairs of measurements are made before one that exceeds the bound counts. A host that
@@ -290,6 +289,7 @@ fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<d
         pin(processor);
         assert_eq!(link.take(), SET_UP);
         let mut side = set_up();
+        let mut rng = Rng::new(1);
         loop {
             match link.take() {
                 CLEAN => side.clean(),
@@ -302,20 +302,23 @@ fn side(user: crate::User, processor: usize, page: Shared, set_up: fn() -> Box<d
                     }
                 }
                 ACT => {
-                    let (mut watch, mut naps) = (Watch::default(), Watch::default());
-                    let spacing = Duration::from_nanos(page[SPACING].load(SeqCst));
-                    let mut made = 0;
+                    let mut watch = Watch::default();
+                    let (mut late, mut made) = (Duration::ZERO, 0);
+                    let spacing = page[SPACING].load(SeqCst);
                     while made < page[COUNT].load(SeqCst) && side.left() > 0 {
                         made += 1;
                         watch.round(|watch| side.act(watch));
-                        if spacing > Duration::ZERO {
-                            naps.time(|| std::thread::sleep(spacing));
+                        if spacing > 0 {
+                            // Any time, so that rounds and bursts are not in step.
+                            let nap = Duration::from_nanos(rng.below(2 * spacing));
+                            let begun = Instant::now();
+                            std::thread::sleep(nap);
+                            late = late.max(begun.elapsed().saturating_sub(nap));
                         }
                     }
                     let sample = watch.sample();
                     page[WAITED].store(sample.waited.as_nanos() as u64, SeqCst);
                     page[TOOK].store(sample.took.as_nanos() as u64, SeqCst);
-                    let late = naps.sample().took.saturating_sub(spacing);
                     page[LATE].store(late.as_nanos() as u64, SeqCst);
                     page[COUNT].store(sample.rounds, SeqCst);
                     page[CAME].store(sample.done, SeqCst);

@@ -50,30 +50,16 @@ fn receives_no_handles() -> Box<dyn Side> {
 fn asks_with_handles() -> Box<dyn Side> {
     let stage = stranger();
     let (ends, mut container) = pipes();
-    let mut asked = Transfer::new().send(b"asked").handles(&mut container);
-    let mut receive = receiving();
-    preparing(
-        move || {
-            let _ = (&ends, &container);
-            empty(&stage.client);
-            for _ in 0..batch() {
-                asked.arg.send_id = 0;
-                assert!(again(&mut asked, &stage.client));
-            }
-        },
-        move || {
-            drain(&stage.client, &mut receive);
-        },
-    )
+    let asked = Transfer::new().send(b"asked").handles(&mut container);
+    // They are sent for as long as the process lives.
+    std::mem::forget((ends, container));
+    asks_with(stage, asked)
 }
 
 fn claims() -> Box<dyn Side> {
     let stage = victim();
     using(
-        move || {
-            let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
-            (0..batch()).map(receive).collect()
-        },
+        move || asked(stage),
         move |request, watch| {
             let claimed = watch.time(|| Claim::new(&request, 0, HANDLES as u32).run(&stage.port));
             claimed.expect("handles");

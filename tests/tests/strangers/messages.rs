@@ -93,28 +93,8 @@ fn cancels() -> Box<dyn Side> {
     })
 }
 
-/// Asks the victim many things, and receives what comes back.
 fn asks() -> Box<dyn Side> {
-    let stage = stranger();
-    let mut receive = receiving();
-    preparing(
-        move || {
-            let mut asked = Transfer::new().send(b"prepared");
-            empty(&stage.client);
-            for _ in 0..batch() {
-                asked.arg.send_id = 0;
-                assert!(again(&mut asked, &stage.client));
-            }
-        },
-        move || {
-            drain(&stage.client, &mut receive);
-        },
-    )
-}
-
-fn asked(stage: &'static Stage) -> Vec<Message> {
-    let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
-    (0..batch()).map(receive).collect()
+    asks_with(stranger(), Transfer::new().send(b"prepared"))
 }
 
 fn replies() -> Box<dyn Side> {

@@ -88,11 +88,6 @@ fn revokes() -> Box<dyn Side> {
     )
 }
 
-fn asked(stage: &'static Stage) -> Vec<Message> {
-    let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
-    (0..batch()).map(receive).collect()
-}
-
 fn impersonates() -> Box<dyn Side> {
     let stage = victim();
     using(

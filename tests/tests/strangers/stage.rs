@@ -4,6 +4,7 @@
 //! other's. And what a stranger may do that nobody in particular shares with it.
 
 use alpc_tests::raw::*;
+use alpc_tests::scale::{self, Time};
 use alpc_tests::starve::*;
 use alpc_tests::{rounds, wait};
 
@@ -17,7 +18,11 @@ pub const STRANGER: &str = "strangers/stranger";
 
 /// What is prepared at a time: a multiple of four, and no more than the 256 views that can be lent.
 pub fn batch() -> u64 {
-    4 * rounds(62).max(4)
+    let least = match scale::time() {
+        Time::Guessed => 4,
+        Time::Counted | Time::Real => 25,
+    };
+    4 * rounds(62).max(least)
 }
 
 /// What one of the two has, for as long as it lives.
@@ -210,4 +215,26 @@ pub fn receives_once(port: &Port, receive: &mut Transfer, watch: &mut Watch) {
     if let Ok(message) = watch.time_if(|| receive.run(port), Result::is_ok) {
         let_go(port, &message);
     }
+}
+
+/// A stranger that asks the victim so, many times, and receives what comes back.
+pub fn asks_with(stage: &'static Stage, mut asked: Transfer) -> Box<dyn Side> {
+    let mut receive = receiving();
+    let ask = move || {
+        empty(&stage.client);
+        for _ in 0..batch() {
+            asked.arg.send_id = 0;
+            assert!(again(&mut asked, &stage.client));
+        }
+    };
+    let serve = move || {
+        drain(&stage.client, &mut receive);
+    };
+    preparing(ask, serve)
+}
+
+/// Receives all that the stranger has prepared to ask.
+pub fn asked(stage: &Stage) -> Vec<Message> {
+    let receive = |_| next(&stage.port, ALPC_TYPE_REQUEST);
+    (0..batch()).map(receive).collect()
 }
