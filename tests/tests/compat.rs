@@ -231,3 +231,46 @@ fn a_32_bit_program_has_its_views_where_it_can_reach_them() {
         assert!(!View { base, size }.readable(0));
     });
 }
+
+#[test]
+fn a_32_bit_program_reads_what_a_caller_offers_and_says_how_long_it_waits() {
+    isolated(|| {
+        let page = LowPage::new();
+        let mut query = alpc_query::default();
+        if page.call(&device(), ALPC_IOCTL_QUERY, &mut query) == Err(libc::ENOSYS) {
+            note!("no 32-bit system calls here");
+            return;
+        }
+        let pair = Pair::taking(ALPC_TAKE_MEMORY);
+        let (there, held) = (b"of a caller's".to_vec(), hang::Hang::new(1));
+        let offered = Ranges::of(&[
+            (there.as_ptr() as u64, there.len(), ALPC_MEMORY_READ),
+            (held.address(), 8, ALPC_MEMORY_READ),
+        ]);
+        let call = || Transfer::offering(&offered).run(&pair.client);
+        let answered = wait::asleep(call, || {
+            let request = pair.port.receive().expect("receive");
+            let read = |index: u32, length: usize, flags: u32, timeout: Option<u64>| {
+                let mut arg = memory_argument(&request, index, ALPC_MEMORY_READ | flags);
+                (arg.data, arg.length) = (page.data(), length as u64);
+                if let Some(timeout) = timeout {
+                    (arg.timeout, arg.timeout_flags) = (timeout, ALPC_TIMEOUT_RELATIVE);
+                }
+                let result = page.call(&pair.port, ALPC_IOCTL_MEMORY, &mut arg);
+                (result, arg.done)
+            };
+            let length = there.len();
+            let second = Some(1_000_000_000);
+            assert_eq!(read(0, length, 0, second), (Ok(0), length as u64));
+            assert_eq!(page.read(length), there);
+            let no_wait = ALPC_MEMORY_NOWAIT;
+            assert_eq!(read(0, length, no_wait, None), (Ok(0), length as u64));
+            assert_eq!(read(0, length, no_wait, second).0, Err(libc::EINVAL));
+            assert_eq!(read(1, 8, no_wait, None), (Err(libc::EAGAIN), 0));
+            assert_eq!(read(1, 8, 0, Some(1_000_000)), (Err(libc::ETIMEDOUT), 0));
+            held.end();
+            pair.port.reply(&request, b"").expect("reply");
+        });
+        answered.expect("a reply");
+    });
+}
