@@ -24,6 +24,7 @@ macro_rules! rows {
 }
 
 mod attributes;
+mod control;
 mod ends;
 mod memory;
 mod messages;
