@@ -4,10 +4,12 @@
 //! they are, the kernel answers, and at the end nothing is left. Each ioctl
 //! must have succeeded often enough for its failures to mean something.
 
+mod caller_memory;
 mod who;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
@@ -51,6 +53,8 @@ struct Header {
 
 struct Player<'a> {
     world: &'a World,
+    /// Where memory is offered all the time.
+    offers: &'a Pair,
     rng: Rng,
     device: Arc<Toy>,
     memory: Vec<u8>,
@@ -207,7 +211,7 @@ impl Player<'_> {
             create = create.share(1 + self.rng.below(5) as u32, 0);
         }
         if !self.rng.one_in(8) {
-            create = create.takes(ALPC_TAKE_HANDLES | ALPC_TAKE_SECURITY, 0);
+            create = create.takes(ALPC_TAKE_HANDLES | ALPC_TAKE_SECURITY | ALPC_TAKE_MEMORY, 0);
         }
         create.point();
         self.damage(&mut create.arg);
@@ -394,6 +398,11 @@ impl Player<'_> {
         if arg.recv_attributes == 0 && self.rng.one_in(8) {
             arg.recv_attributes = security.address();
         }
+        let mut ranges = self.ranges();
+        let new = ALPC_SEND | ALPC_RECEIVE | ALPC_SYNC;
+        if flags == new && !roles.is_empty() && self.rng.one_in(8) {
+            arg.send_attributes = ranges.container();
+        }
         let mut token = TokenContainer::room();
         if arg.recv_attributes == 0 && self.rng.one_in(4) {
             arg.recv_attributes = token.address();
@@ -429,6 +438,7 @@ impl Player<'_> {
                     let header = Header { id, turn, port };
                     for _ in 0..2 {
                         self.claim(&header);
+                        self.caller_memory(&header);
                     }
                     if u32::from(arg.type_) != ALPC_TYPE_CONNECTION_REQUEST {
                         for _ in 0..4 {
@@ -544,6 +554,7 @@ impl Player<'_> {
             60 | 61 => self.verify(),
             62 | 63 => self.query_identity(),
             59 => self.acl(),
+            56 => self.use_offer(),
             13 => self.wild(),
             14 => {
                 let mut ports = self.world.ports.lock().expect("lock");
@@ -565,27 +576,36 @@ fn random_calls_are_all_answered_and_leave_nothing() {
         let seed = seed();
         note!("ALPC_SEED={seed}");
         let world = World::default();
+        let offers = Pair::with(Create::anonymous().open().taking_memory());
         let threads = 2;
         let steps = rounds(200_000) / threads;
+        let player = |number| Player {
+            world: &world,
+            offers: &offers,
+            rng: Rng::new(seed.wrapping_add(number)),
+            device: Arc::new(Toy {
+                port: device(),
+                role: 0,
+            }),
+            memory: vec![0; 2 * ALPC_MESSAGE_MAX as usize],
+            file: files::eventfd(),
+            contexts: 0,
+        };
+        let at_work = AtomicU64::new(threads);
         thread::scope(|scope| {
             for number in 0..threads {
-                let world = &world;
+                let (player, at_work) = (&player, &at_work);
                 scope.spawn(move || {
-                    let mut player = Player {
-                        world,
-                        rng: Rng::new(seed.wrapping_add(number)),
-                        device: Arc::new(Toy {
-                            port: device(),
-                            role: 0,
-                        }),
-                        memory: vec![0; 2 * ALPC_MESSAGE_MAX as usize],
-                        file: files::eventfd(),
-                        contexts: 0,
-                    };
+                    let mut player = player(number);
                     for _ in 0..steps {
                         player.step();
                     }
+                    at_work.fetch_sub(1, SeqCst);
                 });
+            }
+            let mut caller = player(threads);
+            while at_work.load(SeqCst) > 0 {
+                caller.offer();
             }
         });
         let results = world.results.into_inner().expect("lock");
