@@ -136,20 +136,22 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
         );
     }
 
-    let only = match options.only.take() {
-        Some(only) if is_binary(&options.tests, &only)? => Some(only),
-        other => {
-            options.only = other;
-            None
-        }
-    };
-    let tests = add(&mut archive, "tests", &options.tests, true, |name| {
+    let only = options.only.take();
+    let takes_part = |name: &str| {
         let in_list = |list: &[String]| list.iter().any(|one| one == name);
-        only.as_ref().is_none_or(|only| only == name)
-            && (options.binaries.is_empty() || in_list(&options.binaries))
+        (options.binaries.is_empty() || in_list(&options.binaries))
             && !in_list(&options.skip)
             && (options.debug || !DEBUG_ONLY.contains(&name))
+    };
+    // The name of a binary that takes no part may be a part of a test's name.
+    let (binary, filter) = match only {
+        Some(only) if takes_part(&only) && is_binary(&options.tests, &only)? => (Some(only), None),
+        other => (None, other),
+    };
+    let tests = add(&mut archive, "tests", &options.tests, true, |name| {
+        takes_part(name) && binary.as_ref().is_none_or(|binary| binary == name)
     })?;
+    options.only = filter;
     if options.mode == "test" && tests == 0 {
         return Err("there are no test binaries".into());
     }
