@@ -2,7 +2,8 @@
 
 //! A file system of a user's own, which answers when its maker likes, or never.
 //!
-//! It has one directory with a few files of [`SIZE`] zeroes, whose names are digits. The kernel is
+//! It has one directory with a few files of [`SIZE`] bytes, whose names are digits. They hold zeroes:
+//! what is written to them is gone, but for the first one, where it can be [seen](Control::kept). The kernel is
 //! spoken with by hand: a test must be able to leave any single request unanswered, which a library
 //! for file systems takes care not to do.
 
@@ -67,13 +68,33 @@ const HELD_BACK: usize = 1;
 /// How many files there are.
 const FILES: usize = 8;
 
-/// What somebody tells a file system's process.
+/// What somebody tells a file system's process, and what that keeps.
 #[derive(Clone, Copy)]
-pub struct Control(Shared);
+pub struct Control(Shared, usize);
 
 impl Control {
     pub fn new() -> Self {
-        Self(Shared::new())
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: A new mapping, where the kernel likes.
+        let kept = unsafe { libc::mmap(ptr::null_mut(), SIZE as usize, protection, flags, -1, 0) };
+        assert_ne!(kept, libc::MAP_FAILED);
+        Self(Shared::new(), kept as usize)
+    }
+
+    /// What has been written to the first file, from `offset` on.
+    pub fn kept(&self, offset: usize, length: usize) -> Vec<u8> {
+        assert!(offset + length <= SIZE as usize);
+        // SAFETY: It is within what was mapped, which is never unmapped. Nobody writes to it while
+        // nothing is written to the file.
+        unsafe { std::slice::from_raw_parts((self.1 + offset) as *const u8, length) }.to_vec()
+    }
+
+    /// Keeps what is written to the first file.
+    fn keep(&self, offset: usize, data: &[u8]) {
+        assert!(offset + data.len() <= SIZE as usize);
+        // SAFETY: It is within what was mapped, which is never unmapped.
+        unsafe { ptr::copy(data.as_ptr(), (self.1 + offset) as *mut u8, data.len()) };
     }
 
     /// Requests of these kinds about this file are answered no more.
@@ -217,7 +238,14 @@ impl Fuse {
             // A request that is held is held for good.
             FORGET | BATCH_FORGET | INTERRUPT => return,
             // A handle and an offset stand before it.
-            READ | WRITE => request.size = number(bytes, HEAD + 16),
+            READ => request.size = number(bytes, HEAD + 16),
+            WRITE => {
+                request.size = number(bytes, HEAD + 16);
+                if request.node == FIRST_NODE {
+                    let offset = number(bytes, HEAD + 8) as usize;
+                    self.control.keep(offset, &bytes[HEAD + 40..]);
+                }
+            }
             LOOKUP => request.file = usize::from(bytes[HEAD].wrapping_sub(b'0')),
             _ => {}
         }

@@ -90,7 +90,44 @@ fn reads_what_is_there() -> Box<dyn Side> {
     })
 }
 
+/// Has a thread that waits in a call, and brings in what it offers when it is asked to; meanwhile
+/// this one takes that away again.
+fn waits_and_forgets() -> Box<dyn Side> {
+    let (stage, bytes) = (stranger(), offered());
+    let range = (bytes.as_ptr() as u64).next_multiple_of(PAGE);
+    let length = (bytes.len() as u64 - PAGE) / PAGE * PAGE;
+    thread::spawn(move || {
+        let ranges = Ranges::of(&[(range, length as usize, ALPC_MEMORY_READ)]);
+        let _ = Transfer::offering(&ranges).run(&stage.client);
+    });
+    busy(move || {
+        // SAFETY: Nobody needs what is in there.
+        let forgotten =
+            unsafe { libc::madvise(range as *mut _, length as usize, libc::MADV_DONTNEED) };
+        assert_eq!(forgotten, 0);
+    })
+}
+
+/// Reads what the stranger has to bring in, and waits a millisecond for it at most.
+fn reads_what_is_not_there() -> Box<dyn Side> {
+    let stage = victim();
+    let message = next(&stage.port, ALPC_TYPE_REQUEST);
+    let room = vec![0_u8; 16 << 10].leak();
+    let mut offset = 0;
+    always(move |watch| {
+        let mut arg = memory_argument(&message, 0, ALPC_MEMORY_READ);
+        (arg.data, arg.length, arg.offset) = (room.as_mut_ptr() as u64, room.len() as u64, offset);
+        (arg.timeout_flags, arg.timeout) = (ALPC_TIMEOUT_RELATIVE, 1_000_000);
+        offset = (offset + (64 << 10)) % (2 << 20);
+        if let Err(short) = watch.time(|| memory_as_is(&stage.port, &mut arg)) {
+            assert_eq!(short.failure, fail::TIMED_OUT, "{short:?}");
+        }
+    })
+}
+
 rows! {
+    a_holder_is_back_in_time_whatever_its_caller_has_to_bring_in:
+        ["MEMORY"], reads_what_is_not_there, waits_and_forgets;
     a_timeout_ends_a_call_whoever_reads_its_memory: ["ATTR_MEMORY"], offers, reads;
     a_timeout_ends_a_call_though_who_reads_its_memory_gets_no_time_at_all:
         ["ATTR_MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
