@@ -75,8 +75,17 @@ use kernel::{
         SpinLock,
         UniqueArc, //
     },
-    task::Task, //
+    task::Task,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
 };
+
+/// For how long the caller's thread does no errand after one that was in vain, so that a holder that
+/// asks for what can't be doesn't keep it at work.
+const REST: Delta = Delta::from_millis(1);
 
 const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
@@ -125,6 +134,8 @@ struct Gate {
     /// The turn at which the holder may come in.
     turn: u32,
     errand: Errand,
+    /// When an errand was last in vain.
+    vain: Option<Instant<Monotonic>>,
 }
 
 /// What a thread of the holder's wants of the one that has opened the gate. One thread at a time
@@ -355,7 +366,7 @@ impl Memory {
     }
 
     /// Has the caller's thread bring its pages in, and holds them for the next section. Nothing if
-    /// that is to be tried again. Waits for it until a signal, or until the gate is shut.
+    /// that is to be tried again a little later. Waits for it until a signal, or until the gate is shut.
     pub(crate) fn fetch(&self, step: &Step) -> Result<Option<Kept>, Failure> {
         let mut gate = self.enter(step.turn)?;
         while !matches!(gate.errand, Errand::None) {
@@ -364,6 +375,11 @@ impl Memory {
                 self.free.notify_one();
                 return Err(failure);
             }
+        }
+        if gate.vain.is_some_and(|vain| vain.elapsed() < REST) {
+            drop(gate);
+            self.free.notify_one();
+            return Ok(None);
         }
         gate.errand = Errand::Wanted(Want {
             theirs: step.theirs,
@@ -424,6 +440,7 @@ impl Chore for Memory {
         let mut gate = self.gate.lock();
         self.wanted.store(false, Ordering::Relaxed);
         let Errand::Wanted(want) = gate.errand else {
+            gate.vain = Some(Instant::now());
             return;
         };
         gate.errand = Errand::Begun;
@@ -440,7 +457,11 @@ impl Chore for Memory {
             deadline,
         );
         let mut gate = self.gate.lock();
-        if !matches!(gate.errand, Errand::Begun) {
+        let wanted = matches!(gate.errand, Errand::Begun);
+        if !wanted || fetched.is_err() {
+            gate.vain = Some(Instant::now());
+        }
+        if !wanted {
             gate.errand = Errand::None;
             drop(gate);
             self.free.notify_one();
@@ -499,6 +520,7 @@ impl Gate {
             opener: None,
             turn: 0,
             errand: Errand::None,
+            vain: None,
         }
     }
 }
