@@ -64,7 +64,7 @@
 //!
 //! | order | lock | kind, and why | held by threads of | done under it | bound |
 //! | --- | --- | --- | --- | --- | --- |
-//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who reads or writes its memory, if the lock is free | the kernel's | see below |
+//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who looks up pages of its memory, if the lock is free | the kernel's | none, see below |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it | who holds the section's descriptor; for a window, who receives on its port | page tables, slots and mappings are allocated, pages are made present and taken away | none: it is one side's own |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them | as `Arena::state` | | the kernel's |
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call | the server, all its clients | references are taken | see below |
@@ -73,7 +73,8 @@
 //! | 6 | `Given::view` | spinlock: held while the sender takes out what is left to be done | who sends the message | nothing | one pointer |
 //! | 6 | `Lane::state` | spinlock: held while a job takes or leaves one place, or begins to wait | all who are charged to one account, workers | nothing | one place |
 //! | 6 | `Space::last` | spinlock: held while a use of a caller's memory begins, or the last ends | the caller, the holder | nothing | one count |
-//! | 6 | `Memory::gate` | spinlock: held while one page is copied, and by who shuts it | the caller, the holder | up to a page is copied, see below | one page |
+//! | 5 | a page's own | the kernel's bit, held without being preempted, and only if it is free: while a page of the caller's is written to | the holder, all who map the page | `Memory::gate`, a flag is set | one page |
+//! | 6 | `Memory::gate` | spinlock: held while one page is copied, while an errand changes, and by who shuts it | the caller, the holder | up to a page is copied, see below | one page |
 //! | 6 | `Port::acl` | spinlock: held while a reference to the list is taken or exchanged | the server, who connects | a reference is taken | one pointer |
 //! | 6 | `Port::maker` | spinlock: held while a window or a counter becomes known | the server, all its clients | a reference is taken | one pointer |
 //! | 6 | `Names::table` | 64 spinlocks: held while a port is looked for by its name | all users | a reference is taken | the depth of a tree |
@@ -93,8 +94,8 @@
 //! As many polls can be registered at a descriptor as `fs.epoll.max_user_watches` lets those have
 //! who hold it: as with any file, who wakes them goes through all.
 //!
-//! But for these, no two locks are ever held together: each row is taken with none
-//! of the others held, and the order says only what would be allowed.
+//! No two of these locks are ever held together, and the order says only what would be allowed,
+//! except:
 //!
 //! * `mmap_lock`, `Arena::state` and what the kernel takes below them, in that order. No two
 //!   arenas are locked together. Under `Arena::state` nothing is copied from or to user space
@@ -106,7 +107,7 @@
 //!   them too.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
 //!   view's pages or its loan, and so of the accounts that these are charged to.
-//! * Under `Memory::gate`, the wait queue locks of `Memory::done` and `Memory::free`.
+//! * Under a page's own lock, `Memory::gate`. Under that, the wait queue locks of `Memory::done` and `Memory::free`.
 //!
 //! Under `Memory::gate` up to a page is copied between a held page of the caller's and the
 //! holder's own memory. It is the only copy from or to user space under a spinlock. Page faults
@@ -156,7 +157,7 @@
 //! | `Space`: the end of its last use | `Space::last` |
 //! | `Memory::wanted`, `unwanted` | written under `Memory::gate`; else hints, which the caller's thread looks at |
 //! | `Memory::open`, `turn` | written under `Memory::gate`; else a hint, which says since when pages are the caller's |
-//! | the caller's pages | held by a section, touched under `Memory::gate` only |
+//! | the caller's pages | held by a thread of the holder's, touched under `Memory::gate` only |
 //! | `Memory`, else | constant |
 //! | `Port`, `Connection`, `CommPort`, else | constant |
 //! | `Message::cargo` | written by its only owner, constant once sent, emptied by its only owner |
@@ -215,19 +216,19 @@
 //! before the call returns, by the thread that waits. A copy that goes on over several
 //! pages finds it shut at the next one.
 //!
-//! Pages that are not there are an errand for the thread that waits:
+//! Pages that are not there are an errand for the thread that waits. A second thread of the holder's
+//! waits until there is none:
 //!
 //! ```text
-//!                  a holder's thread          the caller's thread
-//!          None ─────────────────────► Wanted ───────────────────► Begun
-//!            ▲   it leaves, at its       │    ◄───────────────────   │ │
-//!            ├── time or a signal, ──────┘      the wait may be over │ │
-//!            │                                                       │ │
-//!            ├────── it takes the pages ───── Done ◄── they are ─────┘ │
-//!            │                                                         │
-//!            └────── the caller's is back ─── Abandoned ◄─ it leaves ──┘
+//!   None      → Wanted      a thread of the holder's asks
+//!   Wanted    → None        that thread leaves: its time, a signal, the gate is shut
+//!   Wanted    → Begun       the caller's thread starts
+//!   Begun     → Wanted      the caller's thread was interrupted, and looks at its wait first
+//!   Begun     → Done        the pages are there, or can't be
+//!   Done      → None        the holder's thread takes what has come of it
+//!   Begun     → Abandoned   the holder's thread leaves
+//!   Abandoned → None        the caller's thread returns, and drops what it has
 //! ```
-//!
 //!
 //! # What keeps what
 //!

@@ -158,14 +158,11 @@ fn transfer(
     let mut kept = None;
     // Nothing has been waited for the first time.
     let mut begun = false;
-    // The alarm has rung, and left what looks like a signal.
+    // The alarm has rung, and left what looks like a signal: what has come is moved, and no more.
     let mut late = false;
     while *moved < arg.length {
-        if begun && current!().signal_pending() {
-            return Err(match late {
-                true => Outcome::TimedOut.into(),
-                false => ERESTARTSYS.into(),
-            });
+        if begun && !late && current!().signal_pending() {
+            return Err(ERESTARTSYS.into());
         }
         begun = true;
         // None of these sums exceeds the ends that were checked above.
@@ -185,6 +182,9 @@ fn transfer(
         match memory.section(&step, &mut kept)? {
             Moved::Bytes(bytes) => {
                 *moved = moved.saturating_add(bytes).min(arg.length);
+                if late && *moved < arg.length {
+                    return Err(Outcome::TimedOut.into());
+                }
                 misses = 0;
                 continue;
             }
@@ -198,14 +198,12 @@ fn transfer(
             Moved::TheirsBusy | Moved::TheirsMissing => {
                 busy = 0;
                 let (fetched, rung) = peer::until(wait.until()?, || memory.fetch(&step));
-                late |= rung;
+                late = rung;
                 kept = match fetched {
-                    Err(failure) if rung && failure.errno() == ERESTARTSYS => {
-                        return Err(Outcome::TimedOut.into());
-                    }
+                    Err(failure) if late && failure.errno() == ERESTARTSYS => None,
                     fetched => fetched?,
                 };
-                if kept.is_none() {
+                if kept.is_none() && !late {
                     peer::pause();
                 }
                 continue;

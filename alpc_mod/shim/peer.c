@@ -155,7 +155,7 @@ bool alpc_shim_write_begin(struct page *page, bool unmarked)
 	if (lock_soon(folio)) {
 		if (likely(folio_test_dirty(folio)) || unmarked)
 			return true;
-		if (folio_test_swapbacked(folio)) {
+		if (folio_test_swapbacked(folio) || folio_test_hugetlb(folio)) {
 			folio_mark_dirty(folio);
 			return true;
 		}
@@ -291,15 +291,16 @@ int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
 	long count, marked = 0;
 
 	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
+	/* Behind another thread that waits for it, this one would wait for a holder that has it. */
+	if (!mmap_read_trylock(mm))
+		return -EAGAIN;
 	start = untagged_addr_remote(mm, start);
 	vma = vma_lookup(mm, start);
 	/* The next mapping may be of another kind. */
 	if (vma)
 		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - start));
 	if (vma && userfaultfd_armed(vma)) {
-		count = hold_until(mm, start - offset, pages, write, pins->pages, fetch);
+		count = hold_until(mm, start - offset, 1, write, pins->pages, fetch);
 	} else {
 		count = hold(mm, start - offset, pages, write, FOLL_NOWAIT, pins->pages, NULL);
 		mmap_read_unlock(mm);

@@ -238,6 +238,24 @@ fn what_has_come_before_the_time_is_up_is_counted() {
 }
 
 #[test]
+fn what_comes_while_it_is_waited_for_is_counted_too() {
+    isolated(|| {
+        let slow = Slow::new();
+        slow.hold(|port, request| {
+            let waits = || timed(port, request, READ, (ALPC_TIMEOUT_RELATIVE, 500 * MS));
+            thread::scope(|scope| {
+                let holder = scope.spawn(waits);
+                // The first page comes, and the second one does not.
+                slow.hang.until_wanted();
+                slow.hang.fill(0..1);
+                let (short, _) = holder.join().expect("join");
+                assert_eq!(short, late(PAGE as u64));
+            });
+        });
+    });
+}
+
+#[test]
 fn a_holder_that_never_waits_has_what_is_there() {
     isolated(|| {
         let slow = Slow::new();

@@ -15,7 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An ioctl failed. Keeps errno *and* the [`Outcome`], which is finer.
 ///
 /// Match on [`outcome`](Error::outcome); where that is [`Outcome::Ok`] the call
-/// was refused before it did anything, and [`errno`](Error::errno) says why.
+/// was refused before it did anything, and [`errno`](Error::errno) says why. Only a read or write of
+/// a caller's memory may have moved bytes by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Error {
     operation: &'static str,
@@ -124,10 +125,11 @@ impl Error {
     /// Whether a signal ended the wait. Seen only by callers who asked for it,
     /// see [`Options::interruptible`](crate::Options::interruptible).
     pub fn is_interrupted(&self) -> bool {
-        matches!(
+        let told = matches!(
             self.outcome,
             Outcome::Interrupted | Outcome::InterruptedSent
-        )
+        );
+        told || self.errno == libc::EINTR
     }
 }
 

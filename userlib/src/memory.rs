@@ -263,7 +263,8 @@ impl MemoryRange<'_> {
     ///
     /// * [`Outcome::MemoryClosed`] (`ESTALE`): no thread of the sender's process waits for the
     ///   conversation now. A signal has ended its wait, or it is answering a callback. It may wait
-    ///   again later.
+    ///   again later. A read that is under way gets this as well when the request ends; the next
+    ///   one is told why.
     /// * [`Outcome::Canceled`] (`ECANCELED`): the sender has cancelled the request, or its time
     ///   was up. [`Outcome::Lost`] (`ECONNRESET`): the sender has disconnected, or has ended. In both
     ///   cases a [notice](crate::Notice) of it is in the queue.
@@ -275,8 +276,8 @@ impl MemoryRange<'_> {
     ///
     /// Of the time:
     ///
-    /// * [`Outcome::TimedOut`] (`ETIMEDOUT`): the time was up before all pages were there. What is
-    ///   there is read even when the time is up.
+    /// * [`Outcome::TimedOut`] (`ETIMEDOUT`): the time was up before all pages were there. What was
+    ///   there by then has been read, up to 64 KiB from the first page that was waited for.
     /// * `EAGAIN`: a nonblocking call would have had to wait, which it also says of memory where
     ///   nothing is mapped. In any call: a page went away again and again before it could be used,
     ///   and another try is as good as this one.

@@ -78,7 +78,7 @@ outcomes! {
     /// The time was up (`ETIMEDOUT`). Nothing was sent, nothing received; of a caller's memory no
     /// more was moved than the call says.
     TimedOut = ALPC_OUTCOME_TIMED_OUT,
-        "the time was up before anything was sent, or all of the memory was moved";
+        "the time was up, and nothing was sent, or not all of the caller's memory came";
     /// The time was up after the send (`ETIMEDOUT`).
     TimedOutSent = ALPC_OUTCOME_TIMED_OUT_SENT,
         "the time was up after the message was sent: it may have had its effect";
