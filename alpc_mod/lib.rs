@@ -64,7 +64,7 @@
 //!
 //! | order | lock | kind, and why | held by threads of | done under it | bound |
 //! | --- | --- | --- | --- | --- | --- |
-//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who looks up pages of its memory, if the lock is free | the kernel's | none, see below |
+//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who looks up or brings in pages that are offered, if the lock is free | the kernel's | none, see below |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it | who holds the section's descriptor; for a window, who receives on its port | page tables, slots and mappings are allocated, pages are made present and taken away | none: it is one side's own |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them | as `Arena::state` | | the kernel's |
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call | the server, all its clients | references are taken | see below |
@@ -121,6 +121,8 @@
 //! up 16 pages that are there, and allocates nothing and brings nothing in meanwhile: what is not
 //! there is brought in by the caller's own thread. A holder gives up the processor before it takes
 //! the lock, if others are to have it. It can be preempted with it all the same: this has no bound.
+//! So the caller's waiting thread takes the lock for an errand only if it is free too: behind a
+//! thread of its own process that waits for the lock it would wait for the holder.
 //! The kernel can't look up another process's pages in another way, nor with preemption off.
 //!
 //! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,

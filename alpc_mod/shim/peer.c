@@ -143,7 +143,7 @@ static bool lock_soon(struct folio *folio)
  * lost, as nobody takes the mark away without the lock. Written first and marked then,
  * bytes would be lost if the lock can't be had.
  *
- * Anonymous and shared memory is marked here, by a flag. For a page of a file its file
+ * Anonymous memory, shared memory and huge pages are marked here, by a flag. For a page of a file its file
  * system may sleep: that is marked when it is made present to be written to. If the mark
  * has gone since, the page is to be pinned again.
  */
@@ -226,11 +226,12 @@ static enum hrtimer_restart look(struct hrtimer *timer)
 }
 
 /*
- * Holds pages of the current task's where userfaultfd brings them in, which may take
- * for ever: until a signal, *done, *unwanted or the deadline. Takes the lock over.
+ * Holds a page of the current task's that userfaultfd brings in, which may take for
+ * ever: until a signal, *done, *unwanted or the deadline. It is one at a time, as each
+ * may be the last that comes. Takes the lock over.
  */
-static long hold_until(struct mm_struct *mm, unsigned long start, unsigned int count,
-		       bool write, struct page **pages, struct alpc_fetch *fetch)
+static long hold_until(struct mm_struct *mm, unsigned long start, bool write,
+		       struct page **page, struct alpc_fetch *fetch)
 {
 	int locked = 1;
 	long held;
@@ -241,7 +242,7 @@ static long hold_until(struct mm_struct *mm, unsigned long start, unsigned int c
 	fetch->over = false;
 	hrtimer_setup_on_stack(&fetch->timer, look, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	hrtimer_start(&fetch->timer, ms_to_ktime(1), HRTIMER_MODE_REL);
-	held = hold(mm, start, count, write, FOLL_INTERRUPTIBLE, pages, &locked);
+	held = hold(mm, start, 1, write, FOLL_INTERRUPTIBLE, page, &locked);
 	if (locked)
 		mmap_read_unlock(mm);
 	hrtimer_cancel(&fetch->timer);
@@ -291,7 +292,7 @@ int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
 	long count, marked = 0;
 
 	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
-	/* Behind another thread that waits for it, this one would wait for a holder that has it. */
+	/* Behind a thread that waits for the lock, this one would wait for a holder that has it. */
 	if (!mmap_read_trylock(mm))
 		return -EAGAIN;
 	start = untagged_addr_remote(mm, start);
@@ -300,7 +301,7 @@ int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
 	if (vma)
 		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - start));
 	if (vma && userfaultfd_armed(vma)) {
-		count = hold_until(mm, start - offset, 1, write, pins->pages, fetch);
+		count = hold_until(mm, start - offset, write, pins->pages, fetch);
 	} else {
 		count = hold(mm, start - offset, pages, write, FOLL_NOWAIT, pins->pages, NULL);
 		mmap_read_unlock(mm);

@@ -86,6 +86,68 @@ fn changes_its_address_space(page: Shared) {
     }
 }
 
+/// Processes that burn the strangers' processor for so long.
+fn hogs(long: Duration) -> Vec<Peer> {
+    let until = Instant::now() + long;
+    let hog = |_| {
+        Peer::fork(ALICE, move |_| {
+            pin(STRANGERS);
+            while Instant::now() < until {}
+        })
+    };
+    (0..24).map(hog).collect()
+}
+
+#[test]
+fn a_call_ends_in_time_though_it_is_asked_for_pages_while_its_address_space_is_locked() {
+    const TIMEOUT: u64 = 2500 * MS;
+    if !two_processors() {
+        note!("not tried: one processor");
+        return;
+    }
+    isolated_long(2, || {
+        let Pair {
+            port,
+            server,
+            client,
+        } = taking();
+        let page = Shared::new();
+        let caller = Peer::fork(BOB, |link| {
+            pin(VICTIMS);
+            let fresh = map(16 << 20, libc::MAP_NORESERVE) as u64;
+            thread::scope(|scope| {
+                scope.spawn(|| changes_its_address_space(page));
+                let ranges = Ranges::of(&[(fresh, 16 << 20, BOTH)]);
+                let begun = Instant::now();
+                let ended = Transfer::offering(&ranges).timeout(TIMEOUT).run(&client);
+                let late = begun
+                    .elapsed()
+                    .saturating_sub(Duration::from_nanos(TIMEOUT));
+                assert_eq!(ended.unwrap_err(), fail::TIMED_OUT_SENT);
+                page[STEP].fetch_max(OVER, SeqCst);
+                link.put(late.as_nanos() as u64);
+            });
+        });
+        drop((server, client));
+        let request = port.receive().expect("receive");
+        page[STEP].fetch_max(CHANGES, SeqCst);
+        starve(caller.pid());
+        let _hogs = hogs(Duration::from_secs(7));
+        // Until the call is over.
+        let goes_on = |short: Short| short.failure == fail::TIMED_OUT;
+        let asks = |_: &u32| {
+            read(&port, &request, 50 * MS)
+                .0
+                .map_or_else(goes_on, |()| true)
+        };
+        note!("asked {} times", (0..).take_while(asks).count());
+        let late = Duration::from_nanos(caller.take());
+        note!("the call ends {late:?} late");
+        assert!(late < soon(), "{late:?}");
+        caller.wait();
+    });
+}
+
 #[test]
 fn a_timeout_ends_a_wait_for_the_lock_of_the_callers_address_space() {
     /// Wakes who waits for a page, without there being one.
@@ -140,15 +202,7 @@ fn a_timeout_ends_a_wait_for_the_lock_of_the_callers_address_space() {
         });
         caller.sync();
         starve(caller.pid());
-        let until = Instant::now() + Duration::from_secs(9);
-        let _hogs: Vec<_> = (0..24)
-            .map(|_| {
-                Peer::fork(ALICE, |_| {
-                    pin(STRANGERS);
-                    while Instant::now() < until {}
-                })
-            })
-            .collect();
+        let _hogs = hogs(Duration::from_secs(9));
         thread::sleep(Duration::from_millis(300));
         page[STEP].fetch_max(WAKES, SeqCst);
         holder.take();

@@ -385,3 +385,47 @@ fn a_caller_that_dies_takes_its_memory_with_it() {
         }
     });
 }
+
+/// Huge pages for as long as this lives.
+struct HugePages(String);
+
+const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
+
+impl HugePages {
+    fn new() -> Self {
+        let before = std::fs::read_to_string(HUGE_PAGES).expect("huge pages");
+        std::fs::write(HUGE_PAGES, "4").expect("huge pages");
+        Self(before)
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(HUGE_PAGES, &self.0);
+    }
+}
+
+#[test]
+fn huge_pages_that_are_there_are_written_without_a_wait() {
+    const HUGE: usize = 2 << 20;
+    if !std::path::Path::new(HUGE_PAGES).exists() {
+        note!("not tried: no huge pages here");
+        return;
+    }
+    let _some = HugePages::new();
+    isolated(|| {
+        let at = map(HUGE, RW, ANONYMOUS | libc::MAP_HUGETLB, -1);
+        // SAFETY: Memory of ours, as long as this.
+        unsafe { at.write_bytes(1, HUGE) };
+        with(at as u64, HUGE, BOTH, |port, request| {
+            for access in [ALPC_MEMORY_READ, ALPC_MEMORY_WRITE] {
+                let mut data = [7_u8; 4096];
+                let mut arg = memory_argument(request, 0, access | ALPC_MEMORY_NOWAIT);
+                (arg.data, arg.length) = (data.as_mut_ptr() as u64, 4096);
+                memory_as_is(port, &mut arg).expect("what is there");
+                let read = access == ALPC_MEMORY_READ;
+                assert_eq!(data, [if read { 1 } else { 7 }; 4096]);
+            }
+        });
+    });
+}
