@@ -254,8 +254,9 @@ target_test() {
 	if build_module && build_guest tests; then
 		tier vm-2 --cpus 2 "${UNTIMED[@]}" "${TESTS[@]}"
 		tier strangers "${TIMED[@]}" "${SHORT[@]}" "${TESTS[@]}"
-		tier vm-1 --cpus 1 "${SHORT[@]}" "${TESTS[@]}"
-		tier hardened --cpus 2 --hardened "${TESTS[@]}"
+		tier vm-1 --cpus 1 "${UNTIMED[@]}" "${SHORT[@]}" "${TESTS[@]}"
+		tier hardened --cpus 2 --hardened "${UNTIMED[@]}" "${TESTS[@]}"
+		tier strangers-hardened --hardened "${TIMED[@]}" "${SHORT[@]}" "${TESTS[@]}"
 		portable
 		tier_on amd64 amd64 --cpus 2 "${SHORT[@]}"
 		tier_debug
@@ -310,6 +311,7 @@ target_test_strangers() {
 	build_guest tests
 	local args=("${TIMED[@]}" "${TESTS[@]}")
 	[ -z "${T:-}" ] || args+=(--only "$T")
+	[ -z "${HARDENED:-}" ] || args+=(--hardened)
 	tier strangers "${args[@]}"
 	verdict
 }

@@ -137,19 +137,19 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
     }
 
     let only = options.only.take();
-    let takes_part = |name: &str| {
+    let is_listed = |name: &str| {
         let in_list = |list: &[String]| list.iter().any(|one| one == name);
-        (options.binaries.is_empty() || in_list(&options.binaries))
-            && !in_list(&options.skip)
-            && (options.debug || !DEBUG_ONLY.contains(&name))
+        (options.binaries.is_empty() || in_list(&options.binaries)) && !in_list(&options.skip)
     };
-    // The name of a binary that takes no part may be a part of a test's name.
+    // The name of a binary that is not in this run may be a part of a test's name.
     let (binary, filter) = match only {
-        Some(only) if takes_part(&only) && is_binary(&options.tests, &only)? => (Some(only), None),
+        Some(only) if is_listed(&only) && is_binary(&options.tests, &only)? => (Some(only), None),
         other => (None, other),
     };
     let tests = add(&mut archive, "tests", &options.tests, true, |name| {
-        takes_part(name) && binary.as_ref().is_none_or(|binary| binary == name)
+        is_listed(name)
+            && (options.debug || !DEBUG_ONLY.contains(&name))
+            && binary.as_ref().is_none_or(|binary| binary == name)
     })?;
     options.only = filter;
     if options.mode == "test" && tests == 0 {

@@ -53,6 +53,7 @@ const BEGUN: usize = 1;
 pub struct Hogs {
     page: Shared,
     hogs: Vec<Peer>,
+    every: Duration,
 }
 
 impl Hogs {
@@ -63,7 +64,16 @@ impl Hogs {
         for hog in &hogs {
             hog.sync();
         }
-        Self { page, hogs }
+        Self {
+            page,
+            hogs,
+            every: pattern.every,
+        }
+    }
+
+    /// From one burst's beginning to the next one's.
+    pub fn every(&self) -> Duration {
+        self.every
     }
 
     /// They burn from now on, in the rhythm of their pattern.

@@ -75,7 +75,8 @@ fn waits_and_maps() -> Box<dyn Side> {
     busy(map_and_unmap)
 }
 
-/// Reads what is there.
+/// Reads what is there. While the lock of the address space is taken, it is refused: it needn't come
+/// to something.
 fn reads_what_is_there() -> Box<dyn Side> {
     let stage = victim();
     let message = next(&stage.port, ALPC_TYPE_REQUEST);
@@ -131,6 +132,6 @@ rows! {
     a_timeout_ends_a_call_whoever_reads_its_memory: ["ATTR_MEMORY"], offers, reads;
     a_timeout_ends_a_call_though_who_reads_its_memory_gets_no_time_at_all:
         ["ATTR_MEMORY"], offers, reads, batch 200, means Means::Hogs(Pattern::LONG);
-    what_is_there_is_read_whatever_its_owner_does_to_its_address_space:
+    a_read_without_a_wait_is_over_at_once_whatever_its_owner_does_to_its_address_space:
         ["MEMORY"], reads_what_is_there, waits_and_maps;
 }
