@@ -149,6 +149,9 @@ fn advice(operation: &str, errno: i32) -> &'static str {
         libc::ENOMEM if is_of_memory(operation) => {
             "a page of the caller's couldn't be brought in for want of memory"
         }
+        libc::ENOMEM if operation == MEMORY_ROOM => {
+            "this process has no room for what the caller lends: lower memory_most, or refuse the request"
+        }
         libc::EINVAL => "an argument was refused: look at lengths, flags and names",
         libc::EFAULT => "a pointer was refused: this is a bug in the caller or in this crate",
         libc::ENOTTY => "this descriptor is not a port, or not one for this operation",
@@ -169,6 +172,8 @@ fn is_of_memory(operation: &str) -> bool {
 pub(crate) const READ_MEMORY: &str = "read memory";
 /// The operation in errors of writing a caller's memory.
 pub(crate) const WRITE_MEMORY: &str = "write memory";
+/// The operation in errors of allocating what a caller's memory is read into.
+pub(crate) const MEMORY_ROOM: &str = "allocate for a caller's memory";
 /// The operation in errors of opening the device.
 pub(crate) const OPEN: &str = "open /dev/alpc";
 /// The operation in errors of making a port.

@@ -5,6 +5,7 @@
 mod acl;
 mod bulk;
 mod bulk_late;
+mod bulk_room;
 mod handles;
 mod identity;
 mod impersonate;

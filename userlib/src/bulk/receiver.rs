@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::reading::Reading;
 use super::{Bytes, Way, MEMORY_MOST, MEMORY_TIME};
-use crate::error::{Error, Result, READ_MEMORY};
+use crate::error::{Error, Result, MEMORY_ROOM, READ_MEMORY};
 use crate::handles::Handles;
 use crate::message::{self, Raw, Sender};
 use crate::options::Options;
@@ -39,7 +39,8 @@ pub struct Message {
 pub struct Unread {
     /// Why. [`Outcome::TimedOut`](crate::Outcome::TimedOut) if the memory did not come in time,
     /// [`Outcome::TooLong`](crate::Outcome::TooLong) if it is more than
-    /// [`memory_most`](Receiver::memory_most). All else is as for
+    /// [`memory_most`](Receiver::memory_most). Errno `ENOMEM` if this process has no room for
+    /// it, or a page of the caller's could not be brought in. All else is as for
     /// [`MemoryRange::read_exact_at`](crate::MemoryRange::read_exact_at).
     pub error: Error,
     /// Who sent the request.
@@ -96,6 +97,10 @@ impl<'p> Receiver<'p> {
 
     /// Reads no more than this out of one caller's memory. A request that brings more is
     /// [`Received::Unread`].
+    ///
+    /// For each such request the receiver allocates as much as the request lends to be read, up to
+    /// this. Where that fails, the request is [`Received::Unread`] with errno `ENOMEM`. A server
+    /// with little memory sets this to what it can spare for each request that it works on.
     pub fn memory_most(self, bytes: usize) -> Self {
         Self {
             memory_most: bytes,
@@ -227,7 +232,8 @@ impl<'p> Receiver<'p> {
         let mut reading = Reading {
             left: (!nonblocking).then_some(left),
         };
-        let mut bytes = vec![0; total];
+        let room = sys::zeroes(total).map_err(|error| Error::plain(MEMORY_ROOM, &error));
+        let mut bytes = room?;
         let mut rest = &mut bytes[..];
         for range in readable() {
             let (part, others) = rest.split_at_mut(range.len() as usize);

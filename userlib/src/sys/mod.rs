@@ -21,6 +21,7 @@ mod container;
 mod transfer;
 pub(crate) mod view;
 
+use std::alloc::{alloc_zeroed, Layout};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -164,6 +165,26 @@ pub fn write_memory(
     argument.length = data.len() as u64;
     // SAFETY: As above; the data is only read.
     unsafe { ioctl(port, ALPC_IOCTL_MEMORY, argument) }.map(drop)
+}
+
+/// So many zeroes, or `ENOMEM`. Pages of them come to be when they are written first.
+///
+/// Of what the standard library has, `vec![0; length]` ends the process where there is no memory,
+/// and `try_reserve_exact` gives memory that has to be written before it can be read into.
+pub(crate) fn zeroes(length: usize) -> io::Result<Vec<u8>> {
+    let no_memory = || io::Error::from_raw_os_error(libc::ENOMEM);
+    if length == 0 {
+        return Ok(Vec::new());
+    }
+    let layout = Layout::array::<u8>(length).map_err(|_| no_memory())?;
+    // SAFETY: The layout has a length.
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() {
+        return Err(no_memory());
+    }
+    // SAFETY: The global allocator has just given this for the layout of an array of so many bytes,
+    // and all of them are initialized.
+    Ok(unsafe { Vec::from_raw_parts(start, length, length) })
 }
 
 /// What a clock reads.
