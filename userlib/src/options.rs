@@ -46,19 +46,6 @@ impl Timeout {
             }
         }
     }
-
-    /// How long it is from now until then: nothing where there is no end.
-    pub(crate) fn left(self) -> Option<Duration> {
-        match self {
-            Self::Infinite => None,
-            Self::Relative(time) => Some(time),
-            Self::Monotonic(time) => Some(time.saturating_sub(sys::now(libc::CLOCK_MONOTONIC))),
-            Self::Boottime(time) => Some(time.saturating_sub(sys::now(libc::CLOCK_BOOTTIME))),
-            Self::Realtime(time) => {
-                Some(time.duration_since(SystemTime::now()).unwrap_or_default())
-            }
-        }
-    }
 }
 
 /// The kernel's times are signed: 292 years are as good as for ever.
@@ -364,29 +351,5 @@ mod tests {
         );
         let before = UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(Timeout::Realtime(before).to_raw(), (4, 0));
-    }
-
-    #[test]
-    fn what_is_left_of_a_time_is_counted_by_its_own_clock() {
-        let hour = Duration::from_secs(3600);
-        let later = |clock| sys::now(clock) + hour;
-        let times = [
-            Timeout::Relative(hour),
-            Timeout::Monotonic(later(libc::CLOCK_MONOTONIC)),
-            Timeout::Boottime(later(libc::CLOCK_BOOTTIME)),
-            Timeout::Realtime(SystemTime::now() + hour),
-        ];
-        for time in times {
-            let left = time.left().expect("it ends");
-            assert!(left <= hour && left > hour / 2, "{time:?}: {left:?}");
-        }
-        let over = [
-            Timeout::ZERO,
-            Timeout::Monotonic(Duration::ZERO),
-            Timeout::Boottime(Duration::ZERO),
-            Timeout::Realtime(UNIX_EPOCH),
-        ];
-        assert!(over.iter().all(|time| time.left() == Some(Duration::ZERO)));
-        assert_eq!(Timeout::Infinite.left(), None);
     }
 }

@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alpc::bulk::{Caller, Outbox, Received, Receiver, Unread};
+use alpc::bulk::{Caller, Outbox, Received, Receiver, Unread, MEMORY_TIME};
 use alpc::{
     Acl, Client, ConnectBuilder, Error, Flush, Offer, Options, Outcome, PortBuilder, Server,
     Timeout,
@@ -18,7 +18,7 @@ use alpc_tests::{isolated, isolated_long, Peer, BOB, ROOT};
 use super::pair_of;
 
 const NAME: &str = "userlib/late";
-/// For how long the server receives.
+/// For how long the server receives, and for how long it waits for memory.
 const TIME: Duration = Duration::from_millis(200);
 const CALLS: u64 = 10;
 
@@ -30,7 +30,8 @@ fn slice(pages: &Hang, count: usize) -> &[u8] {
 
 /// Replies what is asked until the port is disconnected. Gives how many requests it could not read.
 fn echo(server: &Server, options: Options<'_>) -> u64 {
-    let mut receiver = Receiver::new(server).expect("receiver");
+    let receiver = Receiver::new(server).expect("receiver");
+    let mut receiver = receiver.memory_time(TIME);
     let mut outbox = Outbox::new(server).expect("outbox");
     let mut clients = Vec::new();
     let mut unread = 0;
@@ -96,7 +97,7 @@ fn serves_others(options: Options<'_>) {
 }
 
 #[test]
-fn memory_that_never_comes_keeps_no_other_client_from_a_server_with_a_timeout() {
+fn memory_that_never_comes_keeps_no_other_client_from_a_server_with_a_time_for_it() {
     isolated_long(2, || serves_others(TIME.into()));
 }
 
@@ -125,25 +126,27 @@ fn told(pages: usize, receive: impl FnOnce(&Server) -> (Error, Duration)) -> (Er
     })
 }
 
-/// Receives a request that cannot be read, and answers it.
+/// Receives a request that cannot be read, and answers it. Gives how long the last receive took.
 fn unread(receiver: &mut Receiver<'_>, options: Options<'_>) -> (Error, Duration) {
-    let begin = Instant::now();
-    let Received::Unread(
-        Unread {
+    loop {
+        let begin = Instant::now();
+        let (told, turn) = match receiver.receive_with(options) {
+            Ok(Received::Unread(told, turn)) => (told, turn),
+            // It has not come yet.
+            Err(error) if error.is_timeout() => continue,
+            other => panic!("a request that can't be read was expected: {other:?}"),
+        };
+        let taken = begin.elapsed();
+        let Unread {
             error,
             sender,
             port_context,
             ..
-        },
-        turn,
-    ) = receiver.receive_with(options).expect("receive")
-    else {
-        panic!("a request that can't be read was expected");
-    };
-    let taken = begin.elapsed();
-    assert_eq!((sender.pid, port_context), (std::process::id(), 7));
-    turn.reply(b"no").expect("reply");
-    (error, taken)
+        } = told;
+        assert_eq!((sender.pid, port_context), (std::process::id(), 7));
+        turn.reply(b"no").expect("reply");
+        return (error, taken);
+    }
 }
 
 #[test]
@@ -155,31 +158,38 @@ fn a_late_request_is_told_as_such_and_can_be_answered() {
                 unread(&mut receiver, options)
             })
         };
-        let late = 10 * slowness() * TIME;
-        let (error, taken) = timed(TIME.into());
+        let late = MEMORY_TIME + 10 * slowness() * TIME;
+        let (error, taken) = timed(Options::new());
         assert_eq!(
             (error.outcome(), error.errno()),
             (Outcome::TimedOut, libc::ETIMEDOUT)
         );
-        assert!(taken >= TIME && taken < late, "{taken:?}");
-        // An absolute time is an end of both waits, too.
-        let now = {
-            let uptime = std::fs::read_to_string("/proc/uptime").expect("uptime");
-            let seconds = uptime.split(' ').next().expect("a number");
-            Duration::from_secs_f64(seconds.parse().expect("a number"))
-        };
-        let (error, taken) = timed(Timeout::Boottime(now + TIME).into());
-        assert_eq!(error.outcome(), Outcome::TimedOut);
-        assert!(taken < late, "{taken:?}");
+        assert!(taken >= MEMORY_TIME && taken < late, "{taken:?}");
         let (error, _) = timed(Options::new().nonblocking());
         assert_eq!(
             (error.outcome(), error.errno()),
             (Outcome::Ok, libc::EAGAIN)
         );
-        // Without a time there is one for memory.
-        let (error, taken) = timed(Options::new());
-        assert_eq!(error.outcome(), Outcome::TimedOut);
-        assert!(taken >= alpc::bulk::MEMORY_TIME && taken < alpc::bulk::MEMORY_TIME + late);
+    });
+}
+
+#[test]
+fn memory_has_its_time_however_little_is_left_of_that_of_the_receive() {
+    isolated(|| {
+        let timed = |timeout: Timeout| {
+            told(2, move |server| {
+                let mut receiver = Receiver::new(server).expect("receiver");
+                unread(&mut receiver, timeout.into())
+            })
+        };
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("uptime");
+        let seconds = uptime.split(' ').next().expect("a number");
+        let now = Duration::from_secs_f64(seconds.parse().expect("a number"));
+        for timeout in [TIME.into(), Timeout::ZERO, Timeout::Boottime(now)] {
+            let (error, taken) = timed(timeout);
+            assert_eq!(error.outcome(), Outcome::TimedOut);
+            assert!(taken >= MEMORY_TIME, "{timeout:?}: {taken:?}");
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 //! Receiving bytes of any length.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::reading::Reading;
 use super::{Bytes, Way, MEMORY_MOST, MEMORY_TIME};
@@ -108,13 +108,13 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// Waits no longer than this for the memory of one request, all waits together, even where the
-    /// timeout of the receive is over before. To copy what is there is no wait.
+    /// Waits no longer than this for the memory of one request, all waits together. To copy what is
+    /// there is no wait.
     ///
-    /// Unless this is said, it is [`MEMORY_TIME`](super::MEMORY_TIME), or what is left of the
-    /// timeout of the receive if that is less. So a server that receives with
-    /// [`Timeout::ZERO`](crate::Timeout::ZERO), as one that polls does, says this if it is to get
-    /// memory that has to be brought in first.
+    /// Unless this is said, it is [`MEMORY_TIME`](super::MEMORY_TIME).
+    ///
+    /// The timeout of the receive does not shorten this time: a request that comes just before the
+    /// timeout has all of it. So a receive may take its timeout and this time.
     pub fn memory_time(self, time: Duration) -> Self {
         Self {
             memory_time: Some(time),
@@ -137,8 +137,8 @@ impl<'p> Receiver<'p> {
     /// Receives the next message, with options. Views and memory go where this puts them whatever
     /// they say.
     ///
-    /// The timeout bounds the wait for the message and for its memory together, unless
-    /// [`memory_time`](Receiver::memory_time) says otherwise. After
+    /// The timeout bounds the wait for the message. The wait for the memory of a request comes after
+    /// it, and is bounded by [`memory_time`](Receiver::memory_time), whatever the timeout is. After
     /// [`nonblocking`](Options::nonblocking) only memory that is there is read, and nothing of the
     /// caller's is waited for. A signal ends the wait for a message, never the reading of its memory.
     pub fn receive_with<'o>(
@@ -146,7 +146,6 @@ impl<'p> Receiver<'p> {
         options: impl Into<Options<'o>>,
     ) -> Result<Received<'p, '_>> {
         let options = options.into();
-        let deadline = deadline_after(options.timeout.left());
         let start = Start::new("receive", sys::ALPC_RECEIVE, &[]);
         let with = Options {
             inbox: Some(&self.inbox),
@@ -158,15 +157,10 @@ impl<'p> Receiver<'p> {
             let message = message::Message::new(&raw, &self.buffer[..raw.length()]);
             return Ok(Received::Other(crate::Received::new(self.port, message)));
         }
-        Ok(self.with_bytes(raw, deadline, options.nonblocking))
+        Ok(self.with_bytes(raw, options.nonblocking))
     }
 
-    fn with_bytes(
-        &self,
-        mut raw: Raw,
-        deadline: Option<Instant>,
-        nonblocking: bool,
-    ) -> Received<'p, '_> {
+    fn with_bytes(&self, mut raw: Raw, nonblocking: bool) -> Received<'p, '_> {
         let payload = &self.buffer[..raw.length()];
         let memory = std::mem::take(&mut raw.memory);
         let message = message::Message::new(&raw, payload);
@@ -174,7 +168,7 @@ impl<'p> Receiver<'p> {
         let bytes = match (self.inbox.take(), &received) {
             (Some(view), _) => Ok(Bytes::of_view(view)),
             (None, crate::Received::Request(request)) if !request.memory().is_empty() => {
-                self.read_out(request, deadline, nonblocking)
+                self.read_out(request, nonblocking)
             }
             _ => Ok(Bytes::copied(Way::Inline, payload.to_vec())),
         };
@@ -210,12 +204,7 @@ impl<'p> Receiver<'p> {
     }
 
     /// All memory of the caller's that may be read, one slice after another.
-    fn read_out(
-        &self,
-        request: &crate::Request<'_, '_>,
-        deadline: Option<Instant>,
-        nonblocking: bool,
-    ) -> Result<Bytes> {
+    fn read_out(&self, request: &crate::Request<'_, '_>, nonblocking: bool) -> Result<Bytes> {
         let memory = request.memory();
         let readable = || memory.iter().filter(|range| range.is_readable());
         let total = readable().try_fold(0_u64, |sum, range| sum.checked_add(range.len()));
@@ -224,11 +213,7 @@ impl<'p> Receiver<'p> {
             let error = io::Error::from_raw_os_error(libc::EMSGSIZE);
             return Err(Error::new(READ_MEMORY, &error, sys::ALPC_OUTCOME_TOO_LONG));
         };
-        let left = match (self.memory_time, deadline) {
-            (Some(time), _) => time,
-            (None, None) => MEMORY_TIME,
-            (None, Some(end)) => MEMORY_TIME.min(end.saturating_duration_since(Instant::now())),
-        };
+        let left = self.memory_time.unwrap_or(MEMORY_TIME);
         let mut reading = Reading {
             left: (!nonblocking).then_some(left),
         };
@@ -242,11 +227,6 @@ impl<'p> Receiver<'p> {
         }
         Ok(Bytes::copied(Way::Memory, bytes))
     }
-}
-
-/// When so much time from now is over: never where there is no end to it.
-fn deadline_after(time: Option<Duration>) -> Option<Instant> {
-    Instant::now().checked_add(time?)
 }
 
 fn has_bytes(raw: &Raw) -> bool {

@@ -26,7 +26,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::Duration;
 
 pub use alpc_uapi::*;
 
@@ -185,21 +184,6 @@ pub(crate) fn zeroes(length: usize) -> io::Result<Vec<u8>> {
     // SAFETY: The global allocator has just given this for the layout of an array of so many bytes,
     // and all of them are initialized.
     Ok(unsafe { Vec::from_raw_parts(start, length, length) })
-}
-
-/// What a clock reads.
-pub(crate) fn now(clock: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: A live structure. The clocks of `Timeout` are there on every kernel; of another one
-    // it stays 0.
-    unsafe { libc::clock_gettime(clock, &mut time) };
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        time.tv_nsec.unsigned_abs() as u32,
-    )
 }
 
 /// `ALPC_IOC_SEND_WAIT_RECEIVE` on any port: send, wait, receive.
