@@ -194,6 +194,20 @@ fn memory_has_its_time_however_little_is_left_of_that_of_the_receive() {
 }
 
 #[test]
+fn more_memory_has_more_time() {
+    isolated(|| {
+        // Half of what gets another second.
+        let (error, taken) = told((8 << 20) / PAGE, |server| {
+            let mut receiver = Receiver::new(server).expect("receiver");
+            unread(&mut receiver, Options::new())
+        });
+        assert_eq!(error.outcome(), Outcome::TimedOut);
+        let least = MEMORY_TIME + Duration::from_millis(500);
+        assert!(taken >= least, "{taken:?}");
+    });
+}
+
+#[test]
 fn a_time_for_memory_goes_before_that_of_the_receive() {
     isolated(|| {
         let (error, taken) = told(2, |server| {

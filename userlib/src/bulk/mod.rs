@@ -86,5 +86,6 @@ pub const VIEW_MOST: usize = sys::ALPC_SECTION_MAX as usize;
 pub const MEMORY_MOST: usize = 256 << 20;
 
 /// How long a [`Receiver`] waits for the memory of one request at most, unless it is
-/// [told otherwise](Receiver::memory_time): a second.
+/// [told otherwise](Receiver::memory_time): a second. To this it adds a second for each 16 MiB that
+/// the request lends to be read.
 pub const MEMORY_TIME: Duration = Duration::from_secs(1);

@@ -16,6 +16,10 @@ use crate::sys;
 use crate::turn::Turn;
 use crate::views::Inbox;
 
+/// For so many bytes of a caller's memory there is a second more by default. A slow machine, whose
+/// kernel checks much, needs more than a second to bring in 100 MB that nobody has touched.
+const PER_SECOND: u64 = 16 << 20;
+
 /// A message with its bytes.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -111,7 +115,10 @@ impl<'p> Receiver<'p> {
     /// Waits no longer than this for the memory of one request, all waits together. To copy what is
     /// there is no wait.
     ///
-    /// Unless this is said, it is [`MEMORY_TIME`](super::MEMORY_TIME).
+    /// Unless this is said, it is [`MEMORY_TIME`](super::MEMORY_TIME), and a second more for each
+    /// 16 MiB that the request lends to be read, all of its slices together. With the default
+    /// [`memory_most`](Receiver::memory_most) that is 17 seconds at most. A time that is
+    /// said holds for every length.
     ///
     /// The timeout of the receive does not shorten this time: a request that comes just before the
     /// timeout has all of it. So a receive may take its timeout and this time.
@@ -213,7 +220,7 @@ impl<'p> Receiver<'p> {
             let error = io::Error::from_raw_os_error(libc::EMSGSIZE);
             return Err(Error::new(READ_MEMORY, &error, sys::ALPC_OUTCOME_TOO_LONG));
         };
-        let left = self.memory_time.unwrap_or(MEMORY_TIME);
+        let left = self.memory_time.unwrap_or_else(|| default_time(total));
         let mut reading = Reading {
             left: (!nonblocking).then_some(left),
         };
@@ -229,9 +236,29 @@ impl<'p> Receiver<'p> {
     }
 }
 
+/// How long so many bytes of a caller's memory are waited for by default.
+fn default_time(length: usize) -> Duration {
+    let more = (length as u64).saturating_mul(1000) / PER_SECOND;
+    MEMORY_TIME.saturating_add(Duration::from_millis(more))
+}
+
 fn has_bytes(raw: &Raw) -> bool {
     matches!(
         u32::from(raw.transfer.type_),
         sys::ALPC_TYPE_REQUEST | sys::ALPC_TYPE_REPLY | sys::ALPC_TYPE_DATAGRAM
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_has_more_time() {
+        assert_eq!(default_time(0), MEMORY_TIME);
+        assert_eq!(default_time(8 << 20), Duration::from_millis(1500));
+        assert_eq!(default_time(16 << 20), Duration::from_secs(2));
+        assert_eq!(default_time(MEMORY_MOST), Duration::from_secs(17));
+        assert!(default_time(usize::MAX) > default_time(1 << 40));
+    }
 }
