@@ -30,6 +30,12 @@
 //!             let options = alpc::Options::new().give_back(&back);
 //!             outbox.reply_with(turn, zeroes.to_string().as_bytes(), options)?;
 //!         }
+//!         // Its memory did not come in time, is too much, or is not there at all.
+//!         Received::Unread(unread, turn) => {
+//!             eprintln!("a request of process {}: {}", unread.sender.pid, unread.error);
+//!             // Its sender may have gone.
+//!             let _ = outbox.reply(turn, b"unreadable");
+//!         }
 //!         Received::Other(alpc::Received::Connection(request)) => clients.push(request.accept()?),
 //!         _ => {}
 //!     }
@@ -55,6 +61,17 @@
 //! than its [`memory_time`](Receiver::memory_time), and for none of them after
 //! [`Options::nonblocking`](crate::Options::nonblocking). Then it yields
 //! [`Received::Unread`], and the next receive goes on with the next message.
+//!
+//! Each request may cost the receiver's thread that time, and hostile callers can send one after
+//! another. By default the time is a second, and a second more for each 16 MiB that the request
+//! lends to be read. A server with many callers has these ways to keep the others from waiting:
+//!
+//! * It serves from several threads, each with a [`Receiver`] of its own.
+//! * It receives with [`Options::nonblocking`](crate::Options::nonblocking), and answers what is
+//!   [`Received::Unread`] with errno `EAGAIN` by a refusal.
+//! * It receives with [`Port::receive_with`](crate::Port::receive_with) and
+//!   [`Options::ask_memory`](crate::Options::ask_memory), reads nonblocking first, and puts off what
+//!   would wait: another thread reads the memory of a [`Request`](crate::Request) that is kept.
 //!
 //! # Why these limits
 //!
