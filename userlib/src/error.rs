@@ -152,6 +152,10 @@ fn advice(operation: &str, errno: i32) -> &'static str {
         libc::ENOMEM if operation == MEMORY_ROOM => {
             "this process has no room for what the caller lends: lower memory_most, or refuse the request"
         }
+        libc::EINVAL if is_of_memory(operation) => {
+            "the offset and length aren't within the range that the caller has lent"
+        }
+        libc::EACCES if is_of_memory(operation) => "the caller hasn't lent the range for that",
         libc::EINVAL => "an argument was refused: look at lengths, flags and names",
         libc::EFAULT => "a pointer was refused: this is a bug in the caller or in this crate",
         libc::ENOTTY => "this descriptor is not a port, or not one for this operation",
@@ -189,6 +193,14 @@ impl fmt::Display for Error {
             Outcome::AccessDenied if self.operation == CREATE => {
                 f.write_str("names under system/ and user/ are reserved: choose another, or user/<your id>/")?;
             }
+            Outcome::TooLong if is_of_memory(self.operation) => {
+                f.write_str(
+                    "the caller lends more than memory_most: refuse its request, or raise that",
+                )?;
+            }
+            Outcome::TimedOut if is_of_memory(self.operation) => {
+                f.write_str("the caller's memory did not come in time")?;
+            }
             outcome => write!(f, "{outcome}")?,
         }
         write!(f, " [{os}]")
@@ -214,12 +226,31 @@ mod tests {
             Error::plain(operation, &io::Error::from_raw_os_error(errno)).to_string()
         };
         for operation in [READ_MEMORY, WRITE_MEMORY] {
-            for errno in [libc::EFAULT, libc::EAGAIN, libc::ENOMEM] {
+            for errno in [
+                libc::EFAULT,
+                libc::EAGAIN,
+                libc::ENOMEM,
+                libc::EINVAL,
+                libc::EACCES,
+            ] {
                 let text = text(operation, errno);
                 assert!(text.contains("the caller"), "{text}");
                 assert!(!text.contains("bug"), "{text}");
             }
         }
         assert!(text(CREATE, libc::EFAULT).contains("bug"));
+        assert!(text(MEMORY_ROOM, libc::ENOMEM).contains("this process"));
+    }
+
+    #[test]
+    fn outcomes_of_a_callers_memory_say_what_it_was() {
+        let text = |errno, outcome: Outcome| {
+            let error = io::Error::from_raw_os_error(errno);
+            Error::new(READ_MEMORY, &error, outcome.to_raw()).to_string()
+        };
+        assert!(text(libc::EMSGSIZE, Outcome::TooLong).contains("memory_most"));
+        let late = text(libc::ETIMEDOUT, Outcome::TimedOut);
+        assert!(late.contains("the caller's memory did not come in time"));
+        assert!(!late.contains("sent"), "{late}");
     }
 }
