@@ -23,7 +23,7 @@ TESTS=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
 
 # Tests of how long a call may take. They have a guest whose time is a count of
 # instructions, where there is no KVM: by the clock a busy host would fail them.
-TIMED=(--counted --cpus 2 --binary strangers --binary strangers_waiters)
+TIMED=(--counted --cpus 2 --env ALPC_TEST_TIMEOUT=1700 --binary strangers --binary strangers_waiters)
 UNTIMED=(--skip strangers --skip strangers_waiters)
 
 # Root's work in another user's tree becomes that user's.

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 pub use hogs::{Hogs, Pattern};
-pub use sched::{pin, starve, two_processors, unstarve, STRANGERS, VICTIMS};
+pub use sched::{idle, move_to, pin, starve, two_processors, unstarve, STRANGERS, VICTIMS};
 pub use sides::{always, busy, cleaning, preparing, timed, using};
 pub use throttle::Cgroup;
 pub use watch::{Sample, Watch};

@@ -17,11 +17,16 @@ pub fn two_processors() -> bool {
 
 /// Binds the calling thread, and all that it makes from now on, to one processor.
 pub fn pin(processor: usize) {
+    move_to(0, processor);
+}
+
+/// Binds one thread to one processor, the calling one if it is 0.
+pub fn move_to(thread: i32, processor: usize) {
     // SAFETY: A set of zeroes is valid, and it is live for the call.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(processor, &mut set);
-        libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set)
+        libc::sched_setaffinity(thread, std::mem::size_of_val(&set), &set)
     };
     let error = std::io::Error::last_os_error();
     assert_eq!(result, 0, "processor {processor}: {error}");
@@ -43,8 +48,17 @@ fn schedule(pid: i32, policy: i32) {
     for thread in threads.flatten() {
         let name = thread.file_name();
         let tid = name.to_string_lossy().parse().expect("a number");
-        let parameters = libc::sched_param { sched_priority: 0 };
-        // SAFETY: Live parameters. A thread that has just ended is refused.
-        unsafe { libc::sched_setscheduler(tid, policy, &parameters) };
+        schedule_thread(tid, policy);
     }
+}
+
+/// Gives one thread what nobody else wants of its processor.
+pub fn idle(thread: i32) {
+    schedule_thread(thread, libc::SCHED_IDLE);
+}
+
+fn schedule_thread(thread: i32, policy: i32) {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: Live parameters. A thread that has just ended is refused.
+    unsafe { libc::sched_setscheduler(thread, policy, &parameters) };
 }

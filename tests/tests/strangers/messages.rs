@@ -172,7 +172,8 @@ fn sends_on_many() -> Box<dyn Side> {
 rows! {
     a_one_way_message_is_sent_beside_a_strangers_flood:
         ["SEND_WAIT_RECEIVE"], sends_one_way, floods;
-    a_server_receives_beside_a_strangers_flood: ["SEND_WAIT_RECEIVE"], receives, floods;
+    a_server_receives_beside_a_strangers_flood:
+        ["SEND_WAIT_RECEIVE"], receives, floods, rounds 500;
     a_call_is_answered_beside_a_strangers_flood:
         ["SEND_WAIT_RECEIVE"], calls_its_own_server, floods;
     a_call_ends_at_its_timeout_though_its_server_is_starved:
