@@ -12,6 +12,7 @@ use crate::{
     call::Scope,
     logic::engine::Side,
     memory::{
+        Kept,
         Memory,
         Moved,
         Step, //
@@ -153,26 +154,18 @@ fn transfer(
     }
     let own = Own::new(arg.data, arg.length).ok_or(EFAULT)?;
     let moved = done.insert(0);
-    let mut misses = 0_u32;
-    let mut busy = 0_u32;
+    let mut tries = Tries::default();
     let mut kept = None;
     // Nothing has been waited for the first time.
     let mut begun = false;
-    // The alarm has rung, and left what looks like a signal: what has come is moved, and no more.
-    let mut late = false;
     while *moved < arg.length {
-        if begun && !late && current!().signal_pending() {
+        if begun && !tries.late && current!().signal_pending() {
             return Err(ERESTARTSYS.into());
         }
         begun = true;
         // None of these sums exceeds the ends that were checked above.
         let theirs = range.base.wrapping_add(arg.offset).wrapping_add(*moved);
-        // Who fails again and again tries with as little as possible.
-        let most = match misses {
-            0 | 1 => SECTION,
-            _ => PAGE_SIZE as u64,
-        };
-        let room = most.saturating_sub(theirs % PAGE_SIZE as u64);
+        let room = tries.most().saturating_sub(theirs % PAGE_SIZE as u64);
         let step = Step {
             turn: arg.callback_id,
             theirs,
@@ -182,37 +175,76 @@ fn transfer(
         match memory.section(&step, &mut kept)? {
             Moved::Bytes(bytes) => {
                 *moved = moved.saturating_add(bytes).min(arg.length);
-                if late && *moved < arg.length {
+                if tries.late && *moved < arg.length {
                     return Err(Outcome::TimedOut.into());
                 }
-                misses = 0;
-                continue;
+                tries.misses = 0;
             }
-            Moved::OwnMissing => peer::fault_in(step.own, !step.write)?,
-            Moved::TheirsBusy if busy < BUSY => {
-                wait.until()?;
-                busy = busy.saturating_add(1);
-                peer::pause();
-                continue;
-            }
-            Moved::TheirsBusy | Moved::TheirsMissing => {
-                busy = 0;
-                let (fetched, rung) = peer::until(wait.until()?, || memory.fetch(&step));
-                late = rung;
-                kept = match fetched {
-                    Err(failure) if late && failure.errno() == ERESTARTSYS => None,
-                    fetched => fetched?,
-                };
-                if kept.is_none() && !late {
-                    peer::pause();
-                }
-                continue;
-            }
-        }
-        misses = misses.saturating_add(1);
-        if misses > MISSES {
-            return Err(EAGAIN.into());
+            missing => kept = tries.go_on(missing, memory, &step, wait)?,
         }
     }
     Ok(())
+}
+
+/// How it has gone where nothing could be moved.
+#[derive(Default)]
+struct Tries {
+    /// How often in a row the first byte was missing on this side.
+    misses: u32,
+    /// How often in a row the first page couldn't be written to.
+    busy: u32,
+    /// The alarm has rung, and left what looks like a signal: what has come is moved, and no more.
+    late: bool,
+}
+
+impl Tries {
+    /// The most to be moved in one section. Who fails again and again tries with as little as
+    /// possible.
+    #[inline]
+    fn most(&self) -> u64 {
+        match self.misses {
+            0 | 1 => SECTION,
+            _ => PAGE_SIZE as u64,
+        }
+    }
+
+    /// Sees to it that there is more the next time. May give the caller's pages for that.
+    #[inline(never)]
+    fn go_on(
+        &mut self,
+        missing: Moved,
+        memory: &Memory,
+        step: &Step,
+        wait: Wait,
+    ) -> Result<Option<Kept>, Failure> {
+        match missing {
+            Moved::OwnMissing | Moved::Bytes(_) => {
+                peer::fault_in(step.own, !step.write)?;
+                self.misses = self.misses.saturating_add(1);
+                match self.misses > MISSES {
+                    true => Err(EAGAIN.into()),
+                    false => Ok(None),
+                }
+            }
+            Moved::TheirsBusy if self.busy < BUSY => {
+                wait.until()?;
+                self.busy = self.busy.saturating_add(1);
+                peer::pause();
+                Ok(None)
+            }
+            Moved::TheirsBusy | Moved::TheirsMissing => {
+                self.busy = 0;
+                let (fetched, rung) = peer::until(wait.until()?, || memory.fetch(step));
+                self.late = rung;
+                let kept = match fetched {
+                    Err(failure) if rung && failure.errno() == ERESTARTSYS => None,
+                    fetched => fetched?,
+                };
+                if kept.is_none() && !rung {
+                    peer::pause();
+                }
+                Ok(kept)
+            }
+        }
+    }
 }
