@@ -102,7 +102,9 @@
 //!   and nothing is dropped: a page fault takes it. Memory is allocated under it, and page
 //!   tables are, so it may be held for as long as its holder likes: it belongs to those who
 //!   hold the arena's file, the owner of a section or the receivers on a window's port. Who
-//!   lends a view, borrows it, gives it back or receives it back takes the lock of its own side only.
+//!   lends a view, borrows it, gives it back or receives it back takes the lock of its own side only,
+//!   and before that the `mmap_lock` of its own process, which is a lock of two users while that
+//!   process offers memory, see below.
 //! * Under `Arena::state`, `Loan::state` and `Backing::lending`, which is under the first of
 //!   them too.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
@@ -122,7 +124,8 @@
 //! there is brought in by the caller's own thread. A holder gives up the processor before it takes
 //! the lock, if others are to have it. It can be preempted with it all the same: this has no bound.
 //! So the caller's waiting thread takes the lock for an errand only if it is free too: behind a
-//! thread of its own process that waits for the lock it would wait for the holder.
+//! thread of its own process that waits for the lock it would wait for the holder. Where
+//! `userfaultfd` has let go of the lock, the kernel takes it again, which only death ends.
 //! The kernel can't look up another process's pages in another way, nor with preemption off.
 //!
 //! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,

@@ -195,8 +195,8 @@ pub(crate) fn pin(mm: &MmWithUser, theirs: u64, length: u64, write: bool, pins: 
 }
 
 /// Makes the first of `length` bytes of the current process's own memory present, and more of them
-/// if they are close, and holds their pages in `pins`, which has none. What is written to them is
-/// not lost. `EAGAIN` where that takes time: it is to be tried again.
+/// if they are close, and holds their pages in `pins`, which has none. Those to be written to are
+/// marked dirty. `EAGAIN` where that takes time: it is to be tried again.
 ///
 /// May wait until a signal, the deadline, `done` or `unwanted`: `EINTR` then. The last two are
 /// looked at every millisecond.

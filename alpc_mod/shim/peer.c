@@ -139,13 +139,15 @@ static bool lock_soon(struct folio *folio)
 
 /*
  * Locks a page that is pinned to be written to, if that takes no time, and sees that it
- * is marked dirty: what is written from now on until alpc_shim_write_end() can't be
- * lost, as nobody takes the mark away without the lock. Written first and marked then,
- * bytes would be lost if the lock can't be had.
+ * is marked dirty: nobody takes the mark away without the lock, until
+ * alpc_shim_write_end(). Written first and marked then, bytes would be lost if the lock
+ * can't be had.
  *
- * Anonymous memory, shared memory and huge pages are marked here, by a flag. For a page of a file its file
- * system may sleep: that is marked when it is made present to be written to. If the mark
- * has gone since, the page is to be pinned again.
+ * Anonymous memory, shared memory and huge pages are marked here, by a flag. For a page
+ * of a file its file system may sleep: that is marked when it is made present to be
+ * written to. If the mark has gone since, the page is to be pinned again. Where a file
+ * system has marks for parts of a folio, that of another part hides that the page's own
+ * has gone.
  */
 bool alpc_shim_write_begin(struct page *page, bool unmarked)
 {
