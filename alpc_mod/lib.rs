@@ -64,7 +64,7 @@
 //!
 //! | order | lock | kind, and why | held by threads of | done under it | bound |
 //! | --- | --- | --- | --- | --- | --- |
-//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who looks up or brings in pages that are offered, if the lock is free | the kernel's | none, see below |
+//! | 2 | `mmap_lock` | the kernel's: taken to map, held when a mapping faults, is made or ends | the process; who looks up or brings in pages that are offered, if the lock is free | the kernel's | the process's own, see below |
 //! | 3 | `Arena::state` | mutex: page tables are filled and emptied under it | who holds the section's descriptor; for a window, who receives on its port | page tables, slots and mappings are allocated, pages are made present and taken away | none: it is one side's own |
 //! | 4 | `i_mmap_rwsem`, page table locks | the kernel's: taken to fill and empty them | as `Arena::state` | | the kernel's |
 //! | 5 | `Port::engine` | spinlock: held for some hundred instructions, twice per call | the server, all its clients | references are taken | see below |
@@ -102,9 +102,7 @@
 //!   and nothing is dropped: a page fault takes it. Memory is allocated under it, and page
 //!   tables are, so it may be held for as long as its holder likes: it belongs to those who
 //!   hold the arena's file, the owner of a section or the receivers on a window's port. Who
-//!   lends a view, borrows it, gives it back or receives it back takes the lock of its own side only,
-//!   and before that the `mmap_lock` of its own process, which is a lock of two users while that
-//!   process offers memory, see below.
+//!   lends a view, borrows it, gives it back or receives it back takes the lock of its own side only.
 //! * Under `Arena::state`, `Loan::state` and `Backing::lending`, which is under the first of
 //!   them too.
 //! * Under `mmap_lock`, `Accounts::table`: the end of a mapping may be that of the last who has a
@@ -121,12 +119,11 @@
 //! The `mmap_lock` of the caller's memory is a lock that two users share. A holder takes it for
 //! reading, and only if it is free: nothing ends a wait for it but death. It has it while it looks
 //! up 16 pages that are there, and allocates nothing and brings nothing in meanwhile: what is not
-//! there is brought in by the caller's own thread. A holder gives up the processor before it takes
-//! the lock, if others are to have it. It can be preempted with it all the same: this has no bound.
-//! So the caller's waiting thread takes the lock for an errand only if it is free too: behind a
-//! thread of its own process that waits for the lock it would wait for the holder. Where
-//! `userfaultfd` has let go of the lock, the kernel takes it again, which only death ends.
-//! The kernel can't look up another process's pages in another way, nor with preemption off.
+//! there is brought in by the caller's own thread. It isn't preempted with the lock, but with
+//! PREEMPT_RT and where the kernel checks for sleep with preemption off. So the caller's waiting
+//! thread takes the lock for an errand only if it is free too: behind a thread of its own process
+//! that waits for the lock it would wait for such a holder. Where `userfaultfd` has let go of the
+//! lock, the kernel takes it again, which only death ends.
 //!
 //! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,
 //! by a thread that isn't preempted in between, and only if it isn't locked by another. What marks

@@ -83,8 +83,8 @@ use kernel::{
     }, //
 };
 
-/// For how long the caller's thread does no errand after one that was in vain, so that a holder that
-/// asks for what can't be doesn't keep it at work.
+/// For how long the caller's thread does no errand after one that was in vain, or for what had been
+/// brought in before, so that a holder that asks for what can't be doesn't keep it at work.
 const REST: Delta = Delta::from_millis(1);
 
 const READ: u32 = uapi::ALPC_MEMORY_READ;
@@ -134,8 +134,10 @@ struct Gate {
     /// The turn at which the holder may come in.
     turn: u32,
     errand: Errand,
-    /// When an errand was last in vain.
+    /// When an errand was last in vain, or for what the one before it had brought.
     vain: Option<Instant<Monotonic>>,
+    /// What the last errand was for.
+    last: u64,
 }
 
 /// What a thread of the holder's wants of the one that has opened the gate. One thread at a time
@@ -444,6 +446,8 @@ impl Chore for Memory {
             return;
         };
         gate.errand = Errand::Begun;
+        let again = gate.last == want.theirs;
+        gate.last = want.theirs;
         self.unwanted.store(false, Ordering::Relaxed);
         drop(gate);
         let mut pins = Pins::new();
@@ -458,7 +462,7 @@ impl Chore for Memory {
         );
         let mut gate = self.gate.lock();
         let wanted = matches!(gate.errand, Errand::Begun);
-        if !wanted || fetched.is_err() {
+        if !wanted || again || fetched.is_err() {
             gate.vain = Some(Instant::now());
         }
         if !wanted {
@@ -521,6 +525,7 @@ impl Gate {
             turn: 0,
             errand: Errand::None,
             vain: None,
+            last: 0,
         }
     }
 }

@@ -51,14 +51,36 @@ static void let_go(struct page *page, bool write)
 }
 
 /*
- * Gives up the processor if others are to have it, before something is taken that a
- * stranger may wait for. With PREEMPT_LAZY a task in the kernel is preempted a tick
- * after it was asked to give way, so one that asks itself often enough never is.
+ * What a stranger may wait for is held for a moment, without being preempted.
+ * PREEMPT_RT can't do that.
  */
-static void give_way(void)
+static void moment_begin(void)
 {
-	if (unlikely(test_thread_flag(TIF_NEED_RESCHED_LAZY)))
-		schedule();
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+}
+
+static void moment_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
+
+/*
+ * A look-up of pages that brings nothing in never sleeps, so it is such a moment. It offers
+ * to give way at each page, which comes to nothing here; but a kernel that checks who
+ * offers that with preemption off would complain.
+ */
+static void lookup_begin(void)
+{
+	if (!IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP))
+		moment_begin();
+}
+
+static void lookup_end(void)
+{
+	if (!IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP))
+		moment_end();
 }
 
 /*
@@ -71,14 +93,15 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 {
 	unsigned int offset = offset_in_page(theirs);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
-	long count;
+	long count = 0;
 
 	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
-	give_way();
-	if (!mmap_read_trylock(mm))
-		return -EAGAIN;
-	count = hold(mm, theirs - offset, pages, write, FOLL_NOFAULT, pins->pages, NULL);
-	mmap_read_unlock(mm);
+	lookup_begin();
+	if (mmap_read_trylock(mm)) {
+		count = hold(mm, theirs - offset, pages, write, FOLL_NOFAULT, pins->pages, NULL);
+		mmap_read_unlock(mm);
+	}
+	lookup_end();
 	if (count <= 0)
 		return -EAGAIN;
 	pins->count = count;
@@ -111,19 +134,6 @@ unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user 
 	pagefault_enable();
 	kunmap_local(page);
 	return length - left;
-}
-
-/* A page's lock is held for a moment, without being preempted. PREEMPT_RT can't do that. */
-static void moment_begin(void)
-{
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_disable();
-}
-
-static void moment_end(void)
-{
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_enable();
 }
 
 static bool lock_soon(struct folio *folio)

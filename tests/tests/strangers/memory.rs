@@ -126,7 +126,33 @@ fn reads_what_is_not_there() -> Box<dyn Side> {
     })
 }
 
+/// Has a thread that waits in a call, and offers memory that is there; times what this one changes
+/// of the address space meanwhile.
+fn waits_and_changes() -> Box<dyn Side> {
+    let (stage, bytes) = (victim(), offered());
+    thread::spawn(|| {
+        let ranges = Ranges::of(&[(bytes.as_ptr() as u64, bytes.len(), ALPC_MEMORY_READ)]);
+        let _ = Transfer::offering(&ranges).run(&stage.client);
+    });
+    timed(map_and_unmap)
+}
+
+/// Looks up what is there over and over, and copies nothing.
+fn looks_up() -> Box<dyn Side> {
+    let stage = stranger();
+    let message = next(&stage.port, ALPC_TYPE_REQUEST);
+    let nowhere = Box::leak(Box::new(alpc_tests::memory::Pages::forbidden()));
+    busy(move || {
+        let access = ALPC_MEMORY_READ | ALPC_MEMORY_NOWAIT;
+        let mut arg = memory_argument(&message, 0, access);
+        (arg.data, arg.length) = (nowhere.address(), 64 << 10);
+        let _ = memory_as_is(&stage.port, &mut arg);
+    })
+}
+
 rows! {
+    an_address_space_is_changed_whoever_reads_it:
+        ["ATTR_MEMORY"], waits_and_changes, looks_up;
     a_holder_is_back_in_time_whatever_its_caller_has_to_bring_in:
         ["MEMORY"], reads_what_is_not_there, waits_and_forgets;
     a_timeout_ends_a_call_whoever_reads_its_memory: ["ATTR_MEMORY"], offers, reads;
