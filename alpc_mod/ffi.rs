@@ -64,7 +64,7 @@ pub(crate) struct Fetch {
     pub(crate) own: MaybeUninit<FetchOwn>,
 }
 
-/// What C keeps there while it fetches.
+/// The part of a [`Fetch`] that only C uses.
 #[repr(C)]
 pub(crate) struct FetchOwn {
     timer: bindings::hrtimer,

@@ -116,7 +116,7 @@ pub(crate) struct Memory {
     unwanted: AtomicBool,
     /// What [`Gate::open`] was last, for who doesn't hold the lock.
     open: AtomicU64,
-    /// What [`Gate::turn`] was last, written before that.
+    /// What [`Gate::turn`] was last, for who doesn't hold the lock. Written before `open`.
     turn: AtomicU32,
     /// Whose memory it is.
     #[pin]
@@ -136,7 +136,7 @@ struct Gate {
     errand: Errand,
     /// When an errand was last in vain, or for what the one before it had brought.
     vain: Option<Instant<Monotonic>>,
-    /// What the last errand was for.
+    /// The address of the pages that the last errand was for.
     last: u64,
 }
 
@@ -531,7 +531,7 @@ impl Gate {
 }
 
 impl Opening {
-    /// What the thread has to do while it waits.
+    /// The errands that the thread does while it waits.
     pub(crate) fn chore(&self) -> &dyn Chore {
         &*self.memory
     }
