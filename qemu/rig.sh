@@ -11,6 +11,9 @@ cd "$REPO"
 mkdir -p target/qemu
 
 PASSED=0 FAILED=0
+# What went wrong is told once more at the end, where it can be found.
+PROBLEMS=target/qemu/problems
+: >"$PROBLEMS"
 
 # On the debug kernel everything takes some twenty times as long: fewer rounds,
 # and lower limits per user to reach.
@@ -178,8 +181,10 @@ tier() {
 	else
 		FAILED=$((FAILED + 1))
 		say "tier $name: did not start"
+		echo "$name: did not start" >>"$PROBLEMS"
 	fi
 	[ $ok = 0 ] || [ "$FAILED" != 0 ] || FAILED=1
+	cat "target/qemu/$name/problems" >>"$PROBLEMS" 2>/dev/null || true
 }
 
 # tier_on FLAVOUR NAME ARGUMENT... - the same on a kernel of another flavour
@@ -202,6 +207,7 @@ gates() {
 	local bad=0
 	"$QEMU_DIR/gates.sh" "$@" || bad=$?
 	FAILED=$((FAILED + bad))
+	[ "$bad" = 0 ] || echo "gates: $bad failed" >>"$PROBLEMS"
 }
 
 host_tests() {
@@ -212,10 +218,12 @@ host_tests() {
 	read -r passed failed < <(awk '/^test result: / { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
 	[ "$rc" = 0 ] || [ "$failed" != 0 ] || failed=1
 	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+	grep -E '^test .* FAILED$|panicked at' "$log" | sed 's/^/host: /' >>"$PROBLEMS" || true
 	say "tier host: $passed passed, $failed failed in $(($(date +%s) - start)) s"
 }
 
 verdict() {
+	cat "$PROBLEMS"
 	echo "$PASSED passed, $FAILED failed"
 	[ "$FAILED" = 0 ]
 }

@@ -68,9 +68,12 @@ fn run() -> Result<bool, String> {
     let start = Instant::now();
     let outcome = guest::boot(&options, accel, &dir)?;
     let verdict = verdict::judge(&options, &outcome);
+    let mut problems = String::new();
     for problem in &verdict.problems {
-        println!("{}: {problem}", options.name);
+        problems += &format!("{}: {problem}\n", options.name);
     }
+    print!("{problems}");
+    std::fs::write(dir.join("problems"), problems).map_err(|e| format!("problems: {e}"))?;
     let mut ok = verdict.problems.is_empty();
     if options.mode == "bench" && ok {
         ok = match bench::collect(&outcome.guest, &options, &dir) {

@@ -27,12 +27,25 @@ fn counts(line: &str) -> Option<(u64, u64)> {
     Some((before(" passed")?, before(" failed")?))
 }
 
-/// Sums up libtest's results. A binary that failed without a failed test of
-/// its own (it crashed, hung, or left the module in use) counts as one.
+/// How much of what the failed tests of a binary have said is told again.
+const LINES_TOLD: usize = 60;
+
+/// Sums up libtest's results, and keeps what failed tests have said. A binary that failed
+/// without a failed test of its own (it crashed, hung, or left the module in use) counts as one.
 fn tally(guest: &str) -> Verdict {
     let mut verdict = Verdict::default();
     let mut of_this_binary = 0;
+    // libtest has two parts headed so: what each failed test has said, and their names.
+    let mut told = None;
     for line in guest.lines() {
+        if line == "failures:" {
+            told = told.is_none().then_some(0);
+        } else if let Some(lines) = told.as_mut().filter(|lines| **lines < LINES_TOLD) {
+            if !line.is_empty() {
+                *lines += 1;
+                verdict.problems.push(line.to_string());
+            }
+        }
         if let Some((passed, failed)) = counts(line) {
             verdict.passed += passed;
             verdict.failed += failed;
@@ -40,9 +53,9 @@ fn tally(guest: &str) -> Verdict {
         } else if line.starts_with("init: ") && line.contains(": FAILED in ") {
             verdict.failed += u64::from(of_this_binary == 0);
             verdict.problems.push(line.to_string());
-            of_this_binary = 0;
+            (of_this_binary, told) = (0, None);
         } else if line.starts_with("init: ") && line.contains(": ok in ") {
-            of_this_binary = 0;
+            (of_this_binary, told) = (0, None);
         }
     }
     verdict
@@ -131,6 +144,23 @@ mod tests {
         let verdict = judge(&options(), &outcome(guest));
         assert_eq!((verdict.passed, verdict.failed), (3, 3));
         assert!(!verdict.problems.is_empty());
+    }
+
+    #[test]
+    fn what_a_failed_test_has_said_is_told() {
+        let guest = "test x ... FAILED\n\nfailures:\n\n---- x stdout ----\n\nit broke\n\n\nfailures:\n    x\n\n\
+                     test result: FAILED. 3 passed; 1 failed\ninit: a: FAILED in 1.00 s\ninit: failure\n";
+        let verdict = judge(&options(), &outcome(guest));
+        assert_eq!(
+            verdict.problems,
+            [
+                "---- x stdout ----",
+                "it broke",
+                "init: a: FAILED in 1.00 s",
+                "init says failure"
+            ]
+        );
+        assert_eq!((verdict.passed, verdict.failed), (3, 1));
     }
 
     #[test]
