@@ -73,6 +73,13 @@ impl Buffer {
         self.len
     }
 
+    /// The payload.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: By the invariants, the first `len` bytes at `memory` are initialised. They don't
+        // change while this is borrowed.
+        unsafe { core::slice::from_raw_parts(self.memory.as_ptr(), self.len as usize) }
+    }
+
     /// Forgets the payload and keeps the memory.
     #[inline]
     pub(crate) fn clear(&mut self) {

@@ -291,9 +291,8 @@ extern "C" {
         write: bool,
     ) -> c_uint;
 
-    /// Locks a page that is pinned to be written to, if it is marked dirty or need not be. Whether
-    /// that is so.
-    pub(crate) fn alpc_shim_write_begin(page: *mut bindings::page, unmarked: bool) -> bool;
+    /// Locks a page that is pinned to be written to, and marks it dirty, if that can be at once.
+    pub(crate) fn alpc_shim_write_begin(page: *mut bindings::page) -> bool;
 
     /// Unlocks a page that was locked so.
     pub(crate) fn alpc_shim_write_end(page: *mut bindings::page);
@@ -309,6 +308,16 @@ extern "C" {
         pins: *mut Pins,
         fetch: *mut Fetch,
     ) -> c_int;
+
+    /// Makes own pages present, to be written to. 0 or a negative errno. See `shim/peer.c`.
+    pub(crate) fn alpc_shim_bring_in(start: usize, length: c_uint, fetch: *mut Fetch) -> c_int;
+
+    /// Writes to own pages that are there. How many bytes.
+    pub(crate) fn alpc_shim_write_own(
+        own: *mut c_void,
+        bytes: *const c_void,
+        length: c_uint,
+    ) -> c_uint;
 
     /// Makes own pages present. How many of the bytes are not.
     pub(crate) fn alpc_shim_fault_in(own: *mut c_void, length: usize, write: bool) -> usize;

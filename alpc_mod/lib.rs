@@ -110,9 +110,9 @@
 //! * Under a page's own lock, `Memory::gate`. Under that, the wait queue locks of `Memory::done` and `Memory::free`.
 //!
 //! Under `Memory::gate` up to a page is copied between a held page of the caller's and the
-//! holder's own memory. It is the only copy from or to user space under a spinlock. Page faults
-//! are off, so it ends where the holder's memory isn't there, and the lock is held for a page
-//! at most. It is under the lock so that nothing moves once the gate is shut, and under a
+//! holder's own memory, or by the caller's thread from a buffer to its own memory. These are the
+//! only copies from or to user space under a spinlock. Page faults are off, so each ends where the
+//! memory isn't there, and the lock is held for a page at most. It is under the lock so that nothing moves once the gate is shut, and under a
 //! spinlock so that a holder that gets no processor doesn't keep the caller: it can't be
 //! preempted there. PREEMPT_RT makes no such promise.
 //!
@@ -127,7 +127,8 @@
 //!
 //! A page of the caller's that is written to is locked before `Memory::gate` and unlocked after it,
 //! by a thread that isn't preempted in between, and only if it isn't locked by another. What marks
-//! it dirty there is a flag; where a file system takes part in that, the caller's thread does it.
+//! it dirty there is a flag; to pages where a file system takes part in that, the caller's thread
+//! writes by its own mapping.
 //!
 //! Under `Port::engine` nothing
 //! is allocated, copied from or to user space, freed or woken. References to messages,
@@ -218,15 +219,15 @@
 //! before the call returns, by the thread that waits. A copy that goes on over several
 //! pages finds it shut at the next one.
 //!
-//! Pages that are not there are an errand for the thread that waits. A second thread of the holder's
-//! waits until there is none:
+//! Pages that are not there are an errand for the thread that waits, and so is what is written to a
+//! mapping of a stored file. A second thread of the holder's waits until there is none:
 //!
 //! ```text
 //!   None      → Wanted      a thread of the holder's asks
 //!   Wanted    → None        that thread leaves: its time, a signal, the gate is shut
 //!   Wanted    → Begun       the caller's thread starts
 //!   Begun     → Wanted      the caller's thread was interrupted, and looks at its wait first
-//!   Begun     → Done        the pages are there, or can't be
+//!   Begun     → Done        the pages are there, or written to, or can't be
 //!   Done      → None        the holder's thread takes what has come of it
 //!   Begun     → Abandoned   the holder's thread leaves
 //!   Abandoned → None        the caller's thread returns, and drops what it has

@@ -13,11 +13,20 @@
 //! it waits for the page that each other processor moves just then, and nothing moves after
 //! that.
 //!
-//! Pages that are not there are an [errand](Errand) of the thread that waits: it brings its own
-//! memory in, with what that costs and however long it takes, and hands the holder the pages.
-//! The holder waits for them as long as it likes. So neither takes part in a page fault of the
+//! Pages that are not there are an [errand](errand) of the thread that waits: it brings its
+//! own memory in, with what that costs and however long it takes, and hands the holder the pages.
+//! So is what is written to a mapping of a stored file: it takes the holder's bytes and writes them.
+//! The holder waits for it as long as it likes. So neither takes part in a page fault of the
 //! other's.
 #![deny(unsafe_code)]
+
+mod chore;
+mod errand;
+
+pub(crate) use {
+    chore::Fetched,
+    errand::Kept, //
+};
 
 use crate::{
     buffer::{
@@ -33,6 +42,7 @@ use crate::{
     },
     peer::{
         self,
+        Found,
         Own,
         Pins, //
     },
@@ -40,15 +50,13 @@ use crate::{
         HeldSpace,
         Space, //
     },
-    time::Deadline,
     uapi,
     wait::Chore, //
 };
 use core::{
     mem::{
         offset_of,
-        size_of,
-        take, //
+        size_of, //
     },
     sync::atomic::{
         AtomicBool,
@@ -57,6 +65,7 @@ use core::{
         Ordering, //
     },
 };
+use errand::Errands;
 use kernel::{
     current,
     mm::Mm,
@@ -75,17 +84,8 @@ use kernel::{
         SpinLock,
         UniqueArc, //
     },
-    task::Task,
-    time::{
-        Delta,
-        Instant,
-        Monotonic, //
-    }, //
+    task::Task, //
 };
-
-/// For how long the caller's thread does no errand after one that was in vain, or for what had been
-/// brought in before, so that a holder that asks for what can't be doesn't keep it at work.
-const REST: Delta = Delta::from_millis(1);
 
 const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
@@ -133,35 +133,7 @@ struct Gate {
     opener: Option<ARef<Task>>,
     /// The turn at which the holder may come in.
     turn: u32,
-    errand: Errand,
-    /// When an errand was last in vain, or for what the one before it had brought.
-    vain: Option<Instant<Monotonic>>,
-    /// The address of the pages that the last errand was for.
-    last: u64,
-}
-
-/// What a thread of the holder's wants of the one that has opened the gate. One thread at a time
-/// wants something, and all but [`Errand::Abandoned`] is over when it has left.
-#[derive(Default)]
-enum Errand {
-    #[default]
-    None,
-    /// Nobody has begun.
-    Wanted(Want),
-    /// A thread of the caller's does it.
-    Begun,
-    /// A thread of the caller's does it, and nobody wants it any more.
-    Abandoned,
-    /// It is done.
-    Done(Result<Kept>),
-}
-
-/// Pages that are to be brought in and held.
-#[derive(Clone, Copy)]
-struct Want {
-    theirs: u64,
-    length: u64,
-    write: bool,
+    errands: Errands,
 }
 
 type Locked<'a> = Guard<'a, Gate, SpinLockBackend>;
@@ -324,10 +296,11 @@ impl Memory {
                 let mm = self.space()?;
                 let any = peer::pin(&mm, step.theirs, step.own.len(), step.write, &mut found);
                 drop(mm);
-                if !any {
-                    return Ok(Moved::TheirsMissing);
+                match any {
+                    Found::Some => &found,
+                    Found::None => return Ok(Moved::TheirsMissing),
+                    Found::OfFile => return Ok(Moved::TheirsOfFile),
                 }
-                &found
             }
         };
         let moved = self.pass(step, pins, open);
@@ -366,125 +339,6 @@ impl Memory {
             moved => Ok(Moved::Bytes(moved)),
         }
     }
-
-    /// Has the caller's thread bring its pages in, and holds them for the next section. Nothing if
-    /// that is to be tried again a little later. Waits for it until a signal, or until the gate is shut.
-    pub(crate) fn fetch(&self, step: &Step) -> Result<Option<Kept>, Failure> {
-        let mut gate = self.enter(step.turn)?;
-        while !matches!(gate.errand, Errand::None) {
-            if let Err(failure) = Self::wait(&self.free, &mut gate, step.turn) {
-                drop(gate);
-                self.free.notify_one();
-                return Err(failure);
-            }
-        }
-        if gate.vain.is_some_and(|vain| vain.elapsed() < REST) {
-            drop(gate);
-            self.free.notify_one();
-            return Ok(None);
-        }
-        gate.errand = Errand::Wanted(Want {
-            theirs: step.theirs,
-            length: step.own.len(),
-            write: step.write,
-        });
-        self.call(gate);
-        let mut gate = self.gate.lock();
-        let mut result = Ok(());
-        while result.is_ok() && !matches!(gate.errand, Errand::Done(_)) {
-            result = Self::wait(&self.done, &mut gate, step.turn);
-        }
-        let errand = take(&mut gate.errand);
-        if matches!(errand, Errand::Begun) {
-            gate.errand = Errand::Abandoned;
-            self.unwanted.store(true, Ordering::Release);
-        }
-        drop(gate);
-        self.free.notify_one();
-        match (errand, result) {
-            (Errand::Done(Ok(kept)), _) => Ok(Some(kept)),
-            (Errand::Done(Err(EAGAIN)), _) => Ok(None),
-            (Errand::Done(Err(ENOMEM)), _) => Err(ENOMEM.into()),
-            // What else there is to say is the caller's business.
-            (Errand::Done(Err(_)), _) => Err(EFAULT.into()),
-            (_, result) => result.map(|()| None),
-        }
-    }
-
-    /// Waits until something is told, unless the gate is shut.
-    fn wait(told: &CondVar, gate: &mut Locked<'_>, turn: u32) -> Result<(), Failure> {
-        if gate.open == 0 || gate.turn != turn {
-            return Err(Outcome::MemoryClosed.into());
-        }
-        match told.wait_interruptible(gate) {
-            true => Err(ERESTARTSYS.into()),
-            false => Ok(()),
-        }
-    }
-
-    /// Calls the thread that has opened the gate, for the errand that there is.
-    fn call(&self, gate: Locked<'_>) {
-        self.wanted.store(true, Ordering::Release);
-        let opener = gate.opener.clone();
-        drop(gate);
-        if let Some(opener) = opener {
-            peer::wake(&opener);
-        }
-    }
-}
-
-impl Chore for Memory {
-    fn is_wanted(&self) -> &AtomicBool {
-        &self.wanted
-    }
-
-    fn run(&self, done: &AtomicBool, deadline: Deadline) {
-        let mut gate = self.gate.lock();
-        self.wanted.store(false, Ordering::Relaxed);
-        let Errand::Wanted(want) = gate.errand else {
-            gate.vain = Some(Instant::now());
-            return;
-        };
-        gate.errand = Errand::Begun;
-        let again = gate.last == want.theirs;
-        gate.last = want.theirs;
-        self.unwanted.store(false, Ordering::Relaxed);
-        drop(gate);
-        let mut pins = Pins::new();
-        let ends = (done, &self.unwanted);
-        let fetched = peer::fetch(
-            want.theirs,
-            want.length,
-            want.write,
-            &mut pins,
-            ends,
-            deadline,
-        );
-        let mut gate = self.gate.lock();
-        let wanted = matches!(gate.errand, Errand::Begun);
-        if !wanted || again || fetched.is_err() {
-            gate.vain = Some(Instant::now());
-        }
-        if !wanted {
-            gate.errand = Errand::None;
-            drop(gate);
-            self.free.notify_one();
-            return;
-        }
-        let open = gate.open;
-        let result = match fetched {
-            // Something else is to be done before, which may be to leave.
-            Err(EINTR) => {
-                gate.errand = Errand::Wanted(want);
-                return self.call(gate);
-            }
-            Ok(()) => Ok(Kept { open, pins }),
-            Err(error) => Err(error),
-        };
-        gate.errand = Errand::Done(result);
-        drop(gate);
-        self.done.notify_one();
-    }
 }
 
 /// What a section has done.
@@ -497,14 +351,8 @@ pub(crate) enum Moved {
     TheirsMissing,
     /// Nothing: the first page on the other side is to be written to, and can't be just now.
     TheirsBusy,
-}
-
-/// Pages for the next section, held so that they can't go. They count only as long as nobody has
-/// shut the gate.
-pub(crate) struct Kept {
-    /// `Gate::open` of that time.
-    open: u64,
-    pins: Pins,
+    /// Nothing: the first page on the other side is to be written to, and is of a stored file.
+    TheirsOfFile,
 }
 
 /// What a section is to do.
@@ -523,9 +371,7 @@ impl Gate {
             opened: 0,
             opener: None,
             turn: 0,
-            errand: Errand::None,
-            vain: None,
-            last: 0,
+            errands: Errands::new(),
         }
     }
 }
@@ -547,7 +393,7 @@ impl Drop for Opening {
         gate.open = 0;
         memory.open.store(0, Ordering::Relaxed);
         let opener = gate.opener.take();
-        let tell = !matches!(gate.errand, Errand::None);
+        let tell = !gate.errands.is_free();
         drop(gate);
         drop(opener);
         // If there is no errand, then whoever waits for that is being told already.

@@ -7,11 +7,13 @@
 use crate::{
     buffer::{
         copy_range_out,
-        copy_struct_in, //
+        copy_struct_in,
+        Buffer, //
     },
     call::Scope,
     logic::engine::Side,
     memory::{
+        Fetched,
         Kept,
         Memory,
         Moved,
@@ -40,8 +42,11 @@ const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
 const NOWAIT: u32 = uapi::ALPC_MEMORY_NOWAIT;
 
-/// How often in a row the first byte may be missing on this side.
+/// How often in a row the first byte may be missing, or can't be used.
 const MISSES: u32 = 64;
+
+/// The most bytes that the caller's thread writes in one errand.
+const ERRAND: u64 = 32 << 10;
 
 /// How often a page that can't be written to is tried again before its owner is asked for it.
 const BUSY: u32 = 3;
@@ -72,6 +77,14 @@ impl Wait {
             Self::Not => Err(EAGAIN.into()),
             Self::Until(deadline) if deadline.has_passed() => Err(Outcome::TimedOut.into()),
             Self::Until(deadline) => Ok(deadline),
+        }
+    }
+
+    /// Until when it is waited for that the caller's thread writes, which nobody else can.
+    fn until_written(self) -> Result<Deadline, Failure> {
+        match self {
+            Self::Not => Err(EOPNOTSUPP.into()),
+            wait => wait.until(),
         }
     }
 }
@@ -172,16 +185,22 @@ fn transfer(
             own: own.part(*moved, room),
             write: arg.flags & WRITE != 0,
         };
-        match memory.section(&step, &mut kept)? {
-            Moved::Bytes(bytes) => {
-                *moved = moved.saturating_add(bytes).min(arg.length);
-                if tries.late && *moved < arg.length {
-                    return Err(Outcome::TimedOut.into());
+        let bytes = match tries.section(memory, &step, &mut kept)? {
+            Moved::Bytes(bytes) => bytes,
+            missing => match tries.go_on(missing, memory, &step, wait)? {
+                Fetched::Written(bytes) => bytes,
+                Fetched::Kept(pages) => {
+                    kept = Some(pages);
+                    continue;
                 }
-                tries.misses = 0;
-            }
-            missing => kept = tries.go_on(missing, memory, &step, wait)?,
+                _ => continue,
+            },
+        };
+        *moved = moved.saturating_add(bytes).min(arg.length);
+        if tries.late && *moved < arg.length {
+            return Err(Outcome::TimedOut.into());
         }
+        tries.misses = 0;
     }
     Ok(())
 }
@@ -189,12 +208,14 @@ fn transfer(
 /// How it has gone where nothing could be moved.
 #[derive(Default)]
 struct Tries {
-    /// How often in a row the first byte was missing on this side.
+    /// How often in a row the first byte was missing, or couldn't be used.
     misses: u32,
     /// How often in a row the first page couldn't be written to.
     busy: u32,
     /// The alarm has rung, and left what looks like a signal: what has come is moved, and no more.
     late: bool,
+    /// The caller's memory is of a file, so that its own thread has to write to it.
+    of_file: bool,
 }
 
 impl Tries {
@@ -208,7 +229,22 @@ impl Tries {
         }
     }
 
-    /// Sees to it that there is more the next time. May give the caller's pages for that.
+    /// Moves what can be moved at once.
+    #[inline]
+    fn section(
+        &self,
+        memory: &Memory,
+        step: &Step,
+        kept: &mut Option<Kept>,
+    ) -> Result<Moved, Failure> {
+        match self.of_file {
+            // What is behind a page of a file most likely is of that file, too.
+            true => Ok(Moved::TheirsOfFile),
+            false => memory.section(step, kept),
+        }
+    }
+
+    /// Sees to it that there is more the next time, or moves some in another way.
     #[inline(never)]
     fn go_on(
         &mut self,
@@ -216,35 +252,72 @@ impl Tries {
         memory: &Memory,
         step: &Step,
         wait: Wait,
-    ) -> Result<Option<Kept>, Failure> {
+    ) -> Result<Fetched, Failure> {
         match missing {
             Moved::OwnMissing | Moved::Bytes(_) => {
                 peer::fault_in(step.own, !step.write)?;
-                self.misses = self.misses.saturating_add(1);
-                match self.misses > MISSES {
-                    true => Err(EAGAIN.into()),
-                    false => Ok(None),
-                }
+                self.missed(EAGAIN)?;
+                Ok(Fetched::Nothing)
             }
             Moved::TheirsBusy if self.busy < BUSY => {
                 wait.until()?;
                 self.busy = self.busy.saturating_add(1);
                 peer::pause();
-                Ok(None)
+                Ok(Fetched::Nothing)
             }
             Moved::TheirsBusy | Moved::TheirsMissing => {
                 self.busy = 0;
-                let (fetched, rung) = peer::until(wait.until()?, || memory.fetch(step));
-                self.late = rung;
-                let kept = match fetched {
-                    Err(failure) if rung && failure.errno() == ERESTARTSYS => None,
-                    fetched => fetched?,
-                };
-                if kept.is_none() && !rung {
-                    peer::pause();
-                }
-                Ok(kept)
+                self.ask(wait.until()?, || memory.fetch(step))
+            }
+            Moved::TheirsOfFile => {
+                self.of_file = true;
+                let deadline = wait.until_written()?;
+                let bytes = own_bytes(step.own)?;
+                self.ask(deadline, || memory.write(step, bytes))
             }
         }
     }
+
+    /// Waits for an errand of the caller's.
+    fn ask(
+        &mut self,
+        deadline: Deadline,
+        errand: impl FnOnce() -> Result<Fetched, Failure>,
+    ) -> Result<Fetched, Failure> {
+        let (fetched, rung) = peer::until(deadline, errand);
+        self.late = rung;
+        let fetched = match fetched {
+            Err(failure) if rung && failure.errno() == ERESTARTSYS => Fetched::Nothing,
+            fetched => fetched?,
+        };
+        match fetched {
+            Fetched::OfFile => self.of_file = true,
+            Fetched::Denied => self.missed(EFAULT)?,
+            Fetched::Nothing if !rung => peer::pause(),
+            _ => {}
+        }
+        Ok(fetched)
+    }
+
+    /// Something that was there just now has gone before it could be used.
+    fn missed(&mut self, error: Error) -> Result {
+        self.misses = self.misses.saturating_add(1);
+        match self.misses > MISSES {
+            true => Err(error),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What is to be written to the caller's memory by its own thread, as much as one errand takes.
+fn own_bytes(own: Own) -> Result<Buffer> {
+    let mut bytes = Buffer::new();
+    // CAST: No more than the section.
+    let length = own.len().min(ERRAND) as u32;
+    if bytes.read_user(own.start(), length) == Err(EFAULT) {
+        // What is in front of a page that isn't there counts.
+        let room = (PAGE_SIZE as u64).wrapping_sub(own.start() % PAGE_SIZE as u64);
+        bytes.read_user(own.start(), length.min(room as u32))?;
+    }
+    Ok(bytes)
 }

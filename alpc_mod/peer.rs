@@ -2,8 +2,8 @@
 
 //! Another process's memory: moving bytes between it and the current process's own.
 //!
-//! What may wait and what may not are apart here. [`pin`] and [`Held::copy`] use what is there
-//! and wait for nobody. [`fetch`] and [`fault_in`] bring in what is not, each for the current
+//! What may wait and what may not are apart here. [`pin`], [`Held::copy`] and [`write_own`] use what
+//! is there and wait for nobody. [`fetch`], [`bring_in`] and [`fault_in`] bring in what is not, each for the current
 //! process's own memory: nobody brings in another's.
 
 use crate::{
@@ -44,8 +44,6 @@ pub(crate) const SECTION: u64 = (SECTION_PAGES * PAGE_SIZE) as u64;
 pub(crate) struct Pins {
     count: c_uint,
     write: bool,
-    /// Some of them don't keep the mark that they are dirty.
-    unmarked: bool,
     pages: MaybeUninit<[*mut bindings::page; SECTION_PAGES]>,
 }
 
@@ -59,7 +57,6 @@ impl Pins {
         Self {
             count: 0,
             write: false,
-            unmarked: false,
             pages: MaybeUninit::uninit(),
         }
     }
@@ -71,8 +68,7 @@ impl Pins {
     }
 
     /// The held page of this number, about to be read or, if it was pinned for that, written to.
-    /// Not a page to be written to that somebody else has locked, or that isn't marked dirty any
-    /// more: it is to be held anew. Waits for nobody.
+    /// Not a page to be written to that somebody else has locked. Waits for nobody.
     ///
     /// The current thread isn't preempted while it has one to write to.
     #[inline]
@@ -83,7 +79,7 @@ impl Pins {
         // SAFETY: By the invariants the page is initialised.
         let page = unsafe { *self.pages.as_ptr().cast::<*mut bindings::page>().add(index) };
         // SAFETY: By the invariants it is pinned to be written to.
-        if self.write && !unsafe { ffi::alpc_shim_write_begin(page, self.unmarked) } {
+        if self.write && !unsafe { ffi::alpc_shim_write_begin(page) } {
             return None;
         }
         // INVARIANT: It is held by these, and was locked just now if it is written to.
@@ -142,6 +138,11 @@ impl Own {
         self.length
     }
 
+    /// Where it begins.
+    pub(crate) fn start(self) -> u64 {
+        self.start
+    }
+
     /// What is behind so many bytes, `length` at most.
     #[inline]
     pub(crate) fn part(self, skipped: u64, length: u64) -> Self {
@@ -184,19 +185,41 @@ pub(crate) fn is_user_range(addr: u64, length: u64) -> bool {
     unsafe { ffi::alpc_shim_is_user_range(addr, length) }
 }
 
+/// What [`pin`] has found.
+pub(crate) enum Found {
+    /// The first page, at least.
+    Some,
+    /// Not the first page, or nobody can tell now.
+    None,
+    /// The first page is of a file that is written back: only its own process may write to it.
+    OfFile,
+}
+
 /// Holds pages of another process: those of `length` bytes that are there, from the first on, but
-/// [`SECTION_PAGES`] at most. Gives whether the first is. `pins` has none before. Waits for nobody.
-pub(crate) fn pin(mm: &MmWithUser, theirs: u64, length: u64, write: bool, pins: &mut Pins) -> bool {
+/// [`SECTION_PAGES`] at most. `pins` has none before. Waits for nobody.
+pub(crate) fn pin(
+    mm: &MmWithUser,
+    theirs: u64,
+    length: u64,
+    write: bool,
+    pins: &mut Pins,
+) -> Found {
     // CAST: No more than this is asked for.
     let length = length.min(SECTION) as c_uint;
     // SAFETY: The mm has a user. The address may be anything. `pins` is valid for writing, and the
     // function makes its invariants true.
-    unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) == 0 }
+    let result =
+        to_result(unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) });
+    match result {
+        Ok(()) => Found::Some,
+        Err(EXDEV) => Found::OfFile,
+        Err(_) => Found::None,
+    }
 }
 
 /// Makes the first of `length` bytes of the current process's own memory present, and more of them
-/// if they are close, and holds their pages in `pins`, which has none. Those to be written to are
-/// marked dirty. `EAGAIN` where that takes time: it is to be tried again.
+/// if they are close, and holds their pages in `pins`, which has none. `EAGAIN` where that takes
+/// time: it is to be tried again. `EXDEV` if the first is to be written to, and of a file.
 ///
 /// May wait until a signal, the deadline, `done` or `unwanted`: `EINTR` then. The last two are
 /// looked at every millisecond.
@@ -205,8 +228,39 @@ pub(crate) fn fetch(
     length: u64,
     write: bool,
     pins: &mut Pins,
+    ends: (&AtomicBool, &AtomicBool),
+    deadline: Deadline,
+) -> Result {
+    fetching(ends, deadline, |fetch| {
+        // CAST: No more than this is asked for.
+        let length = length.min(SECTION) as c_uint;
+        // SAFETY: The address may be anything. All pointers are valid until the call returns. The
+        // function makes the invariants of `pins` true.
+        unsafe { ffi::alpc_shim_fetch(start as usize, length, write, pins, fetch) }
+    })
+}
+
+/// Makes the first of `length` bytes of the current process's own memory present, to be written to
+/// by [`write_own`], and more of them if they are close. Ends as [`fetch`] does.
+pub(crate) fn bring_in(
+    start: u64,
+    length: u64,
+    ends: (&AtomicBool, &AtomicBool),
+    deadline: Deadline,
+) -> Result {
+    fetching(ends, deadline, |fetch| {
+        // CAST: No more than this is asked for.
+        let length = length.min(SECTION) as c_uint;
+        // SAFETY: The address may be anything. All pointers are valid until the call returns.
+        unsafe { ffi::alpc_shim_bring_in(start as usize, length, fetch) }
+    })
+}
+
+/// Calls what brings pages in, with what ends that.
+fn fetching(
     (done, unwanted): (&AtomicBool, &AtomicBool),
     deadline: Deadline,
+    bring: impl FnOnce(*mut ffi::Fetch) -> i32,
 ) -> Result {
     let (at, clock) = match &deadline {
         Deadline::At { time, clock } => (core::ptr::from_ref(time), *clock),
@@ -219,11 +273,17 @@ pub(crate) fn fetch(
         clock,
         own: MaybeUninit::uninit(),
     };
-    // CAST: No more than this is asked for.
-    let length = length.min(SECTION) as c_uint;
-    // SAFETY: The address may be anything. All pointers are valid until the call returns. The
-    // function makes the invariants of `pins` true.
-    to_result(unsafe { ffi::alpc_shim_fetch(start as usize, length, write, pins, &raw mut fetch) })
+    to_result(bring(&raw mut fetch))
+}
+
+/// Writes bytes to the current process's own memory, as far as it is there, and gives how many. May
+/// be called under a spinlock.
+pub(crate) fn write_own(start: u64, bytes: &[u8]) -> u64 {
+    // SAFETY: A user address may be anything. The bytes are valid for reading.
+    let written = unsafe {
+        ffi::alpc_shim_write_own(ptr(start), bytes.as_ptr().cast(), bytes.len() as c_uint)
+    };
+    written.into()
 }
 
 /// Makes the first byte of `own` present, and more of them. `EFAULT` if that can't be. `write` says

@@ -84,9 +84,43 @@ static void lookup_end(void)
 }
 
 /*
+ * Whether a page is of a file that may be written back. The file system hears of a write to
+ * it by the page tables of who writes. Anonymous memory, shared memory and huge pages need
+ * no more than a flag.
+ */
+static bool is_of_file(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return !folio_test_anon(folio) && !folio_test_swapbacked(folio) &&
+	       !folio_test_hugetlb(folio);
+}
+
+/*
+ * Takes over count pages that are held, but to write to them only those before the first
+ * of a file: -EXDEV if that is the first of all.
+ */
+static int keep(struct alpc_pins *pins, long count, bool write)
+{
+	long kept = 0;
+
+	if (write)
+		while (kept < count && !is_of_file(pins->pages[kept]))
+			kept++;
+	else
+		kept = count;
+	pins->count = kept;
+	pins->write = write;
+	while (count > kept)
+		let_go(pins->pages[--count], write);
+	return kept ? 0 : -EXDEV;
+}
+
+/*
  * Holds the pages of up to length bytes, of ALPC_SECTION_PAGES at most, in mm, which
  * has a user: those that are there, from the first on. Waits for nobody: the lock of
- * the mm is taken if it is free, and no page is brought in. -EAGAIN if there is none.
+ * the mm is taken if it is free, and no page is brought in. -EAGAIN if there is none,
+ * -EXDEV if the first is to be written to and of a file.
  */
 int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int length, bool write,
 		  struct alpc_pins *pins)
@@ -104,10 +138,7 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 	lookup_end();
 	if (count <= 0)
 		return -EAGAIN;
-	pins->count = count;
-	pins->write = write;
-	pins->unmarked = false;
-	return 0;
+	return keep(pins, count, write);
 }
 
 /*
@@ -148,30 +179,20 @@ static bool lock_soon(struct folio *folio)
 }
 
 /*
- * Locks a page that is pinned to be written to, if that takes no time, and sees that it
- * is marked dirty: nobody takes the mark away without the lock, until
+ * Locks a page that is pinned to be written to, if that takes no time, and marks it
+ * dirty, which is a flag: nobody takes the mark away without the lock, until
  * alpc_shim_write_end(). Written first and marked then, bytes would be lost if the lock
  * can't be had.
- *
- * Anonymous memory, shared memory and huge pages are marked here, by a flag. For a page
- * of a file its file system may sleep: that is marked when it is made present to be
- * written to. If the mark has gone since, the page is to be pinned again. Where a file
- * system has marks for parts of a folio, that of another part hides that the page's own
- * has gone.
  */
-bool alpc_shim_write_begin(struct page *page, bool unmarked)
+bool alpc_shim_write_begin(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
 	moment_begin();
 	if (lock_soon(folio)) {
-		if (likely(folio_test_dirty(folio)) || unmarked)
-			return true;
-		if (folio_test_swapbacked(folio) || folio_test_hugetlb(folio)) {
+		if (unlikely(!folio_test_dirty(folio)))
 			folio_mark_dirty(folio);
-			return true;
-		}
-		folio_unlock(folio);
+		return true;
 	}
 	moment_end();
 	return false;
@@ -268,40 +289,22 @@ static long hold_until(struct mm_struct *mm, unsigned long start, bool write,
 	return held;
 }
 
-/* Marks a pinned page dirty, unless somebody else has locked it. */
-static bool mark(struct page *page, bool *unmarked)
-{
-	struct folio *folio = page_folio(page);
-
-	if (folio_test_dirty(folio))
-		return true;
-	if (!folio_trylock(folio))
-		return false;
-	folio_mark_dirty(folio);
-	/* Memory that is never written back may not keep the mark. */
-	if (!folio_test_dirty(folio))
-		*unmarked = true;
-	folio_unlock(folio);
-	return true;
-}
-
 /*
- * Makes own pages present, those of up to length bytes, and holds them for another
- * process: ALPC_SECTION_PAGES at most, from the first on. 0 if the first of them is
- * there, -EAGAIN if that is to be tried again, -EINTR if it was ended before, or
- * another negative errno.
+ * Makes own pages present, those of up to length bytes, and holds them in pages:
+ * ALPC_SECTION_PAGES at most, from the first on. Gives how many, or a negative errno:
+ * -EAGAIN if that is to be tried again, -EINTR if it was ended before.
  *
  * What is slow to come, as from a file, is begun here and not waited for. Only
  * userfaultfd is waited for, which hears of nothing else.
  */
-int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
-		    struct alpc_pins *pins, struct alpc_fetch *fetch)
+static long bring_in(unsigned long start, unsigned int length, bool write,
+		     struct page **held, struct alpc_fetch *fetch)
 {
 	unsigned int offset = offset_in_page(start);
 	unsigned int pages = DIV_ROUND_UP(offset + length, PAGE_SIZE);
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
-	long count, marked = 0;
+	long count;
 
 	pages = min_t(unsigned int, pages, ALPC_SECTION_PAGES);
 	/* Behind a thread that waits for the lock, this one would wait for a holder that has it. */
@@ -313,23 +316,54 @@ int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
 	if (vma)
 		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - start));
 	if (vma && userfaultfd_armed(vma)) {
-		count = hold_until(mm, start - offset, write, pins->pages, fetch);
+		count = hold_until(mm, start - offset, write, held, fetch);
 	} else {
-		count = hold(mm, start - offset, pages, write, FOLL_NOWAIT, pins->pages, NULL);
+		count = hold(mm, start - offset, pages, write, FOLL_NOWAIT, held, NULL);
 		mmap_read_unlock(mm);
 	}
-	if (count <= 0)
-		return count ?: -EAGAIN;
-	pins->write = write;
-	pins->unmarked = false;
-	while (write && marked < count && mark(pins->pages[marked], &pins->unmarked))
-		marked++;
-	if (!write)
-		marked = count;
-	pins->count = marked;
-	while (count > marked)
-		let_go(pins->pages[--count], write);
-	return marked ? 0 : -EAGAIN;
+	return count ?: -EAGAIN;
+}
+
+/*
+ * Makes own pages present and holds them for another process. 0 if the first of them is
+ * there, -EXDEV if it is to be written to and of a file, or as bring_in() says.
+ */
+int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
+		    struct alpc_pins *pins, struct alpc_fetch *fetch)
+{
+	long count = bring_in(start, length, write, pins->pages, fetch);
+
+	return count < 0 ? count : keep(pins, count, write);
+}
+
+/*
+ * Makes own pages present, to be written to by alpc_shim_write_own(). 0 if the first of
+ * them is there, or as bring_in() says.
+ */
+int alpc_shim_bring_in(unsigned long start, unsigned int length, struct alpc_fetch *fetch)
+{
+	struct page *pages[ALPC_SECTION_PAGES];
+	long count = bring_in(start, length, true, pages, fetch);
+
+	for (long i = 0; i < count; i++)
+		let_go(pages[i], true);
+	return min(count, 0L);
+}
+
+/*
+ * Writes to memory of the current task's, as far as it is there. Page faults are off, so
+ * it may be called under a spinlock. Gives how many bytes were written.
+ */
+unsigned int alpc_shim_write_own(char __user *own, const char *bytes, unsigned int length)
+{
+	unsigned int left;
+
+	if (!access_ok(own, length))
+		return 0;
+	pagefault_disable();
+	left = __copy_to_user_inatomic(own, bytes, length);
+	pagefault_enable();
+	return length - left;
 }
 
 /*

@@ -91,8 +91,6 @@ enum alpc_end {
 struct alpc_pins {
 	unsigned int count;
 	bool write;
-	/* Some of them don't keep the mark that they are dirty. */
-	bool unmarked;
 	struct page *pages[ALPC_SECTION_PAGES];
 };
 
@@ -177,11 +175,13 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 		  struct alpc_pins *pins);
 unsigned int alpc_shim_copy(struct page *held, unsigned int offset, char __user *own,
 			    unsigned int length, bool write);
-bool alpc_shim_write_begin(struct page *page, bool unmarked);
+bool alpc_shim_write_begin(struct page *page);
 void alpc_shim_write_end(struct page *page);
 void alpc_shim_unpin(struct alpc_pins *pins);
 int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
 		    struct alpc_pins *pins, struct alpc_fetch *fetch);
+int alpc_shim_bring_in(unsigned long start, unsigned int length, struct alpc_fetch *fetch);
+unsigned int alpc_shim_write_own(char __user *own, const char *bytes, unsigned int length);
 size_t alpc_shim_fault_in(char __user *own, size_t length, bool write);
 bool alpc_shim_mmput_unless_last(struct mm_struct *mm);
 void alpc_shim_mmput_last(struct mm_struct *mm);

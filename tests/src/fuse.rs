@@ -379,18 +379,20 @@ pub fn open(file: usize, flags: i32) -> File {
 
 /// Maps the whole of a file.
 pub fn map(file: &File) -> *mut u8 {
+    map_with(file, ptr::null_mut(), libc::MAP_SHARED)
+}
+
+/// Maps the whole of a file at a place where memory of this process's is, that nobody uses.
+pub fn map_over(file: &File, at: *mut u8) {
+    map_with(file, at, libc::MAP_SHARED | libc::MAP_FIXED);
+}
+
+fn map_with(file: &File, at: *mut u8, flags: i32) -> *mut u8 {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: A new mapping, where the kernel likes.
+    // SAFETY: A new mapping, where the kernel likes, or over memory that nobody uses.
     let start = unsafe {
         let fd = file.as_raw_fd();
-        libc::mmap(
-            ptr::null_mut(),
-            SIZE as usize,
-            protection,
-            libc::MAP_SHARED,
-            fd,
-            0,
-        )
+        libc::mmap(at.cast(), SIZE as usize, protection, flags, fd, 0)
     };
     assert_ne!(start, libc::MAP_FAILED);
     start.cast()

@@ -132,7 +132,8 @@ impl<'a> Options<'a> {
     }
 
     /// Never wait for room in a full queue: [`Outcome::QueueFull`] instead. In a caller's memory,
-    /// read or write what is there, and wait for nothing of the caller's: `EAGAIN` instead.
+    /// read or write what is there, and wait for nothing of the caller's: `EAGAIN` instead, or
+    /// `EOPNOTSUPP` where only the caller could write.
     ///
     /// [`Outcome::QueueFull`]: crate::Outcome::QueueFull
     pub const fn nonblocking(self) -> Self {

@@ -15,6 +15,7 @@ use alpc_tests::raw::*;
 use alpc_tests::*;
 
 mod locks;
+mod stored;
 
 const MS: u64 = 1_000_000;
 /// Far more than anything takes that waits for nobody.
@@ -189,58 +190,5 @@ fn the_holder_is_told_of_a_page_that_can_not_be() {
             pair.port.reply(&request, b"").expect("reply");
             client.join().expect("join").expect("call");
         });
-    });
-}
-
-#[test]
-fn what_is_written_to_a_file_is_not_lost_while_the_file_is_written_back() {
-    /// A section, so that there is time between its first page and its last.
-    const LENGTH: usize = 16 * 4096;
-    isolated_long(2, || {
-        let mut create = Create::named("memory/file").open().taking_memory();
-        let port = create.run().expect("create");
-        let control = Control::new();
-        let page = Shared::new();
-        let (caller, _) = fuse::user_of(MALLORY, Mounted::Alone, control, move |link| {
-            let client = Connect::to("memory/file").run().expect("connect").port;
-            let file = fuse::open(0, 0);
-            let range = fuse::map(&file) as usize;
-            // SAFETY: A mapping of this process's.
-            let write_back = || {
-                assert_eq!(
-                    unsafe { libc::msync(range as *mut _, LENGTH, libc::MS_SYNC) },
-                    0
-                )
-            };
-            thread::scope(|scope| {
-                let call = scope.spawn(|| {
-                    let ranges = Ranges::of(&[(range as u64, LENGTH, BOTH)]);
-                    Transfer::offering(&ranges).run(&client).expect("call");
-                });
-                while !call.is_finished() {
-                    write_back();
-                    // What was asked for before is done now.
-                    let asked = page[0].load(SeqCst);
-                    write_back();
-                    page[1].store(asked, SeqCst);
-                }
-            });
-            link.put(7);
-        });
-        let request = port.receive().expect("receive");
-        let _server = Accept::new(request.id).run(&port).expect("accept");
-        let request = port.receive().expect("receive");
-        let mut lost = 0;
-        for round in 1..=rounds(300) {
-            let bytes = [round as u8; LENGTH];
-            port.poke(&request, 0, 0, &bytes).expect("poke");
-            page[0].store(round, SeqCst);
-            wait::eventually(|| page[1].load(SeqCst) >= round);
-            lost += u64::from(control.kept(0, LENGTH) != bytes);
-        }
-        port.reply(&request, b"").expect("reply");
-        assert_eq!(caller.take(), 7);
-        caller.kill();
-        assert_eq!(lost, 0);
     });
 }
