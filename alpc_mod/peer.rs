@@ -208,9 +208,8 @@ pub(crate) fn pin(
     let length = length.min(SECTION) as c_uint;
     // SAFETY: The mm has a user. The address may be anything. `pins` is valid for writing, and the
     // function makes its invariants true.
-    let result =
-        to_result(unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) });
-    match result {
+    let result = unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) };
+    match to_result(result) {
         Ok(()) => Found::Some,
         Err(EXDEV) => Found::OfFile,
         Err(_) => Found::None,

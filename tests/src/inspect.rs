@@ -62,16 +62,30 @@ pub fn sleeps(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return false;
     };
-    let sleeps = |thread: fs::DirEntry| {
-        let task = task_in(&thread.path(), pid);
-        task.is_some_and(|t| matches!(t.state, 'S' | 'D'))
-    };
+    let sleeps = |thread: fs::DirEntry| waits(&thread.path(), pid, &[FAULT]);
     threads.flatten().all(sleeps)
 }
 
-/// True when this thread of a live process sleeps.
+/// True when this thread of a live process sleeps, and not only until another thread of its own
+/// lets go of what it needs for a moment.
 pub fn thread_sleeps(tid: i32) -> bool {
-    task(tid).is_some_and(|t| matches!(t.state, 'S' | 'D'))
+    waits(Path::new(&format!("/proc/{tid}")), tid, &[FAULT, FUTEX])
+}
+
+// How /proc names where a thread is.
+const FAULT: &str = "-1";
+const FUTEX: &str = "202";
+
+/// Whether a thread sleeps, and in none of these calls. On a busy machine it may be on its way only,
+/// and wait for a page or a lock.
+fn waits(directory: &Path, tid: i32, but: &[&str]) -> bool {
+    if !task_in(directory, tid).is_some_and(|t| matches!(t.state, 'S' | 'D')) {
+        return false;
+    }
+    // Not of every process may that be known.
+    let call = fs::read_to_string(directory.join("syscall")).unwrap_or_default();
+    let call = call.split_whitespace().next();
+    !call.is_some_and(|call| but.contains(&call))
 }
 
 /// The processes whose name begins so.

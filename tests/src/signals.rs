@@ -22,6 +22,17 @@ pub fn catch(signal: i32, flags: i32) {
     }
 }
 
+/// Keeps a signal from the calling thread from now on: one that comes waits.
+pub fn block(signal: i32) {
+    // SAFETY: All zero is a valid set, and the calls use it alone.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        assert_eq!(libc::sigaddset(&mut set, signal), 0);
+        let result = libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        assert_eq!(result, 0);
+    }
+}
+
 /// How often a handler has run in this process.
 pub fn caught() -> u64 {
     CAUGHT.load(Ordering::Relaxed)

@@ -93,6 +93,8 @@ fn a_waiting_requester_is_told_whether_the_request_was_received() {
                 let mut call = Transfer::new().send(b"x").receive().flags(ALPC_SYNC);
                 let first = call.run(&pair.client).unwrap_err();
                 assert_eq!(first, fail::INTERRUPTED_SENT);
+                // One more may be on its way.
+                signals::block(libc::SIGUSR1);
                 id.store(call.arg.send_id, SeqCst);
                 call.run(&pair.client).unwrap_err()
             });
