@@ -197,6 +197,7 @@ pub(crate) enum Found {
 
 /// Holds pages of another process: those of `length` bytes that are there, from the first on, but
 /// [`SECTION_PAGES`] at most. `pins` has none before. Waits for nobody.
+#[inline]
 pub(crate) fn pin(
     mm: &MmWithUser,
     theirs: u64,
@@ -209,10 +210,10 @@ pub(crate) fn pin(
     // SAFETY: The mm has a user. The address may be anything. `pins` is valid for writing, and the
     // function makes its invariants true.
     let result = unsafe { ffi::alpc_shim_pin(mm.as_raw(), theirs as usize, length, write, pins) };
-    match to_result(result) {
-        Ok(()) => Found::Some,
-        Err(EXDEV) => Found::OfFile,
-        Err(_) => Found::None,
+    match result {
+        0 => Found::Some,
+        error if error == EXDEV.to_errno() => Found::OfFile,
+        _ => Found::None,
     }
 }
 

@@ -100,17 +100,17 @@ static bool is_of_file(struct page *page)
  * Takes over count pages that are held, but to write to them only those before the first
  * of a file: -EXDEV if that is the first of all.
  */
-static int keep(struct alpc_pins *pins, long count, bool write)
+static __always_inline int keep(struct alpc_pins *pins, long count, bool write)
 {
-	long kept = 0;
+	long kept = count;
 
-	if (write)
-		while (kept < count && !is_of_file(pins->pages[kept]))
-			kept++;
-	else
-		kept = count;
-	pins->count = kept;
 	pins->write = write;
+	if (write)
+		for (kept = 0; kept < count && !is_of_file(pins->pages[kept]);)
+			kept++;
+	pins->count = kept;
+	if (likely(kept == count))
+		return 0;
 	while (count > kept)
 		let_go(pins->pages[--count], write);
 	return kept ? 0 : -EXDEV;
@@ -136,7 +136,7 @@ int alpc_shim_pin(struct mm_struct *mm, unsigned long theirs, unsigned int lengt
 		mmap_read_unlock(mm);
 	}
 	lookup_end();
-	if (count <= 0)
+	if (unlikely(count <= 0))
 		return -EAGAIN;
 	return keep(pins, count, write);
 }
