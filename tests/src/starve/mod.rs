@@ -163,7 +163,10 @@ impl Case {
 pub enum Means {
     /// Its processor is taken from it.
     Hogs(Pattern),
-    /// Its memory cgroup makes it sleep when it takes memory.
+    /// Its memory cgroup, above `memory.high`, makes it sleep when it takes memory. Inside a call the
+    /// kernel does that where the call takes more than 64 pages, and else on the way to user space,
+    /// where no lock of the kernel's is held. So this is for calls that take as much. A lock that is
+    /// held while less is allocated is found by the hogs.
     Memory,
 }
 
