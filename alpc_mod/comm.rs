@@ -95,8 +95,6 @@ pub(crate) struct Connection {
     server_spare: Spare,
     /// What the client takes from the server.
     client_takes: Takes,
-    /// What the server takes from the client.
-    server_takes: SetOnce<Takes>,
     /// What the client may do: `ALPC_RIGHT_*`, settled when it connected.
     rights: u32,
     /// What may be done with who the client is.
@@ -112,8 +110,16 @@ pub(crate) struct Connection {
     pub(crate) tokens: Tokens,
     /// Who connected.
     pub(crate) client: Party,
+    /// What is known of the server once it has accepted.
+    accepted: SetOnce<Accepted>,
+}
+
+/// What a client learns of its server, all at once.
+struct Accepted {
     /// Who accepted.
-    pub(crate) server: SetOnce<Party>,
+    server: Party,
+    /// What the server takes from the client.
+    takes: Takes,
 }
 
 impl Connection {
@@ -139,7 +145,6 @@ impl Connection {
                 client_spare: Spare::new(),
                 server_spare: Spare::new(),
                 client_takes: takes,
-                server_takes: SetOnce::new(),
                 rights,
                 security,
                 client_contexts: LazyContexts::new(),
@@ -148,7 +153,7 @@ impl Connection {
                 lent_to_server: LazyCounter::new(),
                 tokens <- Tokens::new(),
                 client,
-                server: SetOnce::new(),
+                accepted: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -202,17 +207,24 @@ impl Connection {
         Charge::several(&self.costs.here, Kind::Room, window::room_for(pages))
     }
 
-    /// The server accepts.
-    pub(crate) fn accepted(&self, server: Party, takes: Takes) {
-        self.server.populate(server);
-        self.server_takes.populate(takes);
+    /// The server is about to accept: before anybody can tell.
+    pub(crate) fn accept(&self, server: Party, takes: Takes) {
+        self.accepted.populate(Accepted { server, takes });
+    }
+
+    /// Who accepted, if somebody has.
+    pub(crate) fn server(&self) -> Option<&Party> {
+        self.accepted.as_ref().map(|accepted| &accepted.server)
     }
 
     /// What a side takes from the other.
     pub(crate) fn takes(&self, side: Side) -> Takes {
         match side {
             Side::Client => self.client_takes,
-            Side::Server => self.server_takes.copy().unwrap_or_default(),
+            Side::Server => {
+                let accepted = self.accepted.as_ref();
+                accepted.map_or(Takes::default(), |accepted| accepted.takes)
+            }
         }
     }
 
@@ -381,7 +393,7 @@ impl CommPort {
     /// Answers `ALPC_IOC_QUERY_PORT`.
     pub(crate) fn info(&self) -> uapi::alpc_query_port {
         let (role, peer) = match self.side {
-            Side::Client => (uapi::ALPC_ROLE_CLIENT, self.connection.server.as_ref()),
+            Side::Client => (uapi::ALPC_ROLE_CLIENT, self.connection.server()),
             Side::Server => (uapi::ALPC_ROLE_SERVER, Some(&self.connection.client)),
         };
         let peer = peer.map(|peer| peer.who.seen_by_current());

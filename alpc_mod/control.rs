@@ -230,15 +230,18 @@ fn try_accept(
     let mut engine = port.lock();
     let answered = match &accepting {
         None => engine.refuse(arg.id, body, &mut fx),
-        Some((_, end)) => engine
-            .accept(arg.id, share, arg.context, body, &mut fx)
-            .map(|index| {
-                // The id was this connection's only request, so nobody else gets here.
+        Some((_, end)) => {
+            // The id is this connection's only request, so nobody gets here twice. What is known
+            // of the server is told before the client can know that it has one.
+            if engine.peer_of_request(arg.id).is_ok() {
                 if let Some(server) = server.take() {
-                    connection.accepted(server, takes);
+                    connection.accept(server, takes);
                 }
-                end.bind(index, arg.id);
-            }),
+            }
+            engine
+                .accept(arg.id, share, arg.context, body, &mut fx)
+                .map(|index| end.bind(index, arg.id))
+        }
     };
     drop(engine);
     match answered {

@@ -150,7 +150,7 @@ fn other_end(end: &CommPort) -> Result<&Party, Failure> {
     match end.side {
         Side::Server => Ok(&end.connection.client),
         Side::Client => {
-            let server = end.connection.server.as_ref();
+            let server = end.connection.server();
             server.ok_or_else(|| End::NotConnected.into())
         }
     }

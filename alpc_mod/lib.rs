@@ -154,7 +154,7 @@
 //! | `Spare` | its one pointer is exchanged whole |
 //! | `Port::acl`, which list it is | its lock; a list is constant |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
-//! | `Connection::server` | set once, before the client can learn that it is accepted |
+//! | `Connection::accepted` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Memory::gate`, what is in it | its lock |
 //! | `Space`: the end of its last use | `Space::last` |

@@ -57,7 +57,7 @@ pub(crate) fn give(
             match delivery.to {
                 Side::Server => peer.map(|peer| &peer.client.who),
                 Side::Client => peer
-                    .and_then(|peer| peer.server.as_ref())
+                    .and_then(|peer| peer.server())
                     .map(|server| &server.who),
             }
             .map(|sender| sender.seen_by_current())

@@ -291,15 +291,16 @@ fn new_message(
         None => Draft::new()?,
     };
     let mut ready = Ok(());
+    // Before the charge: without that the next send doesn't use the message as it is.
+    if scope.end.is_some_and(CommPort::sends_origin) {
+        ready = draft.load().add_origin().map_err(Failure::from);
+    }
     let charged = |end: &&CommPort| (new || end.side == Side::Client) && !draft.is_charged();
-    if let Some(end) = scope.end.filter(charged) {
+    if let Some(end) = scope.end.filter(charged).filter(|_| ready.is_ok()) {
         let (charger, kind) = end.connection.account(end.side);
         ready = Charge::new(charger, kind)
             .map(|charge| draft.charge(charge))
             .map_err(|_| Failure::from(Outcome::Limit));
-    }
-    if ready.is_ok() && scope.end.is_some_and(CommPort::sends_origin) {
-        ready = draft.load().add_origin().map_err(Failure::from);
     }
     if ready.is_ok() {
         ready = draft.fill(addr, len).map_err(Failure::from);
@@ -317,7 +318,7 @@ fn new_message(
 /// Refuses to make a message for a server that has not accepted. It could not be sent, and what the
 /// server takes of a message is not known.
 fn may_begin(end: &CommPort, new: bool) -> Result<(), Failure> {
-    if end.connection.server.as_ref().is_some() {
+    if end.connection.server().is_some() {
         return Ok(());
     }
     // If that is not refused, it has just accepted.

@@ -678,3 +678,20 @@ fn a_claim_that_failed_leaves_no_descriptor_that_nobody_knows_of() {
         }
     });
 }
+
+#[test]
+fn a_send_that_failed_leaves_no_message_without_its_origin_to_the_next() {
+    isolated_long(3, || {
+        sweep("SEND to who takes identities", |fault| {
+            let pair = Pair::with(Create::anonymous().takes(ALPC_TAKE_IDENTITY, 0));
+            let mut first = Transfer::new().send(b"1");
+            let sent = transfer(fault, &pair.client, &mut first).is_ok();
+            pair.client.post(b"2").expect("send");
+            for _ in 0..=i32::from(sent) {
+                let request = pair.port.receive().expect("receive");
+                let sender = pair.port.identity(&request).expect("identity");
+                assert_ne!(sender.arg.cgroup, 0);
+            }
+        });
+    });
+}

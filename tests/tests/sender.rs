@@ -186,6 +186,33 @@ fn where_a_sender_is_placed_is_told_if_the_server_takes_it() {
 }
 
 #[test]
+fn a_client_that_sends_in_the_moment_of_its_acceptance_tells_where_it_is() {
+    isolated_long(2, || {
+        let port = Create::anonymous()
+            .takes(ALPC_TAKE_IDENTITY, 0)
+            .run()
+            .expect("create");
+        let through = port.connect_descriptor().expect("descriptor");
+        for _ in 0..rounds(3000) {
+            let client = Connect::new(None)
+                .asynchronous()
+                .run_on(&through)
+                .expect("connect")
+                .port;
+            let request = port.receive().expect("receive");
+            std::thread::scope(|scope| {
+                scope.spawn(|| while client.post(b"now").is_err() {});
+                let _server = Accept::new(request.id).run(&port).expect("accept");
+                let first = port.receive().expect("receive");
+                let sender = port.identity(&first).expect("identity");
+                assert_ne!(sender.arg.cgroup, 0);
+                port.release(&first).expect("release");
+            });
+        }
+    });
+}
+
+#[test]
 fn threads_with_different_credentials_are_told_apart_on_one_connection() {
     isolated(|| {
         let pair = Pair::with(Create::anonymous().takes(ALPC_TAKE_IDENTITY, 0));
