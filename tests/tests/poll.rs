@@ -275,3 +275,104 @@ impl Epoll {
         (ready == 1).then_some(event.u64)
     }
 }
+
+/// Tells what is new of a port, once for each change.
+struct Edges(std::os::fd::OwnedFd);
+
+impl Edges {
+    fn of(port: &impl AsFd) -> Self {
+        use std::os::fd::FromRawFd;
+        // SAFETY: A new descriptor, and a live event.
+        unsafe {
+            let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            assert!(epoll >= 0);
+            let events = libc::EPOLLOUT | libc::EPOLLET;
+            let (events, u64) = (events as u32, 0);
+            let mut event = libc::epoll_event { events, u64 };
+            let port = port.as_fd().as_raw_fd();
+            let added = libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, port, &mut event);
+            assert_eq!(added, 0);
+            Self(std::os::fd::OwnedFd::from_raw_fd(epoll))
+        }
+    }
+
+    /// Whether something is new, for which it is waited so long.
+    fn any(&self, milliseconds: i32) -> bool {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: Room for one event.
+        let found = unsafe { libc::epoll_wait(self.0.as_raw_fd(), &mut event, 1, milliseconds) };
+        assert!((0..=1).contains(&found));
+        found == 1
+    }
+}
+
+/// Sends one-way messages of this length until there is no room for one more.
+fn send_until_full(port: &Port, length: usize) -> u32 {
+    let mut sent = 0;
+    loop {
+        let transfer = Transfer::new().send(&vec![1; length]);
+        match transfer.flags(ALPC_RELEASE).now().run(port) {
+            Ok(_) => sent += 1,
+            Err(failure) => {
+                assert_eq!(failure, fail::QUEUE_FULL);
+                return sent;
+            }
+        }
+    }
+}
+
+#[test]
+fn who_had_no_room_for_a_message_is_told_when_there_is_some_whatever_remains() {
+    const MOST: u32 = 4000;
+    isolated(|| {
+        let pair = Pair::with(Create::anonymous().max(MOST).share(16, 8192));
+        for (from, to) in [(&pair.client, &pair.port), (&pair.server, &pair.client)] {
+            for length in [1000, 3000, MOST as usize] {
+                let edges = Edges::of(from);
+                assert!(edges.any(0));
+                assert!(!edges.any(0), "no change");
+                let sent = send_until_full(from, length);
+                assert!(sent >= 2);
+                // No busy loop at what can't be.
+                assert_eq!(poll_now(from, OUT), 0);
+                for _ in 0..sent {
+                    to.receive().expect("receive");
+                }
+                assert!(edges.any(60_000));
+                assert_eq!(poll_now(from, OUT), OUT);
+                send_until_full(from, length);
+                while to.receive_now().is_ok() {}
+            }
+        }
+    });
+}
+
+#[test]
+fn a_port_that_may_be_written_to_takes_a_message_of_any_size() {
+    const MOST: usize = 4096;
+    isolated(|| {
+        let pair = Pair::with(
+            Create::anonymous()
+                .max(MOST as u32)
+                .share(8, 3 * MOST as u32),
+        );
+        let mut rng = rng::Rng::new(5);
+        for _ in 0..rounds(2000) {
+            let may = poll_now(&pair.client, OUT) == OUT;
+            let length = match may && rng.one_in(2) {
+                true => MOST,
+                false => rng.below(MOST as u64) as usize,
+            };
+            let transfer = Transfer::new().send(&vec![1; length]);
+            let sent = transfer.flags(ALPC_RELEASE).now().run(&pair.client);
+            assert!(sent.is_ok() || !may);
+            // What did not fit was not promised.
+            if sent.is_err() {
+                assert_eq!(poll_now(&pair.client, OUT), 0);
+            }
+            if rng.one_in(2) {
+                let _ = pair.port.receive_now();
+            }
+        }
+    });
+}

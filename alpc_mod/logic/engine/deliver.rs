@@ -4,7 +4,7 @@
 #![deny(unsafe_code)]
 
 use super::list::{Store, Via, NONE};
-use super::types::{Delivery, Hand, Host, Peer, Place, Side, Slot, State, Waiters};
+use super::types::{Delivery, Hand, Host, Peer, Phase, Place, Side, Slot, State, Waiters};
 use super::{Effects, Engine, Source};
 
 impl<H: Host> Engine<H> {
@@ -218,12 +218,13 @@ impl<H: Host> Engine<H> {
     /// Passes on room to send that a thread of `side` was handed, and does not
     /// use. To have sent again, successfully or not, has done it already.
     pub fn pass_room(&mut self, conn: u32, side: Side, fx: &mut Effects<H>) {
-        if fx.room.is_some() || !self.has_room(conn, side) {
-            return;
-        }
-        let Some(c) = self.conns.get_mut(conn) else {
+        let Some(c) = self.conns.get_mut(conn).filter(|_| fx.room.is_none()) else {
             return;
         };
+        // How long its message is, only who waits knows.
+        if c.phase != Phase::Open || !c.share.has_room(Self::outgoing(c, side), 0) {
+            return;
+        }
         fx.room = c.room.get_mut(side).hand(0, Hand::Room).ok();
     }
 

@@ -287,12 +287,11 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Whether a side may send a new message without waiting.
+    /// Whether a side may send any new message without waiting, also of the largest size.
     pub fn has_room(&self, conn: u32, side: Side) -> bool {
         self.conns.get(conn).is_some_and(|c| {
-            c.phase == Phase::Open
-                && Self::outgoing(c, side).messages < c.share.messages
-                && Self::outgoing(c, side).bytes < c.share.bytes
+            let queue = Self::outgoing(c, side);
+            c.phase == Phase::Open && c.share.has_room(queue, c.share.max_length)
         })
     }
 

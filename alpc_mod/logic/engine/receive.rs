@@ -308,9 +308,11 @@ impl<H: Host> Engine<H> {
             Place::Port => &mut c.port,
             Place::Nowhere => return,
         };
-        let full = queue.messages >= c.share.messages || queue.bytes >= c.share.bytes;
+        // What a poll of the sender's says changes here, or not.
+        let full = !c.share.has_room(queue, c.share.max_length);
         queue.messages = queue.messages.saturating_sub(1);
         queue.bytes = queue.bytes.saturating_sub(len);
+        let freed = full && c.share.has_room(queue, c.share.max_length);
         match target {
             Place::Port if self.arrival_order => {
                 self.arrivals.remove(&mut self.slots, Via::Queue, index);
@@ -339,7 +341,7 @@ impl<H: Host> Engine<H> {
                 self.make_ready(conn, false);
             }
         }
-        if full && target != Place::Side(Side::Server) {
+        if freed && target != Place::Side(Side::Server) {
             if let Some(peer) = self.polled_peer(conn) {
                 fx.add_poll(peer);
             }

@@ -98,11 +98,10 @@ impl<H: Host> Engine<H> {
         if len > c.share.max_length {
             return Err(Refusal::TooLong);
         }
-        let queue = Self::outgoing(c, side);
-        if queue.messages >= c.share.messages || queue.bytes.saturating_add(len) > c.share.bytes {
-            return Err(Refusal::QueueFull);
+        match c.share.has_room(Self::outgoing(c, side), len) {
+            true => Ok(()),
+            false => Err(Refusal::QueueFull),
         }
-        Ok(())
     }
 
     #[cold]

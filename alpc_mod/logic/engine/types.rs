@@ -349,6 +349,13 @@ pub struct Share {
     pub bytes: u32,
 }
 
+impl Share {
+    /// Whether a new message of `len` bytes finds room behind those of a queue.
+    pub(super) fn has_room(&self, queue: &Queue, len: u32) -> bool {
+        queue.messages < self.messages && queue.bytes.saturating_add(len) <= self.bytes
+    }
+}
+
 /// A connection, or the place for one.
 pub struct Conn<H: Host> {
     pub(super) phase: Phase,
