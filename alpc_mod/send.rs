@@ -126,9 +126,11 @@ fn send_new<'a>(
 ) -> Result<(Locked<'a>, Sent), (Failure, Arc<Message>)> {
     let port = scope.port;
     let (conn, side) = (end.index(), end.side);
+    // A client may let it wait for ever, and so has to have that right.
     let may_wait = !scope.nonblock
         && t.flags & uapi::ALPC_NONBLOCK == 0
-        && !matches!(plan.deadline, Deadline::Now);
+        && !matches!(plan.deadline, Deadline::Now)
+        && (side == Side::Client || end.connection.granted(uapi::ALPC_RIGHT_CALLBACK));
     loop {
         let refusal;
         (refusal, body) = match engine.send_new(conn, side, new, kept, body, fx) {

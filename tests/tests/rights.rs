@@ -348,6 +348,43 @@ fn without_the_right_no_thread_of_the_server_waits_for_a_client() {
 }
 
 #[test]
+fn without_the_right_no_thread_of_the_server_waits_for_room() {
+    isolated(|| {
+        const NAME: &str = "rights/room";
+        const ROOM: u32 = 4;
+        for rights in [ALPC_RIGHT_ALL & !ALPC_RIGHT_CALLBACK, ALPC_RIGHT_ALL] {
+            let create = Create::named(NAME).share(ROOM, 0);
+            let port = create
+                .acl(&[grant(ALPC_ACL_EVERYONE, 0, rights)])
+                .run()
+                .expect("create");
+            let (mallory, end) = client_of(MALLORY, &port, NAME, |link, _| link.sync());
+            for _ in 0..ROOM {
+                end.one_way(b"unread").expect("send");
+            }
+            // Neither of them is told not to wait. The second has a long time.
+            let sends = [
+                Transfer::new().send(b"").flags(ALPC_RELEASE),
+                Transfer::new().send(b"").timeout(50_000_000),
+            ];
+            match rights & ALPC_RIGHT_CALLBACK {
+                0 => {
+                    for mut send in sends {
+                        assert_eq!(send.run(&end).unwrap_err(), fail::QUEUE_FULL);
+                    }
+                }
+                _ => {
+                    let [_, mut send] = sends;
+                    assert_eq!(send.run(&end).unwrap_err(), fail::TIMED_OUT);
+                }
+            }
+            mallory.sync();
+            mallory.wait();
+        }
+    });
+}
+
+#[test]
 fn with_the_right_a_client_is_called_and_called_back() {
     isolated(|| {
         const NAME: &str = "rights/called";
