@@ -40,11 +40,16 @@ fn a_request_cancelled_after_receipt_gives_the_holder_a_notice() {
         let id = pair.client.post(b"x").expect("post");
         let request = pair.port.receive().expect("receive");
         assert_eq!(pair.client.cancel(id, 0), TOLD_HOLDER);
+        // It is once for all.
+        for flags in [0, ALPC_CANCEL_TRY] {
+            assert_eq!(pair.client.cancel(id, flags), Err(fail::CANCELED));
+        }
         assert_eq!(pair.port.reply(&request, b"late"), Err(fail::CANCELED));
         let notice = pair.port.receive().expect("receive");
         assert_eq!((notice.kind, notice.id), (ALPC_TYPE_CANCELED, id));
         assert_eq!(notice.port_context, SERVER_CONTEXT);
         assert!(!notice.open() && notice.data.is_empty());
+        assert_eq!(pair.client.cancel(id, 0), Err(fail::NOT_FOUND));
         assert_eq!(pair.port.reply(&request, b"late"), Err(fail::NOT_FOUND));
         nothing_left(&pair);
     });

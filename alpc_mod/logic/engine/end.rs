@@ -36,6 +36,8 @@ impl<H: Host> Engine<H> {
         if slot.what.is_notice() {
             return Err(match slot.state {
                 State::Queued(to) if to == side => Refusal::Ended(slot.what.end()),
+                // This side has cancelled it, and the other is still to hear of it.
+                State::Queued(_) if slot.what == What::Canceled => Refusal::Ended(End::Canceled),
                 _ => Refusal::NotFound,
             });
         }
