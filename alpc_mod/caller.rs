@@ -88,10 +88,11 @@ unsafe fn is_capable(namespace: *mut bindings::user_namespace, capability: u32) 
     unsafe { bindings::ns_capable(namespace, capability as i32) }
 }
 
-/// Whether the current task may look at what others of its user namespace have.
+/// Whether the current task may look at what others have. In its own user namespace the capability
+/// is not enough for that: who is root of a container is not to find out who an anonymous client is.
 pub(crate) fn is_current_resourceful() -> bool {
-    // SAFETY: The current credentials hold their namespace.
-    unsafe { is_capable(bindings::current_user_ns(), bindings::CAP_SYS_RESOURCE) }
+    // SAFETY: The first namespace is always there.
+    unsafe { is_capable(&raw mut bindings::init_user_ns, bindings::CAP_SYS_RESOURCE) }
 }
 
 /// A process, to be compared with another one. While an [`Identity`] from it exists, no other

@@ -100,8 +100,11 @@ fn try_verify(whose: Whose<'_>, arg: &uapi::alpc_verify) -> Result<(), Failure> 
             Ok(!who.is_hidden() && who.is_attached())
         })?,
         (uapi::ALPC_VERIFY_THREAD, Whose::Held(scope)) if arg.id != 0 => {
-            let engine = scope.port.lock();
-            engine.sender_waits(scope.conn(), scope.side(), arg.id, arg.callback_id)?
+            // Nobody is told of an anonymous sender whether it is there.
+            whose.look(arg.id, arg.callback_id, |who, _| Ok(!who.is_hidden()))? && {
+                let engine = scope.port.lock();
+                engine.sender_waits(scope.conn(), scope.side(), arg.id, arg.callback_id)?
+            }
         }
         _ => return Err(EINVAL.into()),
     };

@@ -876,7 +876,7 @@ struct alpc_gauge {
 /**
  * struct alpc_query_user - what a user has of all that is limited
  * @uid: User id in the caller's user namespace: its own effective one, or any
- *	with CAP_SYS_RESOURCE in that namespace.
+ *	with CAP_SYS_RESOURCE in the first user namespace.
  * @flags: 0 or ALPC_USER_AS_OWNER.
  * @ports: Out: connection ports.
  * @connections: Out: connections that it has begun and not closed.

@@ -91,6 +91,11 @@ fn an_anonymous_client_is_nobody_wherever_one_could_learn_of_it() {
             if message.id != 0 {
                 assert_tells_nothing(&port.identity(&message).expect("identity"));
                 assert_tells_nothing(&server.identity(&message).expect("identity"));
+                // Not even whether it is there, though it waits.
+                for flags in [0, ALPC_VERIFY_THREAD] {
+                    let verified = port.verify(message.id, message.callback_id, flags);
+                    assert_eq!(verified, Err(fail::SENDER_GONE));
+                }
             }
             if message.data == b"hot" || message.data == b"thread" {
                 port.reply(&message, b"").expect("reply");

@@ -2,6 +2,8 @@
 
 //! Who has what of all that is limited: by user, by port, in fdinfo and in debugfs.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use alpc_tests::plenty::*;
 use alpc_tests::raw::*;
 use alpc_tests::*;
@@ -174,6 +176,50 @@ fn a_namespace_sees_its_own_users_and_its_owner_answers_for_them() {
         assert_eq!(owner.ports.used, 1);
         alice.sync();
         alice.wait();
+    });
+}
+
+#[test]
+fn the_root_of_a_container_does_not_see_what_its_other_users_have() {
+    isolated(|| {
+        let port = Create::named("usage/container")
+            .open()
+            .run()
+            .expect("create");
+        let (ready, mapped) = (Shared::new(), Shared::new());
+        let root = Peer::spawn(ALICE, move |link| {
+            // SAFETY: Takes no pointer; one thread.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+                assert_eq!(libc::unshare(libc::CLONE_NEWUSER), 0);
+            }
+            ready[0].store(1, SeqCst);
+            eventually(|| mapped[0].load(SeqCst) == 1);
+            // Root of it, with Bob as user 1 in it.
+            let own = user_usage(0, 0).expect("its own");
+            assert_eq!(own.connections.used, 0);
+            assert_eq!(user_usage(1, 0).map(|_| ()), Err(libc::EPERM));
+            link.sync();
+        });
+        eventually(|| ready[0].load(SeqCst) == 1);
+        let map = format!("0 {} 1\n1 {} 1", ALICE.uid, BOB.uid);
+        std::fs::write(format!("/proc/{}/uid_map", root.pid()), map).expect("map");
+        let bob = Peer::spawn(BOB, |link| {
+            let mut connect = Connect::to("usage/container").asynchronous();
+            connect.arg.security = ALPC_SECURITY_ANONYMOUS;
+            let _client = connect.run().expect("connect");
+            link.sync();
+            link.sync();
+        });
+        bob.sync();
+        mapped[0].store(1, SeqCst);
+        root.sync();
+        bob.sync();
+        // Root of the first namespace does.
+        user_usage(BOB.uid, 0).expect("usage");
+        drop(port);
+        root.wait();
+        bob.wait();
     });
 }
 

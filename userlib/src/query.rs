@@ -38,7 +38,7 @@ impl Device {
     /// # Errors
     ///
     /// Errno `EPERM`: it is another user's, and this process has not the capability
-    /// `CAP_SYS_RESOURCE`.
+    /// `CAP_SYS_RESOURCE` in the first user namespace.
     pub fn usage_of(&self, user: u32) -> Result<sys::alpc_query_user> {
         self.usage(user, 0)
     }
