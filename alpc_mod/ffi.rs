@@ -309,7 +309,8 @@ extern "C" {
         fetch: *mut Fetch,
     ) -> c_int;
 
-    /// Makes own pages present, to be written to. 0 or a negative errno. See `shim/peer.c`.
+    /// Makes own pages of a file present, to be written to. How many bytes, or a negative errno. See
+    /// `shim/peer.c`.
     pub(crate) fn alpc_shim_bring_in(start: usize, length: c_uint, fetch: *mut Fetch) -> c_int;
 
     /// Writes to own pages that are there. How many bytes.

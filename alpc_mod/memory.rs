@@ -258,8 +258,14 @@ impl Memory {
         let before = gate.opener.replace(ARef::from(task));
         self.turn.store(turn, Ordering::Relaxed);
         self.open.store(opened, Ordering::Release);
+        let tell = !gate.errands.is_free();
         drop(gate);
         drop(before);
+        // Who wants something of an earlier turn is to leave.
+        if tell {
+            self.done.notify_one();
+            self.free.notify_one();
+        }
         Some(Opening {
             memory: self.clone(),
             opened,

@@ -14,7 +14,6 @@ use crate::{
     logic::engine::Side,
     memory::{
         Fetched,
-        Kept,
         Memory,
         Moved,
         Step, //
@@ -42,11 +41,14 @@ const READ: u32 = uapi::ALPC_MEMORY_READ;
 const WRITE: u32 = uapi::ALPC_MEMORY_WRITE;
 const NOWAIT: u32 = uapi::ALPC_MEMORY_NOWAIT;
 
-/// How often in a row the first byte may be missing, or can't be used.
+/// How often in a row the first byte may be missing on this side.
 const MISSES: u32 = 64;
 
 /// The most bytes that the caller's thread writes in one errand.
 const ERRAND: u64 = 32 << 10;
+
+/// How often in a row the caller's thread may fail to write to what is there.
+const DENIALS: u32 = 8;
 
 /// How often a page that can't be written to is tried again before its owner is asked for it.
 const BUSY: u32 = 3;
@@ -185,7 +187,7 @@ fn transfer(
             own: own.part(*moved, room),
             write: arg.flags & WRITE != 0,
         };
-        let bytes = match tries.section(memory, &step, &mut kept)? {
+        let bytes = match memory.section(&step, &mut kept)? {
             Moved::Bytes(bytes) => bytes,
             missing => match tries.go_on(missing, memory, &step, wait)? {
                 Fetched::Written(bytes) => bytes,
@@ -200,7 +202,7 @@ fn transfer(
         if tries.late && *moved < arg.length {
             return Err(Outcome::TimedOut.into());
         }
-        tries.misses = 0;
+        (tries.misses, tries.denied) = (0, 0);
     }
     Ok(())
 }
@@ -208,14 +210,14 @@ fn transfer(
 /// How it has gone where nothing could be moved.
 #[derive(Default)]
 struct Tries {
-    /// How often in a row the first byte was missing, or couldn't be used.
+    /// How often in a row the first byte was missing on this side.
     misses: u32,
     /// How often in a row the first page couldn't be written to.
     busy: u32,
     /// The alarm has rung, and left what looks like a signal: what has come is moved, and no more.
     late: bool,
-    /// The caller's memory is of a file, so that its own thread has to write to it.
-    of_file: bool,
+    /// How often the caller's thread couldn't write to its own memory.
+    denied: u32,
 }
 
 impl Tries {
@@ -226,21 +228,6 @@ impl Tries {
         match self.misses {
             0 | 1 => SECTION,
             _ => PAGE_SIZE as u64,
-        }
-    }
-
-    /// Moves what can be moved at once.
-    #[inline]
-    fn section(
-        &self,
-        memory: &Memory,
-        step: &Step,
-        kept: &mut Option<Kept>,
-    ) -> Result<Moved, Failure> {
-        match self.of_file {
-            // What is behind a page of a file most likely is of that file, too.
-            true => Ok(Moved::TheirsOfFile),
-            false => memory.section(step, kept),
         }
     }
 
@@ -256,8 +243,11 @@ impl Tries {
         match missing {
             Moved::OwnMissing | Moved::Bytes(_) => {
                 peer::fault_in(step.own, !step.write)?;
-                self.missed(EAGAIN)?;
-                Ok(Fetched::Nothing)
+                self.misses = self.misses.saturating_add(1);
+                match self.misses > MISSES {
+                    true => Err(EAGAIN.into()),
+                    false => Ok(Fetched::Nothing),
+                }
             }
             Moved::TheirsBusy if self.busy < BUSY => {
                 wait.until()?;
@@ -270,7 +260,6 @@ impl Tries {
                 self.ask(wait.until()?, || memory.fetch(step))
             }
             Moved::TheirsOfFile => {
-                self.of_file = true;
                 let deadline = wait.until_written()?;
                 let bytes = own_bytes(step.own)?;
                 self.ask(deadline, || memory.write(step, bytes))
@@ -291,21 +280,15 @@ impl Tries {
             fetched => fetched?,
         };
         match fetched {
-            Fetched::OfFile => self.of_file = true,
-            Fetched::Denied => self.missed(EFAULT)?,
-            Fetched::Nothing if !rung => peer::pause(),
-            _ => {}
+            Fetched::Denied if self.denied >= DENIALS => return Err(EFAULT.into()),
+            Fetched::Denied => self.denied = self.denied.saturating_add(1),
+            Fetched::Nothing => {}
+            _ => return Ok(fetched),
+        }
+        if !rung {
+            peer::pause();
         }
         Ok(fetched)
-    }
-
-    /// Something that was there just now has gone before it could be used.
-    fn missed(&mut self, error: Error) -> Result {
-        self.misses = self.misses.saturating_add(1);
-        match self.misses > MISSES {
-            true => Err(error),
-            false => Ok(()),
-        }
     }
 }
 

@@ -238,22 +238,26 @@ pub(crate) fn fetch(
         // function makes the invariants of `pins` true.
         unsafe { ffi::alpc_shim_fetch(start as usize, length, write, pins, fetch) }
     })
+    .map(drop)
 }
 
 /// Makes the first of `length` bytes of the current process's own memory present, to be written to
-/// by [`write_own`], and more of them if they are close. Ends as [`fetch`] does.
+/// by [`write_own`], and more of them if they are close. Gives how many: none if the first is not on
+/// a page of a file, which others can write to. Ends as [`fetch`] does.
 pub(crate) fn bring_in(
     start: u64,
     length: u64,
     ends: (&AtomicBool, &AtomicBool),
     deadline: Deadline,
-) -> Result {
-    fetching(ends, deadline, |fetch| {
+) -> Result<u64> {
+    let bytes = fetching(ends, deadline, |fetch| {
         // CAST: No more than this is asked for.
         let length = length.min(SECTION) as c_uint;
         // SAFETY: The address may be anything. All pointers are valid until the call returns.
         unsafe { ffi::alpc_shim_bring_in(start as usize, length, fetch) }
-    })
+    })?;
+    // CAST: It is no error, so it is not negative.
+    Ok(bytes as u64)
 }
 
 /// Calls what brings pages in, with what ends that.
@@ -261,7 +265,7 @@ fn fetching(
     (done, unwanted): (&AtomicBool, &AtomicBool),
     deadline: Deadline,
     bring: impl FnOnce(*mut ffi::Fetch) -> i32,
-) -> Result {
+) -> Result<i32> {
     let (at, clock) = match &deadline {
         Deadline::At { time, clock } => (core::ptr::from_ref(time), *clock),
         _ => (null(), 0),
@@ -273,7 +277,8 @@ fn fetching(
         clock,
         own: MaybeUninit::uninit(),
     };
-    to_result(bring(&raw mut fetch))
+    let result = bring(&raw mut fetch);
+    to_result(result).map(|()| result)
 }
 
 /// Writes bytes to the current process's own memory, as far as it is there, and gives how many. May

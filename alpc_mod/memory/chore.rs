@@ -6,9 +6,10 @@
 
 use super::{
     errand::{
+        Brought,
         Kept,
-        State,
-        Want, //
+        Want,
+        What, //
     },
     Locked,
     Memory,
@@ -50,41 +51,42 @@ pub(crate) enum Fetched {
     Written(u64),
     /// The pages are there, and the caller's thread couldn't write to them.
     Denied,
-    /// The pages are of a file, and can't be held to be written to.
-    OfFile,
+    /// Nothing: what is there is to be used in another way. That is how it looks just now.
+    Otherwise,
 }
 
 impl Memory {
     /// Has the caller's thread bring its pages in, and holds them for the next section. Nothing if
     /// that is to be tried again a little later. Waits for it until a signal, or until the gate is shut.
     pub(crate) fn fetch(&self, step: &Step) -> Result<Fetched, Failure> {
-        self.ask(
-            step.turn,
-            Want {
-                theirs: step.theirs,
-                length: step.own.len(),
-                write: step.write,
-                bytes: None,
-            },
-        )
+        let what = match step.write {
+            true => What::Write,
+            false => What::Read,
+        };
+        self.ask(step, step.own.len(), what, None)
     }
 
     /// Has the caller's thread write bytes to its own memory, and tells how many it has written.
     /// Waits for it until a signal, or until the gate is shut: nothing is written after that.
     pub(crate) fn write(&self, step: &Step, bytes: Buffer) -> Result<Fetched, Failure> {
-        self.ask(
-            step.turn,
-            Want {
-                theirs: step.theirs,
-                length: bytes.len().into(),
-                write: true,
-                bytes: Some(bytes),
-            },
-        )
+        self.ask(step, bytes.len().into(), What::Bytes, Some(bytes))
     }
 
     /// Has the caller's thread do an errand.
-    fn ask(&self, turn: u32, want: Want) -> Result<Fetched, Failure> {
+    fn ask(
+        &self,
+        step: &Step,
+        length: u64,
+        what: What,
+        bytes: Option<Buffer>,
+    ) -> Result<Fetched, Failure> {
+        let turn = step.turn;
+        let want = Want {
+            turn,
+            theirs: step.theirs,
+            length,
+            what,
+        };
         let mut gate = self.enter(turn)?;
         while !gate.errands.is_free() {
             if let Err(failure) = Self::wait(&self.free, &mut gate, turn) {
@@ -98,29 +100,29 @@ impl Memory {
             self.free.notify_one();
             return Ok(Fetched::Nothing);
         }
-        gate.errands.want(want);
+        gate.errands.want(want, bytes);
         self.call(gate);
         let mut gate = self.gate.lock();
         let mut result = Ok(());
         while result.is_ok() && !gate.errands.is_done() {
             result = Self::wait(&self.done, &mut gate, turn);
         }
-        let (state, written) = gate.errands.leave();
-        if matches!(state, State::Begun) {
+        let left = gate.errands.leave();
+        if left.abandoned {
             self.unwanted.store(true, Ordering::Release);
         }
         drop(gate);
         self.free.notify_one();
-        match (state, result) {
-            (_, _) if written != 0 => Ok(Fetched::Written(written)),
-            (State::Done(Ok(Some(kept))), _) => Ok(Fetched::Kept(kept)),
-            (State::Done(Ok(None)), _) => Ok(Fetched::Denied),
-            (State::Done(Err(EAGAIN)), _) => Ok(Fetched::Nothing),
-            (State::Done(Err(EXDEV)), _) => Ok(Fetched::OfFile),
-            (State::Done(Err(ENOMEM)), _) => Err(ENOMEM.into()),
+        match left.done {
+            _ if left.written != 0 => Ok(Fetched::Written(left.written)),
+            None => result.map(|()| Fetched::Nothing),
+            Some(Ok(Some(kept))) => Ok(Fetched::Kept(kept)),
+            Some(Ok(None)) => Ok(Fetched::Denied),
+            Some(Err(EAGAIN)) => Ok(Fetched::Nothing),
+            Some(Err(EXDEV)) => Ok(Fetched::Otherwise),
+            Some(Err(ENOMEM)) => Err(ENOMEM.into()),
             // What else there is to say is the caller's business.
-            (State::Done(Err(_)), _) => Err(EFAULT.into()),
-            (_, result) => result.map(|()| Fetched::Nothing),
+            Some(Err(_)) => Err(EFAULT.into()),
         }
     }
 
@@ -145,53 +147,52 @@ impl Memory {
         }
     }
 
-    /// Does what is wanted, by the caller's thread. `EINTR` if something else is to be done first.
-    fn bring(&self, want: &Want, done: &AtomicBool, deadline: Deadline) -> Result<Option<Pins>> {
+    /// Does what is wanted, by the caller's thread. `EINTR` if something else is to be done first,
+    /// `EXDEV` if it is to be done in the other way.
+    fn bring(&self, want: &Want, done: &AtomicBool, deadline: Deadline) -> Brought {
         let ends = (done, &self.unwanted);
-        let Some(bytes) = &want.bytes else {
+        if want.what != What::Bytes {
             let mut pins = Pins::new();
-            peer::fetch(
-                want.theirs,
-                want.length,
-                want.write,
-                &mut pins,
-                ends,
-                deadline,
-            )?;
+            let write = want.what == What::Write;
+            peer::fetch(want.theirs, want.length, write, &mut pins, ends, deadline)?;
             return Ok(Some(pins));
-        };
+        }
         for _ in 0..TRIES {
-            peer::bring_in(want.theirs, want.length, ends, deadline)?;
-            if !self.spill(want.theirs, bytes) {
+            let room = peer::bring_in(want.theirs, want.length, ends, deadline)?;
+            if room == 0 {
+                return Err(EXDEV);
+            }
+            if self.spill(want.theirs, room) {
                 break;
             }
         }
         Ok(None)
     }
 
-    /// Writes bytes to own memory that was there just now, page by page, as long as they are wanted.
-    /// Gives whether that is to be tried again, as nothing was written.
-    fn spill(&self, theirs: u64, bytes: &Buffer) -> bool {
-        let mut rest = bytes.bytes();
+    /// Writes what is wanted to own memory that was there just now, `room` bytes at most, page by
+    /// page. False if nothing was written and something is still wanted.
+    fn spill(&self, theirs: u64, room: u64) -> bool {
         let mut at = theirs;
-        while !rest.is_empty() {
-            // CAST: Less than a page.
-            let offset = (at % PAGE_SIZE as u64) as usize;
-            let (part, more) = rest.split_at(rest.len().min(PAGE_SIZE.saturating_sub(offset)));
+        let mut room = room;
+        while room != 0 {
+            let here = room.min((PAGE_SIZE as u64).wrapping_sub(at % PAGE_SIZE as u64));
             let mut gate = self.gate.lock();
-            if !gate.errands.is_begun() {
-                return false;
-            }
+            let Some(rest) = gate.errands.rest(gate.open) else {
+                return true;
+            };
+            // CAST: No more than a page.
+            let part = rest.get(..here as usize).unwrap_or(rest);
+            let wanted = part.len() as u64;
             let written = peer::write_own(at, part);
             gate.errands.add_written(written);
             drop(gate);
-            if written != part.len() as u64 {
-                return at == theirs && written == 0;
-            }
             at = at.wrapping_add(written);
-            rest = more;
+            room = room.saturating_sub(written);
+            if written != wanted || wanted == 0 {
+                break;
+            }
         }
-        false
+        at != theirs
     }
 }
 
@@ -203,7 +204,8 @@ impl Chore for Memory {
     fn run(&self, done: &AtomicBool, deadline: Deadline) {
         let mut gate = self.gate.lock();
         self.wanted.store(false, Ordering::Relaxed);
-        let Some(want) = gate.errands.begin() else {
+        let (turn, open) = (gate.turn, gate.open);
+        let Some(want) = gate.errands.begin(turn, open) else {
             return;
         };
         self.unwanted.store(false, Ordering::Relaxed);
@@ -211,19 +213,14 @@ impl Chore for Memory {
         let brought = self.bring(&want, done, deadline);
         let mut gate = self.gate.lock();
         if matches!(brought, Err(EINTR)) {
-            let unwanted = gate.errands.put_off(want);
-            match unwanted {
-                None => self.call(gate),
-                Some(_) => {
-                    drop(gate);
-                    self.free.notify_one();
-                }
+            if gate.errands.put_off() {
+                return self.call(gate);
             }
+            drop(gate);
+            self.free.notify_one();
             return;
         }
-        let open = gate.open;
-        let brought = brought.map(|pins| pins.map(|pins| Kept { open, pins }));
-        let unwanted = gate.errands.finish(&want, brought);
+        let unwanted = gate.errands.finish(brought);
         drop(gate);
         match unwanted {
             None => self.done.notify_one(),

@@ -84,9 +84,9 @@ static void lookup_end(void)
 }
 
 /*
- * Whether a page is of a file that may be written back. The file system hears of a write to
- * it by the page tables of who writes. Anonymous memory, shared memory and huge pages need
- * no more than a flag.
+ * Whether a page is of a file that may be written back, or of a driver. The file system hears
+ * of a write to it by the page tables of who writes. Anonymous memory, shared memory and huge
+ * pages need no more than a flag.
  */
 static bool is_of_file(struct page *page)
 {
@@ -289,6 +289,16 @@ static long hold_until(struct mm_struct *mm, unsigned long start, bool write,
 	return held;
 }
 
+/* Whether userfaultfd may have to supply a page. A file's mapping it only keeps track of. */
+static bool asks_userfaultfd(struct vm_area_struct *vma)
+{
+#ifdef CONFIG_USERFAULTFD
+	return userfaultfd_armed(vma) && (vma_is_anonymous(vma) || vma->vm_ops->uffd_ops);
+#else
+	return false;
+#endif
+}
+
 /*
  * Makes own pages present, those of up to length bytes, and holds them in pages:
  * ALPC_SECTION_PAGES at most, from the first on. Gives how many, or a negative errno:
@@ -315,7 +325,7 @@ static long bring_in(unsigned long start, unsigned int length, bool write,
 	/* The next mapping may be of another kind. */
 	if (vma)
 		pages = min_t(unsigned long, pages, PFN_UP(vma->vm_end - start));
-	if (vma && userfaultfd_armed(vma)) {
+	if (vma && asks_userfaultfd(vma)) {
 		count = hold_until(mm, start - offset, write, held, fetch);
 	} else {
 		count = hold(mm, start - offset, pages, write, FOLL_NOWAIT, held, NULL);
@@ -337,17 +347,25 @@ int alpc_shim_fetch(unsigned long start, unsigned int length, bool write,
 }
 
 /*
- * Makes own pages present, to be written to by alpc_shim_write_own(). 0 if the first of
- * them is there, or as bring_in() says.
+ * Makes own pages of a file present, to be written to by alpc_shim_write_own(). Gives how
+ * many of the bytes are on such pages, from the first on, or says what bring_in() does.
+ * Other pages, secret ones say, may be behind these, and nothing is written there.
  */
 int alpc_shim_bring_in(unsigned long start, unsigned int length, struct alpc_fetch *fetch)
 {
 	struct page *pages[ALPC_SECTION_PAGES];
 	long count = bring_in(start, length, true, pages, fetch);
+	long of_file = 0;
 
+	if (count < 0)
+		return count;
+	while (of_file < count && is_of_file(pages[of_file]))
+		of_file++;
 	for (long i = 0; i < count; i++)
 		let_go(pages[i], true);
-	return min(count, 0L);
+	if (!of_file)
+		return 0;
+	return min_t(unsigned long, length, of_file * PAGE_SIZE - offset_in_page(start));
 }
 
 /*

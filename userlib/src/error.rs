@@ -150,7 +150,7 @@ fn advice(operation: &str, errno: i32) -> &'static str {
             "a page of the caller's couldn't be brought in for want of memory"
         }
         libc::EOPNOTSUPP if is_of_memory(operation) => {
-            "the caller has lent a mapping of a stored file: only a call that waits can write to it"
+            "the caller has lent a mapping of a file or driver: only a call that waits can write to it"
         }
         libc::ENOMEM if operation == MEMORY_ROOM => {
             "this process has no room for what the caller lends: lower memory_most, or refuse the request"

@@ -360,8 +360,8 @@ impl MemoryRange<'_> {
     /// [`read_exact_at`](MemoryRange::read_exact_at), with *written* for *read*: `EFAULT` of memory
     /// that the sender itself may not write, `EACCES` of a range that is not lent to be
     /// [written](MemoryRange::is_writable). `EOPNOTSUPP` in a nonblocking call: the memory is a
-    /// shared mapping of a file, of another file system than tmpfs and hugetlbfs. Only the sender's
-    /// thread can write to that.
+    /// shared mapping of a file, of another file system than tmpfs and hugetlbfs, or of a driver. Only
+    /// the sender's thread can write to that.
     pub fn write_all_at<'o>(
         &self,
         offset: u64,

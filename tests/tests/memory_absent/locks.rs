@@ -40,7 +40,7 @@ fn changes_its_address_space(page: Shared) {
 }
 
 /// Processes that burn the strangers' processor for so long.
-fn hogs(long: Duration) -> Vec<Peer> {
+pub fn hogs(long: Duration) -> Vec<Peer> {
     let until = Instant::now() + long;
     let hog = |_| {
         Peer::fork(ALICE, move |_| {

@@ -14,6 +14,8 @@ use alpc_tests::hang::Hang;
 use alpc_tests::raw::*;
 use alpc_tests::*;
 
+mod errands;
+mod late;
 mod locks;
 mod stored;
 

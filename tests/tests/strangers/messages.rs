@@ -49,8 +49,14 @@ fn sends_one_way() -> Box<dyn Side> {
 
 fn receives() -> Box<dyn Side> {
     let stage = victim();
+    let (client, _) = Box::leak(Box::new(own(stage)));
+    // A starved stranger sends less than is received.
+    let mut filler = flooding(b"filler");
     let mut receive = receiving();
-    always(move |watch| receives_once(&stage.port, &mut receive, watch))
+    always(move |watch| {
+        again(&mut filler, client);
+        receives_once(&stage.port, &mut receive, watch);
+    })
 }
 
 fn calls_its_own_server() -> Box<dyn Side> {
