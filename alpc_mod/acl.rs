@@ -11,6 +11,7 @@
 
 use crate::{
     buffer::{
+        charged,
         copy_range_out,
         copy_struct_in,
         copy_struct_out, //
@@ -71,11 +72,13 @@ impl Acl {
         if count > uapi::ALPC_ACL_MAX {
             return Err(EINVAL);
         }
-        let mut entries = KVec::with_capacity(usize::try_from(count)?, GFP_KERNEL_ACCOUNT)?;
+        let count = usize::try_from(count)?;
+        let size = count.saturating_mul(size_of::<Entry>());
+        let mut entries = charged(size, |flags| KVec::with_capacity(count, flags))?;
         let mut addr = addr;
         for _ in 0..count {
             let entry = entry_from(copy_struct_in(SIZE, addr, SIZE)?)?;
-            entries.push(entry, GFP_KERNEL_ACCOUNT)?;
+            entries.push_within_capacity(entry).map_err(|_| ENOMEM)?;
             addr = addr.checked_add(SIZE as u64).ok_or(EFAULT)?;
         }
         Ok(Self::List(Arc::new(entries, GFP_KERNEL_ACCOUNT)?))

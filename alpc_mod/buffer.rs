@@ -290,9 +290,10 @@ pub(crate) fn copy_struct_in<T: Plain>(size: usize, addr: u64, min_size: usize) 
 /// Reads bytes of the user's, of which the caller has seen that they are not too many.
 pub(crate) fn read_bytes(addr: u64, length: u32) -> Result<KVec<u8>> {
     let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
-    let mut bytes = KVec::new();
-    UserSlice::new(UserPtr::from_addr(addr), usize::try_from(length)?)
-        .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
+    let length = usize::try_from(length)?;
+    let mut bytes = charged(length, |flags| KVec::with_capacity(length, flags))?;
+    // It has the room, so it asks for none.
+    UserSlice::new(UserPtr::from_addr(addr), length).read_all(&mut bytes, GFP_NOWAIT)?;
     Ok(bytes)
 }
 

@@ -482,3 +482,86 @@ fn views_fail_at_their_makers_limit_and_kill_nobody() {
         cgroup.assert_nobody_was_killed();
     });
 }
+
+/// Fills the memory with messages, then gives ports lists and asks for servers with long labels: how
+/// many lists were taken, and how many calls failed for want of memory.
+fn sets_lists_at_its_limit(name: &str, seen: Shared) {
+    let entry = grant(ALPC_ACL_USER, BOB.uid, ALPC_RIGHT_CONNECT);
+    let list = vec![entry; ALPC_ACL_MAX as usize];
+    let connect = |_| Connect::to(name).run().expect("connect").port;
+    let clients: Vec<_> = (0..12).map(connect).collect();
+    let ports: Vec<_> = (0..64)
+        .map(|_| Create::anonymous().run().expect("create"))
+        .collect();
+    let data = vec![7; 4096];
+    let mut transfer = Transfer::new().send(&data);
+    transfer = transfer.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+    transfer.point();
+    let ready = transfer.arg;
+    let label = "l".repeat(ALPC_LABEL_MAX as usize);
+    let mut labelled = Connect::to(name).asynchronous().required_label(&label);
+    labelled.point();
+    let asked = labelled.arg;
+    let device = device();
+    keep_memory();
+    for client in &clients {
+        let full = loop {
+            transfer.arg = ready;
+            if let Err(failure) = transfer.run_as_is(client) {
+                break failure;
+            }
+        };
+        assert!(
+            full == fail::QUEUE_FULL || full.errno == libc::ENOMEM,
+            "{full:?}"
+        );
+    }
+    for port in &ports {
+        match port.set_acl(Some(&list)) {
+            Ok(()) => seen[SENT].fetch_add(1, SeqCst),
+            Err(failure) => seen[ERRNO].fetch_add(u64::from(failure.errno == libc::ENOMEM), SeqCst),
+        };
+        labelled.arg = asked;
+        let refused = labelled
+            .run_as_is(&device)
+            .map(|_| ())
+            .expect_err("no such label");
+        let mismatch = refused == fail::SERVER_MISMATCH;
+        assert!(mismatch || refused.errno == libc::ENOMEM, "{refused:?}");
+    }
+}
+
+#[test]
+fn long_lists_and_labels_fail_at_the_limit_and_kill_nobody() {
+    isolated(|| {
+        let name = "memcg/lists";
+        let cgroup = Cgroup::new("lists");
+        let mut create = Create::named(name).open().max(ALPC_MESSAGE_MAX);
+        let port = create.run().expect("create");
+        let seen = Shared::new();
+        let owner = Peer::spawn(ROOT, move |link| {
+            keep_memory();
+            BOB.become_it();
+            link.sync();
+            sets_lists_at_its_limit(name, seen);
+            link.sync();
+        });
+        cgroup.add(&owner);
+        owner.sync();
+        let servers: Vec<_> = (0..12)
+            .map(|_| {
+                let request = port.receive().expect("receive");
+                Accept::new(request.id).run(&port).expect("accept")
+            })
+            .collect();
+        owner.sync();
+        owner.wait();
+        let (taken, failed) = (seen[SENT].load(SeqCst), seen[ERRNO].load(SeqCst));
+        note!("{taken} lists taken, {failed} refused for want of memory");
+        assert_eq!(taken + failed, 64);
+        assert!(failed > 0);
+        cgroup.assert_nobody_was_killed();
+        drop((port, servers));
+        cgroup.until_empty();
+    });
+}
