@@ -107,15 +107,33 @@ fn goes_on_by_another_thread(page: Shared, control: Control) -> (u8, u8) {
     // SAFETY: It is mapped.
     let byte = || unsafe { ptr::read_volatile(at as *const u8) };
     let ranges = Ranges::of(&[(at as u64, 2 * PAGE, BOTH)]);
+    // While the first thread waits for its file nothing here may change the address space.
+    // SAFETY: Takes no pointer.
+    assert_eq!(
+        unsafe { libc::mlockall(libc::MCL_FUTURE | libc::MCL_ONFAULT) },
+        0
+    );
+    let mut first = Transfer::offering(&ranges);
+    let mut second = Transfer::new().send(b"answer").receive();
+    second = second.flags(ALPC_SYNC | ALPC_ANSWER);
+    first.point();
+    second.point();
     thread::scope(|scope| {
-        let first = scope.spawn(|| Transfer::offering(&ranges).run(client).map(|_| ()));
+        let first = scope.spawn(move || first.run_as_is(client).map(|_| ()));
         wait::eventually(|| page[ID].load(SeqCst) != 0);
-        let mut second = Transfer::new().send(b"answer").receive();
-        second = second.flags(ALPC_SYNC | ALPC_ANSWER);
         second.arg.send_id = page[ID].load(SeqCst);
         second.arg.send_callback_id = page[TURN].load(SeqCst) as u32;
-        let reply = second.run(client).expect("a reply");
-        assert_eq!(reply.kind, ALPC_TYPE_REPLY);
+        let ready = second.arg;
+        // The callback may be yet to come.
+        wait::eventually(|| {
+            second.arg = ready;
+            let answered = second.run_as_is(client).map(|_| ());
+            assert!(
+                [Ok(()), Err(fail::NOT_OWNER), Err(fail::STALE_TURN)].contains(&answered),
+                "{answered:?}"
+            );
+            answered.is_ok()
+        });
         let before = byte();
         page[OVER].store(1, SeqCst);
         control.answer_all();
