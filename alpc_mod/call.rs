@@ -374,8 +374,7 @@ fn cancel(scope: Scope<'_>, mut engine: Locked<'_>, id: u64) {
     let mut fx = Effects::default();
     // It may have ended by itself.
     let _ = engine.cancel(scope.conn(), scope.side(), id, false, &mut fx);
-    drop(engine);
-    scope.port.act(&mut fx);
+    scope.port.leave(engine, &mut fx);
 }
 
 /// Sends, and receives into `hand`. Notes in `t` what has been sent.
@@ -438,8 +437,7 @@ fn exchange_ready(
     }
     let (received, at) = match (plan.receive, sent) {
         (Receive::Nothing, _) => {
-            drop(engine);
-            port.act(&mut fx);
+            port.leave(engine, &mut fx);
             // Nothing is left in it.
             forget(fx);
             return Ok(());
@@ -464,24 +462,23 @@ fn exchange_ready(
         Received::Empty => {
             offer.look(scope, plan, &engine, t.send_id);
             let (open, effects) = (&mut offer, &mut fx);
-            let unlocked = move || {
+            let unlock = move |engine: Locked<'_>| {
+                // Taken out of the closure: what it gives outlives that.
+                let open = open;
+                let chore = port.leave_and_yield(engine, effects, || open.open());
+                // Not before: it waits for locks of the caller's, and the receiver would with it.
                 if let Some(parting) = parting {
                     parting.end_here();
                 }
-                // Taken out of the closure: what it gives outlives that.
-                let open = open;
-                let chore = open.open();
-                port.act_and_yield(effects);
                 chore
             };
             let capacity = t.recv_capacity;
-            let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlocked);
+            let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlock);
             forget(fx);
             return awaited(scope, plan, t, waited, hand);
         }
         Received::Message(delivery) => {
-            drop(engine);
-            port.act(&mut fx);
+            port.leave(engine, &mut fx);
             forget(fx);
             *hand = Some(Hand::Message(delivery));
             return Ok(());
@@ -490,8 +487,7 @@ fn exchange_ready(
         Received::Ended(end) => end.into(),
         Received::Refused(refusal) => refusal.into(),
     };
-    drop(engine);
-    port.act(&mut fx);
+    port.leave(engine, &mut fx);
     Err(failure)
 }
 

@@ -33,7 +33,8 @@ use crate::{
     },
     open_file::Files,
     quota::Kind,
-    space::LastUse, //
+    space::LastUse,
+    stay::Stay, //
 };
 use core::{
     mem::replace,
@@ -203,10 +204,14 @@ impl Spare {
 
 impl Job {
     /// Gives the job its places, or keeps it waiting for one. With all of them it runs.
+    ///
+    /// Not preempted: the places are taken from others, and nobody works for them before it runs.
     fn advance(mut job: ListArc<Self>) {
+        let payer = job.payer.clone();
+        // Ends before the payer may.
+        let _stay = Stay::begin();
         loop {
             let next = job.next.load(Relaxed);
-            let payer = job.payer.clone();
             let Some(lane) = payer.as_ref().and_then(|payer| payer.lane(next)) else {
                 break;
             };
@@ -238,6 +243,7 @@ impl Job {
         };
         // From the outside in: who enters one finds the next ones left.
         for lane in payer.lanes().rev() {
+            // A worker is the kernel's thread: nobody makes it starve.
             if let Some(next) = lane.leave() {
                 Self::advance(next);
             }

@@ -16,7 +16,6 @@ use crate::{
         PollTable, //
     },
     logic::engine::{
-        Effects,
         Phase,
         Progress,
         Side,
@@ -422,9 +421,8 @@ impl CommPort {
 
     /// Frees the slot that a message kept, which is not going to be used again.
     pub(crate) fn release_slot(&self, slot: u32) {
-        let mut fx = Effects::default();
-        self.port().lock().release(self.index(), slot, &mut fx);
-        self.port().act(&mut fx);
+        self.port()
+            .step(|engine, fx| engine.release(self.index(), slot, fx));
     }
 }
 

@@ -56,6 +56,7 @@ use crate::{
     },
     port::{
         Kernel,
+        Locked,
         Port, //
     },
     quota::{
@@ -266,8 +267,7 @@ fn begin(
         engine = port.lock();
     };
     if arg.flags & uapi::ALPC_CONNECT_ASYNC != 0 {
-        drop(engine);
-        port.act(&mut fx);
+        port.leave(engine, &mut fx);
         return Ok(file.install());
     }
     let at = Wait::Conversation {
@@ -276,12 +276,12 @@ fn begin(
         side: Side::Client,
     };
     let mut hand = None;
-    let unlocked = || {
-        port.act(&mut fx);
+    let unlock = |engine: Locked<'_>| {
+        port.leave(engine, &mut fx);
         None
     };
     let capacity = arg.recv_capacity;
-    let waited = wait(&port, engine, at, capacity, deadline, &mut hand, unlocked);
+    let waited = wait(&port, engine, at, capacity, deadline, &mut hand, unlock);
     match waited {
         Waited::Handed | Waited::HandedToDying => {
             answered(&end, arg, size, addr, hand)?;
@@ -327,12 +327,12 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
                 id,
                 side: Side::Client,
             };
-            let unlocked = || {
-                port.act(&mut fx);
+            let unlock = |engine: Locked<'_>| {
+                port.leave(engine, &mut fx);
                 None
             };
             let capacity = arg.recv_capacity;
-            let waited = wait(port, engine, at, capacity, deadline, &mut hand, unlocked);
+            let waited = wait(port, engine, at, capacity, deadline, &mut hand, unlock);
             if let Waited::Nothing(gone, engine) = waited {
                 drop(engine);
                 return Err(unanswered(gone, deadline, None, arg, size, addr));
@@ -341,9 +341,7 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
             return Ok(arg.fd as isize);
         }
     }
-    // By name: the compiler would keep it to the end, as `wait` takes it in one case only.
-    drop(engine);
-    port.act(&mut fx);
+    port.leave(engine, &mut fx);
     answered(&end, arg, size, addr, hand)?;
     Ok(arg.fd as isize)
 }
@@ -376,9 +374,7 @@ fn answered(
     };
     let copied = copy_answer(arg, size, addr, &delivery);
     let accepted = delivery.what == What::ConnectionReply;
-    let mut fx = Effects::default();
-    port.lock().finish(&delivery, false, &mut fx);
-    port.act(&mut fx);
+    port.step(|engine, fx| engine.finish(&delivery, false, fx));
     if let Some(body) = delivery.body {
         port.recycle(body);
     }

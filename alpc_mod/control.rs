@@ -160,15 +160,10 @@ fn cancel(scope: Scope<'_>, size: usize, addr: u64) -> Result<isize> {
     };
     // A caller that can't be told is found out before anything has happened.
     write(uapi::ALPC_OUTCOME_OK)?;
-    let mut fx = Effects::default();
-    let result = scope.port.lock().cancel(
-        scope.conn(),
-        scope.side(),
-        arg.id,
-        arg.flags & uapi::ALPC_CANCEL_TRY != 0,
-        &mut fx,
-    );
-    scope.port.act(&mut fx);
+    let only_try = arg.flags & uapi::ALPC_CANCEL_TRY != 0;
+    let result = scope
+        .port
+        .step(|engine, fx| engine.cancel(scope.conn(), scope.side(), arg.id, only_try, fx));
     match result {
         Ok(true) => write(uapi::ALPC_OUTCOME_ALREADY_RECEIVED).map(|()| 0),
         Ok(false) => Ok(0),
@@ -243,13 +238,13 @@ fn try_accept(
                 .map(|index| end.bind(index, arg.id))
         }
     };
-    drop(engine);
+    if answered.is_ok() {
+        // Some counts go down. Whoever is woken by this may connect again at once.
+        connection.not_pending();
+    }
+    port.leave(engine, &mut fx);
     match answered {
-        Ok(()) => {
-            connection.not_pending();
-            port.act(&mut fx);
-            Ok(accepting.map_or(0, |(file, _)| file.install()))
-        }
+        Ok(()) => Ok(accepting.map_or(0, |(file, _)| file.install())),
         Err((refusal, body)) => {
             put_back(scope, body);
             Err(refusal.into())

@@ -260,6 +260,12 @@ extern "C" {
     /// Wakes a task for a caller that is about to sleep.
     pub(crate) fn alpc_shim_wake_up_and_yield(task: *mut bindings::task_struct);
 
+    /// Begins a moment in which the current thread is not preempted, but with PREEMPT_RT.
+    pub(crate) fn alpc_shim_stay_begin();
+
+    /// Ends it.
+    pub(crate) fn alpc_shim_stay_end();
+
     /// Begins an RCU read-side section in which the task to be handed over to is found, and which
     /// one of the two below ends. Gives the current task.
     pub(crate) fn alpc_shim_hand_over_begin() -> *mut bindings::task_struct;

@@ -324,6 +324,7 @@ mod identity;
 mod impersonate;
 mod ioctl;
 mod lazy;
+mod leave;
 #[allow(unreachable_pub, dead_code, reason = "shared with a host crate")]
 mod logic;
 mod mapping;
@@ -349,6 +350,7 @@ mod send;
 mod shards;
 mod slot;
 mod space;
+mod stay;
 mod straight;
 mod table;
 mod takes;

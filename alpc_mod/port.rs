@@ -246,63 +246,6 @@ impl Port {
         Ok(())
     }
 
-    /// Wakes and drops what an operation left, and serves whom it could not serve.
-    /// No lock may be held.
-    #[inline]
-    pub(crate) fn act(&self, fx: &mut Effects<Kernel>) {
-        if let Some(waker) = fx.wake.take() {
-            waker.wake();
-        }
-        self.act_on_rest(fx);
-    }
-
-    /// The same for a caller that is about to sleep: the thread that is woken
-    /// first runs in its place.
-    #[inline]
-    pub(crate) fn act_and_yield(&self, fx: &mut Effects<Kernel>) {
-        if let Some(waker) = fx.wake.take() {
-            waker.wake_and_yield();
-        }
-        self.act_on_rest(fx);
-    }
-
-    fn act_on_rest(&self, fx: &mut Effects<Kernel>) {
-        self.act_once(fx);
-        while let Some(source) = fx.again.take() {
-            self.lock().serve(source, fx);
-            self.act_once(fx);
-        }
-    }
-
-    fn act_once(&self, fx: &mut Effects<Kernel>) {
-        if let Some(waker) = fx.wake.take() {
-            waker.wake();
-        }
-        if let Some(waker) = fx.room.take() {
-            waker.wake();
-        }
-        for waker in &mut fx.also {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
-        }
-        if core::mem::take(&mut fx.poll_port) && self.poll.is_active() {
-            self.poll.wake(READABLE);
-        }
-        if fx.poll.is_some() {
-            for peer in [fx.poll.take(), fx.poll_also.take()].into_iter().flatten() {
-                peer.wake_pollers();
-            }
-        }
-        if let Some(message) = fx.bodies.get_mut(Side::Server).take() {
-            self.recycle(message);
-        }
-        drop(fx.bodies.get_mut(Side::Client).take());
-        if fx.peer.is_some() {
-            drop(fx.peer.take());
-        }
-    }
-
     /// Keeps a message that a reply through this port can use, or drops it.
     #[inline(always)]
     pub(crate) fn recycle(&self, message: Arc<Message>) {
@@ -327,30 +270,17 @@ impl Port {
         &self,
         mut step: impl FnMut(&mut Engine<Kernel>, &mut Effects<Kernel>) -> bool,
     ) {
-        loop {
-            let mut fx = Effects::default();
-            let mut engine = self.lock();
-            let more = step(&mut engine, &mut fx);
-            drop(engine);
-            self.act(&mut fx);
-            if !more {
-                return;
-            }
-        }
+        while self.step(&mut step) {}
     }
 
     /// Puts a message back that could not be given to its receiver.
     pub(crate) fn undeliver(&self, delivery: Delivery<Kernel>) {
-        let mut fx = Effects::default();
-        self.lock().undeliver(delivery, &mut fx);
-        self.act(&mut fx);
+        self.step(|engine, fx| engine.undeliver(delivery, fx));
     }
 
     /// Ends a request that its receiver may not have.
     pub(crate) fn reject(&self, delivery: Delivery<Kernel>) {
-        let mut fx = Effects::default();
-        self.lock().reject(&delivery, &mut fx);
-        self.act(&mut fx);
+        self.step(|engine, fx| engine.reject(&delivery, fx));
     }
 
     /// Closes the port: its name is free, its connections end, its waits too.

@@ -15,7 +15,6 @@ use crate::{
     cred::Seen,
     logic::engine::{
         Delivery,
-        Effects,
         Side,
         What, //
     },
@@ -183,7 +182,7 @@ pub(crate) fn keep_empty(end: &CommPort, own: Arc<Message>, slot: u32) -> bool {
 /// Gives a slot back that does not go with a message.
 #[inline(never)]
 pub(crate) fn finish(scope: Scope<'_>, delivery: &Delivery<Kernel>) {
-    let mut fx = Effects::default();
-    scope.port.lock().finish(delivery, false, &mut fx);
-    scope.port.act(&mut fx);
+    scope
+        .port
+        .step(|engine, fx| engine.finish(delivery, false, fx));
 }

@@ -83,13 +83,13 @@ pub(crate) fn send<'a>(
                     Ok((engine, sent))
                 }
                 Err((refusal, body)) => {
-                    drop(engine);
+                    scope.port.leave(engine, fx);
                     Err((refusal.into(), body))
                 }
             }
         }
         _ => {
-            drop(engine);
+            scope.port.leave(engine, fx);
             Err((EINVAL.into(), body))
         }
     };
@@ -101,7 +101,6 @@ pub(crate) fn send<'a>(
             Ok((engine, sent))
         }
         Err((failure, body)) => {
-            scope.port.act(fx);
             if let Some(slot) = kept {
                 keep_slot(&body, slot);
             }
@@ -139,7 +138,7 @@ fn send_new<'a>(
         };
         match refusal {
             Refusal::Grow => {
-                drop(engine);
+                port.leave(engine, fx);
                 if let Err(error) = port.grow() {
                     return Err((error.into(), body));
                 }
@@ -147,8 +146,8 @@ fn send_new<'a>(
             Refusal::QueueFull if may_wait => {
                 let at = Wait::Room { conn, side };
                 let mut hand = None;
-                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, || {
-                    port.act(fx);
+                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, |engine| {
+                    port.leave(engine, fx);
                     None
                 });
                 match (waited, hand) {
@@ -164,7 +163,7 @@ fn send_new<'a>(
                 }
             }
             refusal => {
-                drop(engine);
+                port.leave(engine, fx);
                 return Err((refusal.into(), body));
             }
         }

@@ -66,8 +66,8 @@ pub(crate) trait Chore {
 /// Waits, in the place where the engine has just said that nothing is there.
 ///
 /// `capacity` is how much payload the caller has room for, `hand` is where it finds
-/// what it is handed. `unlocked` runs once the lock is released, before sleeping, and gives what
-/// there may be to do meanwhile.
+/// what it is handed. `unlock` releases the lock, before sleeping, and gives what there may be to
+/// do meanwhile.
 pub(crate) fn wait<'a, 'c>(
     port: &'a Port,
     mut engine: Locked<'a>,
@@ -75,7 +75,7 @@ pub(crate) fn wait<'a, 'c>(
     capacity: u32,
     deadline: Deadline,
     hand: &mut Option<Hand<Kernel>>,
-    unlocked: impl FnOnce() -> Option<&'c dyn Chore>,
+    unlock: impl FnOnce(Locked<'a>) -> Option<&'c dyn Chore>,
 ) -> Waited<'a> {
     *hand = None;
     let cell = Node::new(Task::current_raw(), capacity, hand);
@@ -84,8 +84,7 @@ pub(crate) fn wait<'a, 'c>(
         // SAFETY: The node is new, and this function does not return while it is linked.
         unsafe { set.add(node, matches!(at, Wait::Room { .. })) };
     }
-    drop(engine);
-    let chore = unlocked();
+    let chore = unlock(engine);
     // SAFETY: `done` may be read at any time.
     let done = unsafe { &(*node).done };
     let end = loop {

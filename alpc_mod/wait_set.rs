@@ -428,7 +428,7 @@ pub(crate) struct Waker(*mut bindings::task_struct);
 unsafe impl Send for Waker {}
 
 impl Waker {
-    /// Wakes it. No lock may be held.
+    /// Wakes it. No lock may be held: see [`Port::leave`](crate::port::Port::leave).
     pub(crate) fn wake(self) {
         // SAFETY: By the invariants.
         unsafe { bindings::wake_up_process(self.0) };

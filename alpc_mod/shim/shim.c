@@ -253,6 +253,22 @@ noinline void alpc_shim_wake_up_and_yield(struct task_struct *task)
 }
 
 /*
+ * A thread that owes others a wake-up is not preempted until it has woken them. With
+ * PREEMPT_RT no spinlock may be taken like this, and nobody is promised anything.
+ */
+void alpc_shim_stay_begin(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+}
+
+void alpc_shim_stay_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
+
+/*
  * Handing over takes three steps: begin, then find the task to wake under a lock
  * under which it waits, then wake it and sleep, or abort. All until the wake-up is
  * one RCU read-side section, so a task that was not dead when it was found is there
