@@ -10,17 +10,6 @@ use alpc_tests::wait;
 
 use super::stage::*;
 
-/// A connection of the victim's to its own port, which the stranger uses too.
-fn own(stage: &'static Stage) -> (Port, Port) {
-    let through = stage.port.connect_descriptor().expect("connect descriptor");
-    let connect = Connect::new(None).takes(TAKES, 0).asynchronous();
-    let client = { connect }.run_on(&through).expect("connect").port;
-    let server = accept(&stage.port);
-    let reply = client.receive().expect("connection reply");
-    assert_eq!(reply.kind, ALPC_TYPE_CONNECTION_REPLY);
-    (client, server)
-}
-
 /// Has the victim's port served by a thread, which answers at once.
 fn served(stage: &'static Stage) {
     thread::spawn(|| {
@@ -39,7 +28,7 @@ fn served(stage: &'static Stage) {
 
 fn sends_one_way() -> Box<dyn Side> {
     let stage = victim();
-    let (client, _) = Box::leak(Box::new(own(stage)));
+    let (client, _) = Box::leak(Box::new(own_client(stage)));
     let mut receive = receiving();
     always(move |watch| {
         watch.time(|| client.one_way(b"one way").expect("send"));
@@ -61,9 +50,70 @@ fn receives() -> Box<dyn Side> {
 
 fn calls_its_own_server() -> Box<dyn Side> {
     let stage = victim();
-    let (client, _) = Box::leak(Box::new(own(stage)));
+    let (client, _) = Box::leak(Box::new(own_client(stage)));
     served(stage);
     timed(|| drop(client.request(b"request").expect("a reply")))
+}
+
+/// So long a message keeps its sender in the kernel from before the hogs wake up until it is sent.
+const LENGTH: usize = 8 << 10;
+
+/// Has the victim's port served by a thread that waits nearly always, and tells everybody when it
+/// has received what they have sent.
+fn calls_a_waiting_server() -> Box<dyn Side> {
+    let stage = victim();
+    let (client, _) = Box::leak(Box::new(own_client(stage)));
+    thread::spawn(|| {
+        let mut receive = Transfer::new().capacity(LENGTH);
+        loop {
+            receive.recv.fill(JUNK);
+            let message = receive.run(&stage.port).expect("receive");
+            let now = wait::clock(libc::CLOCK_MONOTONIC);
+            match message.open() {
+                // Its end may have come before.
+                true => drop(stage.port.reply(&message, &now.to_ne_bytes())),
+                false => let_go(&stage.port, &message),
+            }
+        }
+    });
+    timed(|| drop(client.request(b"request").expect("a reply")))
+}
+
+/// Sends right before each tick, at which hogs may stop it: so that it has handed its message to the
+/// waiting server then, and has not woken that yet. It finds the moment by halves: by the answer it
+/// knows whether it was stopped too late, with the server awake, or not too late.
+fn sends_at_ticks() -> Box<dyn Side> {
+    const TICK: u64 = 4_000_000;
+    const LEAST: u64 = 200;
+    let stage = stranger();
+    let now = || wait::clock(libc::CLOCK_MONOTONIC);
+    let mut asked = Transfer::new().send(&[7; LENGTH]).flags(ALPC_NONBLOCK);
+    let (mut lead, mut step, mut was_late) = (32_000, 16_000, true);
+    busy(move || {
+        asked.arg.send_id = 0;
+        let tick = ((now() + TICK / 8) / TICK + 1) * TICK;
+        while now() < tick - lead {}
+        if !again(&mut asked, &stage.client) {
+            return;
+        }
+        let answer = stage.client.receive().expect("an answer");
+        let stopped = now() > tick + TICK;
+        let Ok(received) = <[u8; 8]>::try_from(&answer.data[..]) else {
+            return;
+        };
+        if !stopped {
+            return;
+        }
+        let is_late = u64::from_ne_bytes(received) > tick + TICK / 2;
+        if is_late != was_late {
+            step = (step / 2).max(LEAST);
+        }
+        was_late = is_late;
+        lead = match is_late {
+            true => lead + step,
+            false => lead.saturating_sub(step),
+        };
+    })
 }
 
 /// The stranger doesn't answer.
@@ -182,6 +232,8 @@ rows! {
         ["SEND_WAIT_RECEIVE"], receives, floods, rounds 500;
     a_call_is_answered_beside_a_strangers_flood:
         ["SEND_WAIT_RECEIVE"], calls_its_own_server, floods;
+    a_waiting_server_is_woken_though_its_starved_client_is_stopped:
+        ["SEND_WAIT_RECEIVE"], calls_a_waiting_server, sends_at_ticks, rounds 3000;
     a_call_ends_at_its_timeout_though_its_server_is_starved:
         ["SEND_WAIT_RECEIVE"], calls_the_stranger, serves;
     a_one_way_message_does_not_wait_for_a_starved_server:

@@ -91,6 +91,17 @@ pub fn accept(port: &Port) -> Port {
     Accept::new(request.id).run(port).expect("accept")
 }
 
+/// A connection of the victim's to its own port, which the stranger uses too.
+pub fn own_client(stage: &Stage) -> (Port, Port) {
+    let through = stage.port.connect_descriptor().expect("connect descriptor");
+    let connect = Connect::new(None).takes(TAKES, 0).asynchronous();
+    let client = { connect }.run_on(&through).expect("connect").port;
+    let server = accept(&stage.port);
+    let reply = client.receive().expect("connection reply");
+    assert_eq!(reply.kind, ALPC_TYPE_CONNECTION_REPLY);
+    (client, server)
+}
+
 /// The next message of this type. All others are let go of.
 pub fn next(port: &Port, kind: u32) -> Message {
     let mut receive = Transfer::new().capacity(ALPC_MESSAGE_MAX as usize);

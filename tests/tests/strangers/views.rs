@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use alpc_tests::raw::*;
 use alpc_tests::starve::*;
 use alpc_tests::views::{map_section, unmap_windows, PAGE};
+use alpc_tests::{Peer, ROOT};
 
 use super::stage::*;
 
@@ -48,9 +49,14 @@ pub fn lends() -> Box<dyn Side> {
     let stage = stranger();
     let (section, lend) = lent(stage, BULK + ROOM);
     let (_, offset) = bulk(section);
+    preparing(lend, mapping_and_using(section, offset))
+}
+
+/// Maps a section again and again, and uses this view of it.
+fn mapping_and_using(section: &'static Port, offset: u64) -> impl FnMut() {
     let mut mapped: Option<View> = None;
     let mut at = 0;
-    preparing(lend, move || {
+    move || {
         let again = *mapped.get_or_insert_with(|| {
             let start = map_section(section, BULK + ROOM, READ_WRITE).expect("mmap");
             View {
@@ -68,7 +74,7 @@ pub fn lends() -> Box<dyn Side> {
             again.unmap();
             mapped = None;
         }
-    })
+    }
 }
 
 /// Lends views of a section that it has mapped many times, and has one call use all of these: that
@@ -254,6 +260,63 @@ fn asks_about_its_own() -> Box<dyn Side> {
     })
 }
 
+/// A server that deletes the views that come with requests, and answers. It waits nearly always.
+fn calls_a_server_of_views() -> Box<dyn Side> {
+    let stage = victim();
+    Box::leak(Box::new(accept(&stage.port)));
+    let (client, _) = Box::leak(Box::new(own_client(stage)));
+    std::thread::spawn(|| {
+        let mut room = ViewContainer::receiving();
+        let mut receive = Transfer::new().capacity(PAGE as usize);
+        loop {
+            room.head.valid = 0;
+            receive.recv.fill(JUNK);
+            receive.arg.recv_attributes = room.address();
+            let message = receive.run(&stage.port).expect("receive");
+            if let Some(view) = room.received() {
+                stage.port.delete_view(view.base).expect("release");
+            }
+            match message.open() {
+                // Its end may have come before.
+                true => drop(stage.port.reply(&message, b"reply")),
+                false => let_go(&stage.port, &message),
+            }
+        }
+    });
+    timed(move || drop(client.request(b"request").expect("a reply")))
+}
+
+/// Threads that send at a time: so a view that is lent waits for long until its message has room.
+const SENDERS: usize = 64;
+
+/// Maps and uses a section, which is to be starved. A process of the same user's, which is not, sends
+/// views of it that are the receiver's from then on.
+fn uses_a_section_whose_views_leave() -> Box<dyn Side> {
+    stranger();
+    // One message at a time.
+    let mut connect = Connect::to(VICTIM).takes(TAKES & !ALPC_TAKE_MEMORY, 0);
+    connect.arg.queue_messages = 1;
+    let client: &Port = Box::leak(Box::new({ connect }.run().expect("connect").port));
+    let section: &Port = Box::leak(Box::new(client.section(BULK + ROOM).expect("section")));
+    let (_, offset) = bulk(section);
+    let senders = Peer::fork(ROOT, move |link| {
+        pin(VICTIMS);
+        link.sync();
+        // Until the victim has gone.
+        for _ in 0..SENDERS {
+            std::thread::spawn(|| while client.one_way(&[7; 1024]).is_ok() {});
+        }
+        let lend = || {
+            let view = section.view(PAGE).expect("view");
+            let asked = Transfer::new().send(b"look").receive().flags(ALPC_SYNC);
+            asked.lend(client, view, ALPC_VIEW_AUTO_RELEASE)
+        };
+        while lend().is_ok() {}
+    });
+    Box::leak(Box::new(senders)).sync();
+    busy(mapping_and_using(section, offset))
+}
+
 /// With views of the same section under way and held.
 fn makes_views() -> Box<dyn Side> {
     let stage = victim();
@@ -302,6 +365,8 @@ rows! {
     a_view_is_received_though_its_owner_has_no_memory:
         ["ATTR_VIEW"], receives_views, lends_for_all_its_memory, rounds 500,
         means Means::Memory;
+    a_waiting_server_is_woken_though_its_client_can_not_use_its_own_section:
+        ["ATTR_VIEW"], calls_a_server_of_views, uses_a_section_whose_views_leave, rounds 500;
     a_window_is_unmapped_whatever_the_owners_of_its_views_do:
         ["munmap of a window"], unmaps_its_window, lends;
     a_window_is_unmapped_though_the_owners_of_its_views_have_no_memory:
