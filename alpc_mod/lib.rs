@@ -142,6 +142,21 @@
 //! until it has woken it, and the task waited under the lock, so it can't be freed within
 //! that.
 //!
+//! What is done after a lock is owed to somebody meanwhile, and a user's thread can be stopped there for
+//! as long as it gets no processor time. With PREEMPT_RT nothing keeps it from that; else:
+//!
+//! | owed after | what | who waits for it | what keeps the debtor running |
+//! | --- | --- | --- | --- |
+//! | `Port::engine` | a wake-up of who has been handed something: four threads at most | it sleeps, whatever else comes | a [`Stay`](stay::Stay) from before the unlock on, in [`Port::leave`](port::Port::leave) |
+//! | `Port::engine` | the wake-up of a thread that is handed over to | the same | the RCU read-side section of `wait::hand_over`, see below |
+//! | `Port::engine` | opening caller memory | who has the message finds it shut | the same `Stay` |
+//! | `Port::engine` | a step that serves more threads ([`again`](logic::engine::Effects)) | threads for whom something has come to the front | the same `Stay`, for four steps; then nothing until the next four: the port's next message, or its next receive, serves them as well |
+//! | `Port::engine` | the next step of an end | who waits for that connection or at that port | nothing: who ends it could as well not have begun |
+//! | `Port::engine` | a wake-up of who polls, of all that poll | who has to look | nothing: each message that is left in a queue wakes them |
+//! | `Port::engine` | what the sender sees to of its own views, drops | nobody but the sender: a receiver does what it needs done | nothing: it comes last, and may wait for locks of the sender's |
+//! | `Lane::state` | giving a worker to a job that has its places | who waits in that lane | a `Stay` in `Job::advance` |
+//! | `Memory::gate` | a wake-up of who waits for an errand | a thread of the holder's that has asked for an errand, until a signal | nothing: errands are done by the caller's thread, so it waits for that in any case |
+//!
 //! # Field protection
 //!
 //! | what | by |
