@@ -11,6 +11,7 @@ use crate::{
     cred::Identity,
     ffi, //
 };
+use core::cmp::Reverse;
 use kernel::{
     bindings,
     prelude::*,
@@ -155,19 +156,70 @@ pub(crate) fn ipc_namespace_id() -> u64 {
 }
 
 /// Who answers for what a task uses, and for what of it.
+///
+/// The order is that in which who needs a place of each takes them, see
+/// [`closing`](crate::closing): what few have together comes before what more have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Accountable {
-    /// The user, as a kernel id.
-    pub(crate) kuid: u32,
-    /// Not what it uses itself, but what is used in user namespaces that it owns.
-    pub(crate) as_owner: bool,
+pub(crate) enum Accountable {
+    /// A user, as a kernel id, for what it uses itself.
+    User(u32),
+    /// All who are in a user namespace, for what is let go of. Nothing is counted for them.
+    Namespace(Namespace),
+    /// A user, as a kernel id, for what is used in user namespaces that it owns.
+    Owner(u32),
 }
 
-/// Calls `f` with each user that answers for what the current task uses.
+impl Accountable {
+    /// Whether what is used is counted for it.
+    pub(crate) fn is_counted(self) -> bool {
+        !matches!(self, Self::Namespace(_))
+    }
+}
+
+/// A user namespace. The order puts each before those that it is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Namespace {
+    level: Reverse<u32>,
+    /// No other namespace ever has it.
+    id: u64,
+}
+
+impl Namespace {
+    /// How many it is in.
+    pub(crate) fn level(self) -> u32 {
+        self.level.0
+    }
+
+    /// What tells it apart.
+    pub(crate) fn id(self) -> u64 {
+        self.id
+    }
+
+    /// # Safety
+    ///
+    /// Somebody holds the namespace.
+    unsafe fn of(namespace: *const bindings::user_namespace) -> Self {
+        // CAST: There are some thirty levels.
+        // SAFETY: By the caller. Both are set once.
+        let (level, id) = unsafe {
+            (
+                (*namespace).level as u32,
+                ffi::alpc_shim_user_ns_id(namespace),
+            )
+        };
+        Self {
+            level: Reverse(level),
+            id,
+        }
+    }
+}
+
+/// Calls `f` with each that answers for what the current task uses.
 ///
-/// They are the effective user, then the owner of its user namespace and of every ancestor but the
-/// first: a user who makes users of its own in a namespace has one share for all of them. That is
-/// not the one it has itself, or anybody in a container could take all that its owner may have.
+/// They are the effective user, then of its user namespace and of every ancestor but the first:
+/// that namespace, and its owner. A user who makes users of its own in a namespace has one share
+/// for all of them. That is not the one it has itself, or anybody in a container could take all
+/// that its owner may have.
 pub(crate) fn for_each_accountable(f: impl FnMut(Accountable) -> Result) -> Result {
     accountable_until(|_| false, f)
 }
@@ -179,24 +231,27 @@ pub(crate) fn for_each_accountable(f: impl FnMut(Accountable) -> Result) -> Resu
 /// their namespaces they don't tell users apart: one of them could use up what all of them have.
 pub(crate) fn for_each_accountable_to(
     owner: &Identity,
-    f: impl FnMut(Accountable) -> Result,
+    mut f: impl FnMut(Accountable) -> Result,
 ) -> Result {
     if current_euid() == owner.euid() {
         return Ok(());
     }
-    accountable_until(|namespace| owner.is_in(namespace), f)
+    accountable_until(
+        |namespace| owner.is_in(namespace),
+        |who| match who.is_counted() {
+            true => f(who),
+            false => Ok(()),
+        },
+    )
 }
 
-/// Calls `f` with the effective user, then with the owners of its user namespaces from the inside
-/// out, up to the first that is `common` or the ancestor of all.
+/// Calls `f` with the effective user, then with its user namespaces and their owners from the
+/// inside out, up to the first that is `common` or the ancestor of all.
 fn accountable_until(
     common: impl Fn(*const bindings::user_namespace) -> bool,
     mut f: impl FnMut(Accountable) -> Result,
 ) -> Result {
-    f(Accountable {
-        kuid: current_euid(),
-        as_owner: false,
-    })?;
+    f(Accountable::User(current_euid()))?;
     // SAFETY: There are no requirements: it looks at the current task's own credentials.
     let mut namespace: *const bindings::user_namespace = unsafe { bindings::current_user_ns() };
     while !common(namespace) {
@@ -206,10 +261,9 @@ fn accountable_until(
         if parent.is_null() {
             break;
         }
-        f(Accountable {
-            kuid: owner,
-            as_owner: true,
-        })?;
+        // SAFETY: As above.
+        f(Accountable::Namespace(unsafe { Namespace::of(namespace) }))?;
+        f(Accountable::Owner(owner))?;
         namespace = parent;
     }
     Ok(())

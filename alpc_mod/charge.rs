@@ -105,8 +105,7 @@ impl Charger {
     /// can't wait in a circle with others. The user's own comes first, so that who has to wait there
     /// has taken nothing of what it has together with others.
     fn add(&mut self, key: Key) -> Result {
-        let rank = |key: Key| (key.who.as_owner, key.who.kuid);
-        let before = |open: &&OpenAccount| rank(open.account.key) < rank(key);
+        let before = |open: &&OpenAccount| open.account.key < key;
         let at = self.chain.iter().filter(before).count();
         if self
             .chain
@@ -157,7 +156,7 @@ impl Charger {
             let used = open.account.used(kind);
             used.saturating_add(count) > kind.limit()
         };
-        if let Some(open) = self.chain.iter().find(is_full).or(self.chain.first()) {
+        if let Some(open) = self.counted().find(is_full).or(self.chain.first()) {
             open.account.refuse(kind);
         }
         EDQUOT
@@ -206,11 +205,16 @@ impl Charger {
         self.most(kind) < kind.limit()
     }
 
+    /// The accounts that anything is counted in.
+    #[inline]
+    fn counted(&self) -> impl Iterator<Item = &OpenAccount> + Clone {
+        let is_counted = |open: &&OpenAccount| open.account.key.who.is_counted();
+        self.chain.iter().filter(is_counted)
+    }
+
     #[inline]
     fn counters(&self, kind: Kind) -> impl Iterator<Item = &Counter> + Clone {
-        self.chain
-            .iter()
-            .map(move |open| open.account.counter(kind))
+        self.counted().map(move |open| open.account.counter(kind))
     }
 }
 

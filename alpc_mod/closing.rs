@@ -10,12 +10,18 @@
 //! * Each account has a [`Lane`] with a few places. A job needs a place in the lane of every
 //!   account that its payer is charged to, the user's own first. Where there is none it waits in
 //!   that lane, first come, first served, and who leaves hands its place over.
-//! * A user has [`PLACES`], and all who are in the user namespaces of one owner have
-//!   [`PLACES_BELOW`] together, which are none of those that the owner has itself. So one user
-//!   keeps at most that many workers, whatever ids it goes by there.
+//! * A user has [`PLACES`].
+//! * All who are in a user namespace have [`PLACES_INSIDE`] together, and in one that is in it
+//!   fewer, see [`places_inside`]. So nobody in a namespace keeps all places of one around it, nor
+//!   stops those in another one there.
+//! * All who are in the namespaces of one owner have [`PLACES_BELOW`] together, which are none of
+//!   those that the owner has itself. So one user keeps at most that many workers, whatever ids it
+//!   goes by in however many namespaces. It takes several namespaces that keep all of their places
+//!   to stop the owner's others. There is no such bound for root, who makes the containers of
+//!   everybody, and only as many as it likes. One user id in two namespaces is one user.
 //! * The work queue has room for [`WORKERS`] jobs. Others find no worker only when that many are
-//!   in use, which takes 512 users who keep all of their places, or 64 such owners. With several
-//!   memory nodes each node has its share of that room.
+//!   in use, which takes 512 users who keep all of their places, 16 such owners, or 64 namespaces of
+//!   root's. With several memory nodes each node has its share of that room.
 //!
 //! There is one queue for all, as each costs memory on every processor and a global mutex to
 //! make, and no thread per user, as threads are charged to nobody. `mmput_async` is not used, even
@@ -27,6 +33,7 @@
 
 use crate::{
     buffer::charged,
+    caller::Accountable,
     charge::{
         Charge,
         Charger, //
@@ -79,11 +86,29 @@ use kernel::{
 /// hold up the user's others.
 const PLACES: u32 = 4;
 
+/// Jobs that run at once for all who are in a user namespace that is only in the first one.
+const PLACES_INSIDE: u32 = 32;
+
 /// Jobs that run at once for all who are in user namespaces of one owner.
-const PLACES_BELOW: u32 = 32;
+const PLACES_BELOW: u32 = 128;
 
 /// Jobs that run at once: the most that a work queue has room for.
 const WORKERS: i32 = bindings::wq_consts_WQ_MAX_ACTIVE as i32;
+
+/// Jobs that run at once for all who are in a user namespace of this level. The next one has half,
+/// and each that is deeper one less than the one around it, as long as that has several.
+const fn places_inside(level: u32) -> u32 {
+    match level {
+        0 | 1 => PLACES_INSIDE,
+        _ => match (PLACES_INSIDE / 2 + 2).saturating_sub(level) {
+            0 => 1,
+            places => places,
+        },
+    }
+}
+
+/// Root of the first user namespace, as a kernel id.
+const ROOT: u32 = 0;
 
 /// Where the jobs that are charged to one account run or wait.
 #[pin_data]
@@ -100,10 +125,17 @@ struct State {
 }
 
 impl Lane {
-    /// The lane of a user, or of those in the namespaces that a user owns.
-    pub(crate) fn new(as_owner: bool) -> impl PinInit<Self> {
+    /// The lane of those who an account is about.
+    pub(crate) fn new(whose: Accountable) -> impl PinInit<Self> {
+        let places = match whose {
+            Accountable::User(_) => PLACES,
+            Accountable::Namespace(namespace) => places_inside(namespace.level()),
+            // CAST: It is positive.
+            Accountable::Owner(ROOT) => WORKERS as u32,
+            Accountable::Owner(_) => PLACES_BELOW,
+        };
         pin_init!(Self {
-            places: if as_owner { PLACES_BELOW } else { PLACES },
+            places,
             state <- new_spinlock!(State { taken: 0, waiting: List::new() }, "Lane::state"),
         })
     }

@@ -239,6 +239,9 @@ extern "C" {
     /// The number of the current task's IPC namespace, which is never used again.
     pub(crate) fn alpc_shim_ipc_ns_id() -> u64;
 
+    /// The number of a user namespace, which is never used again.
+    pub(crate) fn alpc_shim_user_ns_id(namespace: *const bindings::user_namespace) -> u64;
+
     /// The user namespace that owns the current task's IPC namespace.
     pub(crate) fn alpc_shim_ipc_user_ns() -> *mut bindings::user_namespace;
 

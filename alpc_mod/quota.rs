@@ -207,7 +207,11 @@ impl ShardKey for Key {
         // Users have consecutive numbers, ports addresses with zeroes at their ends: the upper bits
         // of a product with an odd number of no pattern depend on all of them.
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let who = (u64::from(self.who.kuid) << 1) | u64::from(self.who.as_owner);
+        let who = match self.who {
+            Accountable::User(kuid) => u64::from(kuid) << 2,
+            Accountable::Namespace(namespace) => (namespace.id() << 2) | 1,
+            Accountable::Owner(kuid) => (u64::from(kuid) << 2) | 2,
+        };
         let mixed = (self.port as u64).wrapping_mul(ODD) ^ who;
         mixed.wrapping_mul(ODD) >> 32
     }
@@ -229,7 +233,8 @@ impl Gauge {
     }
 }
 
-/// What one user has. Gauges are atomic, and the lane has a lock; nothing else changes.
+/// What one user has, or in a namespace's the lane of all who are in it. Gauges are atomic, and the
+/// lane has a lock; nothing else changes.
 #[pin_data]
 pub(crate) struct Account {
     pub(crate) key: Key,
@@ -251,7 +256,7 @@ impl Account {
     fn new(key: Key) -> impl PinInit<Self> {
         pin_init!(Self {
             key,
-            lane <- Lane::new(key.who.as_owner),
+            lane <- Lane::new(key.who),
             ports: Gauge::new(),
             connections: Gauge::new(),
             remains: Gauge::new(),
@@ -395,7 +400,7 @@ impl Accounts {
         table.get(&key).map(|listed| listed.account.clone())
     }
 
-    /// Calls `f` with each user that has anything, until it fails. Nothing is locked then, and who
+    /// Calls `f` with each that anything is counted for, until it fails. Nothing is locked then, and who
     /// comes or goes meanwhile may be left out.
     pub(crate) fn for_each<E>(
         &self,
@@ -408,7 +413,9 @@ impl Accounts {
                 Self::list(shard, last, &mut some);
                 for account in some.iter().flatten() {
                     let account: &Arc<Account> = account;
-                    f(account.key.who, account)?;
+                    if account.key.who.is_counted() {
+                        f(account.key.who, account)?;
+                    }
                 }
                 // The next ones come behind the last, if there may be more.
                 let [.., Some(account)] = &some else {
@@ -424,10 +431,7 @@ impl Accounts {
     fn list(shard: &Shard<Key, Listed>, last: Option<Key>, some: &mut [Option<Arc<Account>>]) {
         let from = last.unwrap_or(Key {
             port: 0,
-            who: Accountable {
-                kuid: 0,
-                as_owner: false,
-            },
+            who: Accountable::User(0),
         });
         let mut table = shard.lock();
         let mut next = table.cursor_lower_bound_mut(&from);

@@ -46,9 +46,9 @@ pub(crate) fn query_user(accounts: &Accounts, size: usize, addr: u64) -> Result<
     if kuid != current_euid() && !is_current_resourceful() {
         return Err(EPERM);
     }
-    let account = accounts.find(Accountable {
-        kuid,
-        as_owner: arg.flags & uapi::ALPC_USER_AS_OWNER != 0,
+    let account = accounts.find(match arg.flags & uapi::ALPC_USER_AS_OWNER {
+        0 => Accountable::User(kuid),
+        _ => Accountable::Owner(kuid),
     });
     let gauge = |kind: Kind| match &account {
         Some(account) => gauge(account, kind),
@@ -137,12 +137,11 @@ pub(crate) fn print(accounts: &Accounts, f: &mut fmt::Formatter<'_>) -> fmt::Res
     }
     f.write_str("\n")?;
     accounts.for_each(|who, account| {
-        write!(
-            f,
-            "{}{}",
-            who.kuid,
-            if who.as_owner { "(owner)" } else { "" }
-        )?;
+        match who {
+            Accountable::User(kuid) => write!(f, "{kuid}")?,
+            Accountable::Owner(kuid) => write!(f, "{kuid}(owner)")?,
+            Accountable::Namespace(_) => return Ok(()),
+        }
         for (_, kind) in COLUMNS {
             let gauge = gauge(account, kind);
             write!(f, "\t{}/{}/{}", gauge.used, gauge.limit, gauge.refused)?;

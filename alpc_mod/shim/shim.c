@@ -24,6 +24,7 @@
 #include <linux/time_namespace.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
+#include <linux/user_namespace.h>
 #include <linux/wait.h>
 
 #include "shim.h"
@@ -161,6 +162,11 @@ efault:	return -EFAULT;
 u64 alpc_shim_ipc_ns_id(void)
 {
 	return current->nsproxy->ipc_ns->ns.ns_id;
+}
+
+u64 alpc_shim_user_ns_id(const struct user_namespace *ns)
+{
+	return ns->ns.ns_id;
 }
 
 struct user_namespace *alpc_shim_ipc_user_ns(void)

@@ -161,6 +161,7 @@ u64 alpc_shim_fs_capabilities(void);
 const struct cred *alpc_shim_take_on(const struct cred *as, bool groups, u64 capabilities);
 int alpc_shim_revert(const struct cred *before, const struct cred *taken);
 u64 alpc_shim_ipc_ns_id(void);
+u64 alpc_shim_user_ns_id(const struct user_namespace *ns);
 struct user_namespace *alpc_shim_ipc_user_ns(void);
 ktime_t alpc_shim_monotonic(void);
 bool alpc_shim_is_over(ktime_t time, clockid_t clock);

@@ -162,6 +162,8 @@ pub enum Mounted {
     Alone,
     /// Root, as `fusermount3 -o allow_other` does it for anybody.
     ByRoot,
+    /// Root of the namespaces that it is in.
+    Here,
 }
 
 impl Fuse {
@@ -172,6 +174,7 @@ impl Fuse {
                 alone(user);
                 (0, 0)
             }
+            Mounted::Here => (0, 0),
             Mounted::ByRoot => {
                 unshare(libc::CLONE_NEWNS);
                 // What is mounted here is nobody else's.
@@ -367,6 +370,20 @@ pub fn user_of(user: User, by: Mounted, control: Control, body: impl FnOnce(&Lin
     });
     let process = peer.take() as i32;
     (peer, process)
+}
+
+/// The same for root of a user namespace of root's, with these ids.
+pub fn in_namespace(map: &str, control: Control, body: impl FnOnce(&Link)) -> Peer {
+    crate::privilege::nested(map, libc::CLONE_NEWNS, move |link| {
+        let fuse = Fuse::mount(ROOT, Mounted::Here, control);
+        let device = fuse.device.as_raw_fd();
+        let _process = Peer::fork(ROOT, |_| {
+            // SAFETY: Used by the other process only.
+            unsafe { libc::close(device) };
+            body(link);
+        });
+        fuse.serve();
+    })
 }
 
 /// A file of it, for reading and writing.

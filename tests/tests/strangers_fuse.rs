@@ -175,6 +175,91 @@ fn a_file_that_is_never_closed_does_not_hold_who_unloads_the_module() {
     });
 }
 
+/// A user of a container's.
+const fn inside(uid: u32) -> User {
+    User {
+        name: "inside",
+        uid,
+        gid: uid,
+        groups: &[],
+    }
+}
+
+/// Two user namespaces of the caller's with these ids. In the first one more users than there are
+/// places for have files that never close; in the other one somebody hangs up.
+fn closes_in_a_namespace_beside(hostile: &'static str, other: &'static str) {
+    const USERS: usize = 9;
+    const EACH: usize = 6;
+    let control = Control::new();
+    let port = honest_server();
+    let other = privilege::nested(other, 0, |link| {
+        inside(7).become_it();
+        let before = hang_up().expect("a hang-up without a stranger");
+        link.sync();
+        link.sync();
+        let after = hang_up();
+        note!("closed after {before:?}; beside another namespace's files: {after:?}");
+        link.put(u64::from(after.is_some()));
+        link.take();
+    });
+    other.sync();
+    let attacker = fuse::in_namespace(hostile, control, move |link| {
+        let mut changed = fuse::open(0, 0);
+        let users: Vec<_> = (1..=USERS as u32)
+            .map(|uid| {
+                Peer::fork(inside(uid), |link| {
+                    let client = Connect::to(HONEST).run().expect("connect").port;
+                    link.sync();
+                    // All are to be accepted before the first message comes.
+                    link.sync();
+                    for _ in 0..EACH {
+                        let file: OwnedFd = fuse::open(0, 0).into();
+                        let mut one = HandleContainer::one(&file);
+                        client.one_way_with(&mut one).expect("send");
+                    }
+                    link.sync();
+                    link.take();
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            users.iter().for_each(|user| user.sync());
+        }
+        std::io::Write::write_all(&mut changed, b"changed").expect("write");
+        control.hold(0, &[fuse::WRITE]);
+        link.sync();
+        link.take();
+    });
+    let servers = accepted(&port, USERS);
+    attacker.sync();
+    drops_handles(&port, USERS * EACH);
+    eventually(|| control.waiting() > 0);
+    until_no_more_workers_come();
+    other.sync();
+    let closed = other.take();
+    control.answer_all();
+    assert_eq!(closed, 1, "a stranger's pipe is not closed");
+    drop(servers);
+}
+
+#[test]
+fn namespaces_of_one_owner_do_not_stop_the_closing_of_each_others_files() {
+    isolated_long(2, || {
+        closes_in_a_namespace_beside("0 100000 1000", "0 200000 1000");
+    });
+}
+
+#[test]
+fn nor_do_namespaces_within_the_same_one() {
+    isolated_long(2, || {
+        let outer = privilege::nested("0 100000 10000", 0, |link| {
+            closes_in_a_namespace_beside("0 1000 1000", "0 2000 1000");
+            link.put(1);
+        });
+        assert_eq!(outer.take(), 1);
+    });
+}
+
 // ------------------------------------------------------- what a dead client leaves
 
 const NAME: &str = "fuse/memory";
