@@ -326,8 +326,8 @@ impl Outgoing {
             let charge = connection
                 .charge_handles(to.other(), handle.count)
                 .map_err(|_| Outcome::Limit)?;
-            let payer = connection.payer(to.other());
-            cargo.handles.capture(at, handle, takes, payer, charge)?;
+            let owner = connection.owner(to.other());
+            cargo.handles.capture(at, handle, takes, owner, charge)?;
         }
         if let Some(receiver) = &self.receiver() {
             // Else whoever asks for one after another would find out who it is.
@@ -337,7 +337,7 @@ impl Outgoing {
             cargo.require(Required::new(receiver)?)?;
         }
         if let Some(memory) = &self.memory() {
-            cargo.add_memory(Memory::capture(memory, connection.payer(to.other()))?)?;
+            cargo.add_memory(Memory::capture(memory, connection.owner(to.other()))?)?;
         }
         if let Some(asked) = &self.security() {
             let at = self.0.place(uapi::ALPC_ATTR_SECURITY)?.ok_or(EFAULT)?;

@@ -195,6 +195,12 @@ impl Namespace {
         self.id
     }
 
+    /// The current task's own.
+    pub(crate) fn current() -> Self {
+        // SAFETY: The current credentials hold the namespace for the time of the call.
+        unsafe { Self::of(bindings::current_user_ns()) }
+    }
+
     /// # Safety
     ///
     /// Somebody holds the namespace.

@@ -8,8 +8,10 @@
 
 use crate::{
     caller::{
+        current_euid,
         for_each_accountable,
-        for_each_accountable_to, //
+        for_each_accountable_to,
+        Namespace, //
     },
     closing::Lane,
     cred::Identity,
@@ -63,6 +65,8 @@ impl Drop for OpenAccount {
 /// Dropping it takes spinlocks and frees memory, so it must not be dropped under a spinlock.
 pub(crate) struct Charger {
     accounts: Arc<Accounts>,
+    /// Whose they are: the effective user, as a kernel id, and its user namespace.
+    whose: (u32, Namespace),
     chain: KVec<OpenAccount>,
     /// Of the accounts at a port. Goes last: its address is in their key.
     room: Option<Arc<Counter>>,
@@ -74,6 +78,21 @@ impl Charger {
         let mut charger = Self::empty(accounts);
         for_each_accountable(|who| charger.add(Key { port: 0, who }))?;
         Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// The accounts of the current task: `usual`, if these are the same. `ENOMEM`.
+    pub(crate) fn of_current(usual: &Arc<Self>) -> Result<Arc<Self>> {
+        match usual.is_of_current() {
+            true => Ok(usual.clone()),
+            false => Self::for_current(&usual.accounts),
+        }
+    }
+
+    /// Whether they are what the current task would get now: the user and its namespace determine
+    /// the others.
+    #[inline]
+    pub(crate) fn is_of_current(&self) -> bool {
+        self.whose == (current_euid(), Namespace::current())
     }
 
     /// The accounts of the current task at one port, whose owner has none there. `room` is what
@@ -94,6 +113,7 @@ impl Charger {
     fn empty(accounts: &Arc<Accounts>) -> Self {
         Self {
             accounts: accounts.clone(),
+            whose: (current_euid(), Namespace::current()),
             chain: KVec::new(),
             room: None,
         }

@@ -217,9 +217,9 @@ impl Spare {
     }
 
     /// Has the use of an address space ended, at the payer's expense: it counts as a conversation
-    /// until then, so nobody has more of them than conversations.
-    pub(crate) fn end(self, space: LastUse, payer: Arc<Charger>) {
-        let charge = Charge::beyond(&payer, Kind::Conversation);
+    /// of the `owner`'s until then, so nobody has more of them than conversations.
+    pub(crate) fn end(self, space: LastUse, payer: Arc<Charger>, owner: &Arc<Charger>) {
+        let charge = Charge::beyond(owner, Kind::Conversation);
         self.start(Held::Space(space, charge), payer);
     }
 

@@ -184,8 +184,8 @@ impl Connection {
         (&self.costs.charger, kind)
     }
 
-    /// Who pays for letting go of what a side's messages carry: that side, as it chooses what.
-    pub(crate) fn payer(&self, side: Side) -> &Arc<Charger> {
+    /// Whose a side is: who has connected, or has made the port. Others may send there, too.
+    pub(crate) fn owner(&self, side: Side) -> &Arc<Charger> {
         match side {
             Side::Client => &self.costs.charger,
             Side::Server => &self.port.charger,

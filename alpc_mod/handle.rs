@@ -81,28 +81,29 @@ impl Handles {
     }
 
     /// Empty, with room for so many.
-    fn room(&mut self, count: usize, payer: &Arc<Charger>) -> Result<&mut Bundle> {
+    fn room(&mut self, count: usize, owner: &Arc<Charger>) -> Result<&mut Bundle> {
         let bundle = match self.bundle.take() {
             Some(bundle) if bundle.room() >= count => bundle,
-            _ => Bundle::new(count.max(MIN_ROOM), payer.clone())?,
+            _ => Bundle::new(count.max(MIN_ROOM), owner)?,
         };
         Ok(self.bundle.insert(bundle))
     }
 
     /// Takes references to the files that the caller names, of which every one must be of a kind
-    /// that the other side takes. `attribute` is where the caller's attribute stands; `payer` pays
-    /// for closing them. What has been taken when it fails goes with [`clear`](Self::clear).
+    /// that the other side takes. `attribute` is where the caller's attribute stands; `owner` is
+    /// whose the caller's side is. What has been taken when it fails goes with
+    /// [`clear`](Self::clear).
     pub(crate) fn capture(
         &mut self,
         attribute: u64,
         ask: &uapi::alpc_attr_handle,
         takes: Takes,
-        payer: &Arc<Charger>,
+        owner: &Arc<Charger>,
         charge: Charge,
     ) -> Result<(), Failure> {
         let count = ask.count as usize;
-        let bundle = self.room(count, payer)?;
-        bundle.begin(payer, charge);
+        let bundle = self.room(count, owner)?;
+        bundle.begin(owner, charge)?;
         for first in (0..count).step_by(STEP) {
             let entries = read(ask.handles, first, count)?;
             for (at, entry) in (first..count).zip(entries) {

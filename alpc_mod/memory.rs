@@ -163,10 +163,10 @@ impl Range {
 }
 
 impl Memory {
-    /// The ranges that the caller names, of its own memory, let go of at the payer's expense.
+    /// The ranges that the caller names, of its own memory, which it sends on a side of `owner`'s.
     pub(crate) fn capture(
         ask: &uapi::alpc_attr_memory,
-        payer: &Arc<Charger>,
+        owner: &Arc<Charger>,
     ) -> Result<Arc<Self>, Failure> {
         const ENTRY: usize = size_of::<uapi::alpc_memory_range>();
         if ask.count == 0 || ask.count > uapi::ALPC_MEMORY_RANGES_MAX {
@@ -186,7 +186,7 @@ impl Memory {
         }
         let task = current!();
         let mm: &Mm = task.mm().ok_or(EFAULT)?;
-        let space = Space::new(ARef::from(mm), payer.clone())?;
+        let space = Space::new(ARef::from(mm), owner.clone())?;
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
         let memory = room.pin_init_with(try_pin_init!(Self {
             gate <- new_spinlock!(Gate::shut(), "Memory::gate"),

@@ -153,20 +153,21 @@ pub(crate) struct Bundle {
     files: Files,
     /// Who sent them, and may be held up by closing them.
     sender: Process,
-    /// Who pays if somebody else closes them.
+    /// Who sent them, and pays if somebody else closes them.
     payer: Arc<Charger>,
     /// What closes them if that may take its time.
     spare: Spare,
 }
 
 impl Bundle {
-    /// None, with room for some. Memory is charged to the current task.
-    pub(crate) fn new(room: usize, payer: Arc<Charger>) -> Result<KBox<Self>> {
+    /// None, with room for some, on a side that is `owner`'s. Memory is charged to the current task.
+    pub(crate) fn new(room: usize, owner: &Arc<Charger>) -> Result<KBox<Self>> {
         let size = room.saturating_mul(size_of::<Sendable>());
         let list = charged(size, |flags| KVec::with_capacity(room, flags))?;
         let place = charged(size_of::<Self>(), KBox::<Self>::new_uninit)?;
         let files = Files { list, charge: None };
         let spare = Spare::new()?;
+        let payer = Charger::of_current(owner)?;
         Ok(KBox::write(
             place,
             Self {
@@ -188,13 +189,17 @@ impl Bundle {
         self.files.list.capacity()
     }
 
-    /// The current process is about to put some in. Says who pays for them, and what they cost.
-    pub(crate) fn begin(&mut self, payer: &Arc<Charger>, charge: Charge) {
+    /// The current task is about to put some in, on a side that is `owner`'s, for a charge.
+    ///
+    /// The charge is the connection's, but it is the sender who pays for their closing: it chooses
+    /// what is closed, and may send where somebody else has connected.
+    pub(crate) fn begin(&mut self, owner: &Arc<Charger>, charge: Charge) -> Result {
         self.sender = current_process();
-        if !Arc::ptr_eq(&self.payer, payer) {
-            self.payer = payer.clone();
+        if !self.payer.is_of_current() {
+            self.payer = Charger::of_current(owner)?;
         }
         self.files.charge = Some(charge);
+        Ok(())
     }
 
     /// Puts one in. `ENOMEM` if there is no room.

@@ -400,7 +400,7 @@ impl Accounts {
         table.get(&key).map(|listed| listed.account.clone())
     }
 
-    /// Calls `f` with each that anything is counted for, until it fails. Nothing is locked then, and who
+    /// Calls `f` with each user that has anything, until it fails. Nothing is locked then, and who
     /// comes or goes meanwhile may be left out.
     pub(crate) fn for_each<E>(
         &self,

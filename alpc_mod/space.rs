@@ -30,20 +30,35 @@ use kernel::{
     }, //
 };
 
+/// How an address space is let go of.
+struct Last {
+    spare: Spare,
+    /// Who pays for that: whoever offers the memory.
+    payer: Arc<Charger>,
+    /// Whose limits count it meanwhile: those of the connection, as for all else on it. Else who
+    /// sends where somebody else has connected would have a limit that nothing is held to.
+    owner: Arc<Charger>,
+}
+
 /// An address space that others may use as long as a process has it.
 #[pin_data]
 pub(crate) struct Space {
     mm: ARef<Mm>,
-    /// What the last use ends in, with who pays for it. Nothing once that has begun: no use begins
-    /// after. Uses begin under the lock, and so does the end of the last one.
+    /// What the last use ends in. Nothing once that has begun: no use begins after. Uses begin
+    /// under the lock, and so does the end of the last one.
     #[pin]
-    last: SpinLock<Option<(Spare, Arc<Charger>)>>,
+    last: SpinLock<Option<Last>>,
 }
 
 impl Space {
-    /// The address space, let go of at the payer's expense. Memory is charged to the current task.
-    pub(crate) fn new(mm: ARef<Mm>, payer: Arc<Charger>) -> Result<impl PinInit<Self>> {
-        let last = Some((Spare::new()?, payer));
+    /// The address space, let go of at the current task's expense, on a connection or port that is
+    /// `owner`'s. Memory is charged to the current task.
+    pub(crate) fn new(mm: ARef<Mm>, owner: Arc<Charger>) -> Result<impl PinInit<Self>> {
+        let last = Some(Last {
+            spare: Spare::new()?,
+            payer: Charger::of_current(&owner)?,
+            owner,
+        });
         Ok(pin_init!(Self {
             mm,
             last <- new_spinlock!(last, "Space::last"),
@@ -101,7 +116,7 @@ impl Drop for HeldSpace<'_> {
         let end = last.take();
         drop(last);
         match end {
-            Some((spare, payer)) => spare.end(LastUse(mm), payer),
+            Some(last) => last.spare.end(LastUse(mm), last.payer, &last.owner),
             None => core::mem::forget(mm),
         }
     }

@@ -3,6 +3,8 @@
 //! Nobody waits for a stranger's file system: not to have handles closed, and not with what a dead
 //! client has left.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,21 @@ fn honest_server() -> Port {
     { create }.run().expect("create")
 }
 
+/// Sends so many files of a file system, one in each message.
+fn send_files(client: &Port, count: usize) {
+    for _ in 0..count {
+        let file: OwnedFd = fuse::open(0, 0).into();
+        let mut one = HandleContainer::one(&file);
+        client.one_way_with(&mut one).expect("send");
+    }
+}
+
+/// Changes such a file, and keeps its file system from writing that.
+fn never_close(changed: &mut File, control: Control) {
+    changed.write_all(b"changed").expect("write");
+    control.hold(0, &[fuse::WRITE]);
+}
+
 /// Sends files of its own, whose closing does not end until its file system writes what it has
 /// changed: never.
 fn sends_files(control: Control, connections: usize, messages: usize) -> impl FnOnce(&Link) {
@@ -50,14 +67,9 @@ fn sends_files(control: Control, connections: usize, messages: usize) -> impl Fn
         let clients: Vec<_> = (0..connections).map(connect).collect();
         let mut changed = fuse::open(0, 0);
         for client in &clients {
-            for _ in 0..messages {
-                let file: OwnedFd = fuse::open(0, 0).into();
-                let mut one = HandleContainer::one(&file);
-                client.one_way_with(&mut one).expect("send");
-            }
+            send_files(client, messages);
         }
-        std::io::Write::write_all(&mut changed, b"changed").expect("write");
-        control.hold(0, &[fuse::WRITE]);
+        never_close(&mut changed, control);
         // What has been sent is there to be received.
         drop(clients);
         link.sync();
@@ -212,11 +224,7 @@ fn closes_in_a_namespace_beside(hostile: &'static str, other: &'static str) {
                     link.sync();
                     // All are to be accepted before the first message comes.
                     link.sync();
-                    for _ in 0..EACH {
-                        let file: OwnedFd = fuse::open(0, 0).into();
-                        let mut one = HandleContainer::one(&file);
-                        client.one_way_with(&mut one).expect("send");
-                    }
+                    send_files(&client, EACH);
                     link.sync();
                     link.take();
                 })
@@ -225,8 +233,7 @@ fn closes_in_a_namespace_beside(hostile: &'static str, other: &'static str) {
         for _ in 0..3 {
             users.iter().for_each(|user| user.sync());
         }
-        std::io::Write::write_all(&mut changed, b"changed").expect("write");
-        control.hold(0, &[fuse::WRITE]);
+        never_close(&mut changed, control);
         link.sync();
         link.take();
     });
@@ -257,6 +264,40 @@ fn nor_do_namespaces_within_the_same_one() {
             link.put(1);
         });
         assert_eq!(outer.take(), 1);
+    });
+}
+
+#[test]
+fn files_that_are_sent_on_anothers_connection_do_not_stop_the_closing_of_its_own() {
+    isolated_long(2, || {
+        const FILES: usize = 6;
+        let control = Control::new();
+        let port = honest_server();
+        let before = hang_up().expect("a hang-up without a stranger");
+        let (attacker, _) = fuse::user_of(MALLORY, Mounted::Alone, control, move |link| {
+            let client: Port = link.take_fd().into();
+            let mut changed = fuse::open(0, 0);
+            send_files(&client, FILES);
+            never_close(&mut changed, control);
+            link.sync();
+            link.take();
+        });
+        let (client, _server) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| Connect::to(HONEST).run().expect("connect").port);
+            let server = views::accept(&port);
+            (asked.join().expect("a connection"), server)
+        });
+        attacker.put_fd(&client);
+        attacker.sync();
+        drops_handles(&port, FILES);
+        eventually(|| control.waiting() > 0);
+        until_no_more_workers_come();
+        let after = hang_up();
+        control.answer_all();
+        note!(
+            "closed after {before:?}; beside files sent where this user has connected: {after:?}"
+        );
+        assert!(after.is_some(), "a pipe of who has connected is not closed");
     });
 }
 
