@@ -33,8 +33,8 @@ use kernel::{
 /// How an address space is let go of.
 struct Last {
     spare: Spare,
-    /// Who pays for that: whoever offers the memory.
-    payer: Arc<Charger>,
+    /// Who pays for that, whoever offers the memory, if not the owner.
+    payer: Option<Arc<Charger>>,
     /// Whose limits count it meanwhile: those of the connection, as for all else on it. Else who
     /// sends where somebody else has connected would have a limit that nothing is held to.
     owner: Arc<Charger>,
@@ -56,7 +56,10 @@ impl Space {
     pub(crate) fn new(mm: ARef<Mm>, owner: Arc<Charger>) -> Result<impl PinInit<Self>> {
         let last = Some(Last {
             spare: Spare::new()?,
-            payer: Charger::of_current(&owner)?,
+            payer: match owner.is_of_current() {
+                true => None,
+                false => Some(Charger::of_current(&owner)?),
+            },
             owner,
         });
         Ok(pin_init!(Self {
@@ -116,7 +119,10 @@ impl Drop for HeldSpace<'_> {
         let end = last.take();
         drop(last);
         match end {
-            Some(last) => last.spare.end(LastUse(mm), last.payer, &last.owner),
+            Some(last) => {
+                let payer = last.payer.unwrap_or_else(|| last.owner.clone());
+                last.spare.end(LastUse(mm), payer, &last.owner);
+            }
             None => core::mem::forget(mm),
         }
     }

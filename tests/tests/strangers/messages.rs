@@ -38,7 +38,7 @@ fn sends_one_way() -> Box<dyn Side> {
 
 fn receives() -> Box<dyn Side> {
     let stage = victim();
-    let (client, _) = Box::leak(Box::new(own(stage)));
+    let (client, _) = Box::leak(Box::new(own_client(stage)));
     // A starved stranger sends less than is received.
     let mut filler = flooding(b"filler");
     let mut receive = receiving();
