@@ -436,12 +436,12 @@ impl Player<'_> {
                     let (id, turn) = (arg.id, arg.callback_id);
                     let port = Arc::downgrade(&port);
                     let header = Header { id, turn, port };
-                    for _ in 0..2 {
+                    for _ in 0..4 {
                         self.claim(&header);
                         self.caller_memory(&header);
                     }
                     if u32::from(arg.type_) != ALPC_TYPE_CONNECTION_REQUEST {
-                        for _ in 0..4 {
+                        for _ in 0..16 {
                             self.impersonate(&header);
                         }
                     }
@@ -551,7 +551,7 @@ impl Player<'_> {
             12 => self.query(),
             57 => self.open(),
             58 => self.contexts(),
-            60 | 61 => self.verify(),
+            60 | 61 => (0..3).for_each(|_| self.verify()),
             62 | 63 => self.query_identity(),
             59 => self.acl(),
             56 => self.use_offer(),
