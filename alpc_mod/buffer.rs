@@ -19,10 +19,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    alloc::{
-        AllocError,
-        Flags, //
-    },
+    alloc::Flags,
     bindings,
     ffi::c_void,
     prelude::*,
@@ -166,10 +163,10 @@ impl Buffer {
 /// `ENOMEM` at the limit of its memory cgroup, where `GFP_KERNEL_ACCOUNT` alone would kill somebody:
 /// `make` is given flags that never wait. What they don't find is made room for in between.
 #[inline]
-pub(crate) fn charged<T>(
-    size: usize,
-    mut make: impl FnMut(Flags) -> Result<T, AllocError>,
-) -> Result<T> {
+pub(crate) fn charged<T, E>(size: usize, mut make: impl FnMut(Flags) -> Result<T, E>) -> Result<T>
+where
+    Error: From<E>,
+{
     let flags = GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL);
     if let Ok(made) = make(flags) {
         return Ok(made);

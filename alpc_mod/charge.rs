@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    buffer::charged,
     caller::{
         current_euid,
         for_each_accountable,
@@ -26,6 +27,7 @@ use crate::{
     },
     window, //
 };
+use core::mem::size_of;
 use kernel::{
     prelude::*,
     sync::{
@@ -33,7 +35,8 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        UniqueArc, //
     }, //
 };
 
@@ -77,7 +80,7 @@ impl Charger {
     pub(crate) fn for_current(accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
         let mut charger = Self::empty(accounts);
         for_each_accountable(|who| charger.add(Key { port: 0, who }))?;
-        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+        charger.shared()
     }
 
     /// The accounts of the current task: `usual`, if these are the same. `ENOMEM`.
@@ -107,7 +110,7 @@ impl Charger {
         let mut charger = Self::empty(accounts);
         charger.room = Some(room.clone());
         for_each_accountable_to(owner, |who| charger.add(Key { port, who }))?;
-        Ok(Arc::new(charger, GFP_KERNEL_ACCOUNT)?)
+        charger.shared()
     }
 
     fn empty(accounts: &Arc<Accounts>) -> Self {
@@ -117,6 +120,11 @@ impl Charger {
             chain: KVec::new(),
             room: None,
         }
+    }
+
+    fn shared(self) -> Result<Arc<Self>> {
+        let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
+        Ok(room.write(self).into())
     }
 
     /// A user that answers twice, as an owner of nested namespaces, still pays once.
@@ -133,7 +141,9 @@ impl Charger {
             .is_none_or(|open| open.account.key != key)
         {
             let open = Accounts::open(&self.accounts, key)?;
-            self.chain.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            let size =
+                (self.chain.len().saturating_mul(2)).saturating_mul(size_of::<OpenAccount>());
+            charged(size, |flags| self.chain.reserve(1, flags))?;
             self.chain
                 .insert_within_capacity(at, open)
                 .map_err(|_| ENOMEM)?;

@@ -391,16 +391,17 @@ impl CommPort {
 
     /// Answers `ALPC_IOC_QUERY_PORT`.
     pub(crate) fn info(&self) -> uapi::alpc_query_port {
-        let (role, peer) = match self.side {
-            Side::Client => (uapi::ALPC_ROLE_CLIENT, self.connection.server()),
-            Side::Server => (uapi::ALPC_ROLE_SERVER, Some(&self.connection.client)),
-        };
-        let peer = peer.map(|peer| peer.who.seen_by_current());
         let engine = self.port().lock();
         let phase = engine.phase(self.index());
         let context = engine.context(self.index(), self.side);
         let share = engine.share(self.index());
         drop(engine);
+        // Who sees that the connection is open is told who the server is.
+        let (role, peer) = match self.side {
+            Side::Client => (uapi::ALPC_ROLE_CLIENT, self.connection.server()),
+            Side::Server => (uapi::ALPC_ROLE_SERVER, Some(&self.connection.client)),
+        };
+        let peer = peer.map(|peer| peer.who.seen_by_current());
         uapi::alpc_query_port {
             state: state(phase),
             views: self

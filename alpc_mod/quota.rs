@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    buffer::charged,
     caller::Accountable,
     charge::OpenAccount,
     closing::Lane,
@@ -24,6 +25,7 @@ use crate::{
         Shards, //
     }, //
 };
+use core::mem::size_of;
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -37,7 +39,8 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        UniqueArc, //
     }, //
 };
 
@@ -368,8 +371,11 @@ impl Accounts {
         if let Some(account) = found {
             return Ok(OpenAccount::new(this, account));
         }
-        let new = Arc::pin_init(Account::new(key), GFP_KERNEL_ACCOUNT)?;
-        let room = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let room = charged(size_of::<Account>(), UniqueArc::<Account>::new_uninit)?;
+        let Ok(new) = room.pin_init_with(Account::new(key));
+        let new: Arc<Account> = new.into();
+        // A little more than what is listed.
+        let room = charged(2 * size_of::<Listed>(), RBTreeNodeReservation::new)?;
         let listed = Listed {
             account: new.clone(),
             holders: 1,
