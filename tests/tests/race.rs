@@ -393,3 +393,43 @@ fn clients_killed_at_any_moment_are_each_told_of_once() {
         assert_eq!((query.connections, query.conversations), (0, 0));
     });
 }
+
+#[test]
+fn who_sees_that_it_is_connected_sees_to_whom() {
+    const NAME: &str = "race/to-whom";
+    isolated_long(2, || {
+        let server = Peer::spawn(MALLORY, |link| {
+            let port = Create::named(NAME).open().run().expect("create");
+            link.sync();
+            loop {
+                let request = port.receive().expect("receive");
+                if request.kind == ALPC_TYPE_CONNECTION_REQUEST {
+                    // Not always at the same moment.
+                    (0..request.id % 977).for_each(|_| std::hint::spin_loop());
+                    drop(Accept::new(request.id).run(&port));
+                }
+            }
+        });
+        server.sync();
+        for _ in 0..rounds(500) {
+            let connected = Connect::to(NAME).asynchronous().run();
+            let client = connected.expect("connect").port;
+            let asks = || loop {
+                let info = client.query_port().expect("query");
+                if info.state != ALPC_STATE_PENDING {
+                    break info;
+                }
+            };
+            // Several of them, so that they wait for each other in there.
+            thread::scope(|scope| {
+                for asked in [(); 3].map(|()| scope.spawn(asks)) {
+                    let info = asked.join().expect("join");
+                    if info.state == ALPC_STATE_OPEN {
+                        assert_eq!(info.peer_uid, MALLORY.uid);
+                    }
+                }
+            });
+        }
+        server.kill();
+    });
+}

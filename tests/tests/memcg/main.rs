@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use alpc_tests::raw::*;
 use alpc_tests::*;
 
+mod foreign;
+
 const LIMIT: u64 = 8 << 20;
 
 /// A memory cgroup, gone when dropped. Whoever was in it must have ended.
