@@ -16,7 +16,6 @@ const CONNECTIONS: usize = 64;
 const LONGEST: u64 = 4096;
 /// How deep in user namespaces the sender is: so many accounts there are.
 const DEEP: usize = 30;
-const ROUNDS: u64 = 20;
 
 /// Goes into a user namespace within the last one, as often as that may be.
 fn descend() {
@@ -44,6 +43,11 @@ fn floods(clients: &[Port], transfer: &mut Transfer, seen: Shared, turn: u64) {
                     seen[ERRNO].fetch_add(1, SeqCst);
                     return;
                 }
+                // A kernel may have been told to allow fewer than there is memory for.
+                Err(fail::LIMIT) => {
+                    seen[FLAGS].store(1, SeqCst);
+                    return;
+                }
                 Err(failure) => {
                     assert_eq!(failure, fail::QUEUE_FULL);
                     break;
@@ -57,6 +61,7 @@ fn floods(clients: &[Port], transfer: &mut Transfer, seen: Shared, turn: u64) {
 fn who_sends_handles_for_others_fails_at_its_limit_and_nobody_is_killed() {
     isolated_long(2, || {
         let name = "memcg/foreign";
+        let turns = rounds(20);
         let cgroup = Cgroup::new("foreign");
         let create = Create::named(name).open().takes(ALPC_TAKE_HANDLES, 0);
         let port = { create }.run().expect("create");
@@ -76,7 +81,7 @@ fn who_sends_handles_for_others_fails_at_its_limit_and_nobody_is_killed() {
             transfer.point();
             keep_memory();
             link.sync();
-            for turn in 1..=ROUNDS {
+            for turn in 1..=turns {
                 eventually(|| seen[TURNS].load(SeqCst) >= turn);
                 floods(&clients, &mut transfer, seen, turn);
                 seen[DONE].store(turn, SeqCst);
@@ -91,7 +96,7 @@ fn who_sends_handles_for_others_fails_at_its_limit_and_nobody_is_killed() {
             })
             .collect();
         sender.sync();
-        for turn in 1..=ROUNDS {
+        for turn in 1..=turns {
             seen[TURNS].store(turn, SeqCst);
             eventually(|| seen[DONE].load(SeqCst) == turn);
             let mut receive = Transfer::new().capacity(LONGEST as usize).now();
@@ -102,8 +107,12 @@ fn who_sends_handles_for_others_fails_at_its_limit_and_nobody_is_killed() {
         sender.wait();
         let (sent, failed) = (seen[SENT].load(SeqCst), seen[ERRNO].load(SeqCst));
         note!("{sent} sent, {failed} failed for want of memory");
-        assert_eq!(failed, ROUNDS);
-        cgroup.assert_nobody_was_killed();
         drop((port, servers));
+        if seen[FLAGS].load(SeqCst) != 0 {
+            note!("this kernel allows too few");
+            return;
+        }
+        assert_eq!(failed, turns);
+        cgroup.assert_nobody_was_killed();
     });
 }
