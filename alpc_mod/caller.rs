@@ -190,7 +190,7 @@ impl Namespace {
         self.level.0
     }
 
-    /// What tells it apart.
+    /// The namespace's number, which no other namespace ever has.
     pub(crate) fn id(self) -> u64 {
         self.id
     }

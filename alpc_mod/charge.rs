@@ -68,7 +68,7 @@ impl Drop for OpenAccount {
 /// Dropping it takes spinlocks and frees memory, so it must not be dropped under a spinlock.
 pub(crate) struct Charger {
     accounts: Arc<Accounts>,
-    /// Whose they are: the effective user, as a kernel id, and its user namespace.
+    /// Whose accounts these are: the effective user, as a kernel id, and its user namespace.
     whose: (u32, Namespace),
     chain: KVec<OpenAccount>,
     /// Of the accounts at a port. Goes last: its address is in their key.
@@ -122,6 +122,7 @@ impl Charger {
         }
     }
 
+    /// Makes it one that many can refer to. `ENOMEM`.
     fn shared(self) -> Result<Arc<Self>> {
         let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
         Ok(room.write(self).into())

@@ -109,15 +109,15 @@ pub(crate) struct Connection {
     pub(crate) tokens: Tokens,
     /// Who connected.
     pub(crate) client: Party,
-    /// What is known of the server once it has accepted.
+    /// The server, once it has accepted.
     accepted: SetOnce<Accepted>,
 }
 
-/// What a client learns of its server, all at once.
+/// A server that has accepted, and what its client has to know of that.
 struct Accepted {
     /// Who accepted.
     server: Party,
-    /// What the server takes from the client.
+    /// The attributes that the server takes from the client.
     takes: Takes,
 }
 
@@ -184,7 +184,8 @@ impl Connection {
         (&self.costs.charger, kind)
     }
 
-    /// Whose a side is: who has connected, or has made the port. Others may send there, too.
+    /// The accounts of who owns a side: who has connected, or who has made the port. Others may send
+    /// there, too.
     pub(crate) fn owner(&self, side: Side) -> &Arc<Charger> {
         match side {
             Side::Client => &self.costs.charger,
@@ -211,7 +212,7 @@ impl Connection {
         self.accepted.populate(Accepted { server, takes });
     }
 
-    /// Who accepted, if somebody has.
+    /// The server's process, if it has accepted.
     pub(crate) fn server(&self) -> Option<&Party> {
         self.accepted.as_ref().map(|accepted| &accepted.server)
     }

@@ -38,8 +38,8 @@ impl Port {
         self.leave_as(engine, fx, || (), Waker::wake);
     }
 
-    /// The same for a caller that is about to sleep: the thread that is woken first runs in its
-    /// place. `first` is done before anybody is woken, and must be short: it can't be preempted.
+    /// Releases the lock as [`leave`](Self::leave) does, for a caller that is about to sleep: the
+    /// thread that is woken first runs in its place. `first` is done before anybody is woken, and must be short: it can't be preempted.
     #[inline]
     pub(crate) fn leave_and_yield<R>(
         &self,

@@ -142,8 +142,9 @@
 //! until it has woken it, and the task waited under the lock, so it can't be freed within
 //! that.
 //!
-//! What is done after a lock is owed to somebody meanwhile, and a user's thread can be stopped there for
-//! as long as it gets no processor time. With PREEMPT_RT nothing keeps it from that; else:
+//! Some work is left to be done after a lock is released, and somebody waits for it. A user's thread
+//! can be stopped before it has done that, for as long as it gets no processor time. With PREEMPT_RT
+//! nothing keeps it from being stopped. Without, this does:
 //!
 //! | owed after | what | who waits for it | what keeps the debtor running |
 //! | --- | --- | --- | --- |

@@ -1171,7 +1171,7 @@ struct alpc_claim {
  *	Either with ALPC_MEMORY_NOWAIT.
  * @outcome: Out: ALPC_OUTCOME_*.
  * @done: Out: bytes moved, of a call that fails too.
- * @timeout: How long pages of the caller's are waited for. See ALPC_TIMEOUT_*.
+ * @timeout: How long the caller's pages and its writing are waited for. See ALPC_TIMEOUT_*.
  *	Rewritten to an absolute time when a signal ends the call.
  * @timeout_flags: ALPC_TIMEOUT_*, rewritten with it. ALPC_TIMEOUT_INFINITE with
  *	ALPC_MEMORY_NOWAIT.

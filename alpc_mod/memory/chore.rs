@@ -41,7 +41,7 @@ use kernel::{
 /// How often the caller's thread brings pages in before it gives up writing to them.
 const TRIES: u32 = 4;
 
-/// What an errand has come to.
+/// How an errand has ended, as its holder sees it.
 pub(crate) enum Fetched {
     /// Nothing: it is to be tried again a little later.
     Nothing,

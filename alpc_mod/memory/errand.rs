@@ -31,7 +31,7 @@ use kernel::{
 /// in before, so that a holder that asks for what can't be doesn't keep it at work.
 const REST: Delta = Delta::from_millis(1);
 
-/// What the holder wants.
+/// One errand: what the holder wants of which memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Want {
     /// At which turn.
@@ -79,7 +79,7 @@ enum State {
     Done(Brought),
 }
 
-/// What the holder leaves with. To be dropped with no lock held.
+/// How far an errand was when the holder left it. To be dropped with no lock held.
 pub(crate) struct Left {
     /// How it ended, if it did.
     pub(crate) done: Option<Result<Option<Kept>>>,

@@ -51,22 +51,6 @@ static void let_go(struct page *page, bool write)
 }
 
 /*
- * What a stranger may wait for is held for a moment, without being preempted.
- * PREEMPT_RT can't do that.
- */
-static void moment_begin(void)
-{
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_disable();
-}
-
-static void moment_end(void)
-{
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_enable();
-}
-
-/*
  * A look-up of pages that brings nothing in never sleeps, so it is such a moment. It offers
  * to give way at each page, which comes to nothing here; but a kernel that checks who
  * offers that with preemption off would complain.

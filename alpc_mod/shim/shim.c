@@ -258,20 +258,15 @@ noinline void alpc_shim_wake_up_and_yield(struct task_struct *task)
 	default_wake_function(&entry, TASK_NORMAL, wf_sync | wf_current_cpu, NULL);
 }
 
-/*
- * A thread that owes others a wake-up is not preempted until it has woken them. With
- * PREEMPT_RT no spinlock may be taken like this, and nobody is promised anything.
- */
+/* A thread that owes others a wake-up is not preempted until it has woken them. */
 void alpc_shim_stay_begin(void)
 {
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_disable();
+	moment_begin();
 }
 
 void alpc_shim_stay_end(void)
 {
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_enable();
+	moment_end();
 }
 
 /*

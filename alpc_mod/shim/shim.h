@@ -11,6 +11,7 @@
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
 #include <linux/mm_types.h>
+#include <linux/preempt.h>
 #include <linux/types.h>
 #include <linux/uidgid_types.h>
 
@@ -25,6 +26,23 @@ struct pid_namespace;
 struct task_struct;
 struct user_namespace;
 struct vm_operations_struct;
+
+/*
+ * What a stranger may wait for is held, or owed, for a moment, without being preempted.
+ * PREEMPT_RT can't do that: no spinlock may be taken there so, and nobody is promised
+ * anything.
+ */
+static inline void moment_begin(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+}
+
+static inline void moment_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
 
 /* An identity as one task sees it. Layout of Seen in cred.rs. */
 struct alpc_seen {
