@@ -149,7 +149,7 @@
 //! | owed after | what | who waits for it | what keeps the debtor running |
 //! | --- | --- | --- | --- |
 //! | `Port::engine` | a wake-up of who has been handed something: four threads at most | it sleeps, whatever else comes | a [`Stay`](stay::Stay) from before the unlock on, in [`Port::leave`](port::Port::leave) |
-//! | `Port::engine` | the wake-up of a thread that is handed over to | the same | the RCU read-side section of `wait::hand_over`, see below |
+//! | `Port::engine` | the wake-up of a thread that is handed over to | the same | the RCU read-side section of `wait::hand_over`, see above |
 //! | `Port::engine` | opening caller memory | who has the message finds it shut | the same `Stay` |
 //! | `Port::engine` | a step that serves more threads ([`again`](logic::engine::Effects)) | threads for whom something has come to the front | the same `Stay`, for four steps; then nothing until the next four: the port's next message, or its next receive, serves them as well |
 //! | `Port::engine` | the next step of an end | who waits for that connection or at that port | nothing: who ends it could as well not have begun |
