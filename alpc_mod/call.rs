@@ -23,6 +23,7 @@ use crate::{
         Connection, //
     },
     control,
+    holder,
     ioctl,
     logic::engine::{
         Delivery,
@@ -137,7 +138,7 @@ impl Scope<'_> {
         }
     }
 
-    fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         match self.end {
             Some(end) => Source::Side(end.index(), end.side),
             None => Source::Port,
@@ -267,7 +268,8 @@ pub(crate) fn conclude(
             Ok(()) => match &mut hand {
                 Some(Hand::Message(delivery)) if !is_for_current(delivery) => {}
                 Some(Hand::Message(delivery)) => {
-                    match give(scope, plan.incoming, size, addr, t, delivery) {
+                    let held = holder::take_on(scope, plan.ends_with_thread, delivery);
+                    match held.and_then(|()| give(scope, plan.incoming, size, addr, t, delivery)) {
                         Ok(()) => {
                             settle(scope, delivery);
                             return Ok(());
@@ -434,6 +436,11 @@ fn exchange_ready(
     } else if plan.send == Send::Discard {
         engine.discard(scope.conn(), side, t.send_id, t.send_callback_id, &mut fx)?;
         t.flags |= uapi::ALPC_SENT;
+    } else if plan.send == Send::Adopt {
+        drop(engine);
+        holder::adopt(scope, plan.ends_with_thread, t.send_id, t.send_callback_id)?;
+        t.flags |= uapi::ALPC_SENT;
+        engine = port.lock();
     }
     let (received, at) = match (plan.receive, sent) {
         (Receive::Nothing, _) => {

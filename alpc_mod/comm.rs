@@ -11,10 +11,12 @@ use crate::{
     },
     cred::Party,
     file::{
+        FileTable,
         ObjectFile,
         PollHead,
         PollTable, //
     },
+    holder,
     logic::engine::{
         Phase,
         Progress,
@@ -430,6 +432,7 @@ impl CommPort {
 
 impl ObjectFile for CommPort {
     const NAME: &'static CStr = c"[alpc-comm]";
+    const FLUSHED: bool = true;
 
     #[inline]
     fn ioctl(
@@ -445,6 +448,12 @@ impl ObjectFile for CommPort {
     fn poll<'file>(&'file self, table: PollTable<'file>) -> u32 {
         table.register(self.connection.poll(self.side));
         self.port().events(self.source())
+    }
+
+    fn flush(this: ArcBorrow<'_, Self>, table: &FileTable) {
+        if this.index() != NONE {
+            holder::flush(this.port(), this.source(), table);
+        }
     }
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
@@ -466,6 +475,7 @@ impl ObjectFile for CommPort {
         }
         match this.side {
             Side::Client => {
+                this.port().forget_holders(this.source());
                 this.connection.client_left();
                 this.window.close();
             }

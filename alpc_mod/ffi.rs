@@ -46,6 +46,12 @@ pub(crate) enum End {
     Called,
 }
 
+/// What hears of a thread's end. `struct alpc_watch` of `thread_end.c`.
+#[repr(C)]
+pub(crate) struct Watch {
+    _opaque: [u8; 0],
+}
+
 /// What interrupts a task at a time. `struct alpc_alarm` of `shim.h`.
 #[repr(C)]
 pub(crate) struct Alarm {
@@ -87,6 +93,29 @@ extern "C" {
         flags: c_int,
         own_inode: bool,
     ) -> *mut bindings::file;
+
+    /// Whether the last who had a table of descriptors has let go of it.
+    pub(crate) fn alpc_shim_is_table_ending(files: *mut bindings::files_struct) -> bool;
+
+    /// Begins to hear of the ends of threads: `ended` is called, in a worker, with the data of
+    /// those watches whose thread has ended, and `forget` with that of a watch that is no more.
+    /// 0, or a negative errno.
+    pub(crate) fn alpc_shim_watches_begin(
+        ended: unsafe extern "C" fn(data: *mut c_void),
+        forget: unsafe extern "C" fn(data: *mut c_void),
+    ) -> c_int;
+
+    /// Ends that, and waits for what is under way. There must be no watch.
+    pub(crate) fn alpc_shim_watches_end();
+
+    /// Watches the current thread. Takes over `data`, unless there is no memory: then it is null.
+    pub(crate) fn alpc_shim_watch(data: *mut c_void) -> *mut Watch;
+
+    /// Gives up a watch.
+    pub(crate) fn alpc_shim_unwatch(watch: *mut Watch);
+
+    /// When the current thread began.
+    pub(crate) fn alpc_shim_thread_start() -> u64;
 
     /// Makes the module's directory in debugfs with a file for the administrator in it, or gives
     /// an error pointer.

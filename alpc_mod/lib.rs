@@ -336,6 +336,7 @@ mod device;
 mod ffi;
 mod file;
 mod handle;
+mod holder;
 mod identity;
 mod impersonate;
 mod ioctl;
@@ -370,6 +371,7 @@ mod stay;
 mod straight;
 mod table;
 mod takes;
+mod thread_end;
 mod time;
 mod token;
 #[allow(
@@ -435,6 +437,8 @@ struct Alpc {
     #[pin]
     device: node::Node<device::Factory>,
     closer: closing::Closer,
+    /// Goes after all messages.
+    watcher: thread_end::Watcher,
     accounts: Arc<quota::Accounts>,
 }
 
@@ -446,6 +450,7 @@ impl kernel::InPlaceModule for Alpc {
                 quota::Accounts::new()?
             },
             closer: closing::Closer::new()?,
+            watcher: thread_end::Watcher::new(),
             device <- node::Node::register(device::Factory::new(accounts.clone())?),
             // Nothing fails after it: whoever has it open by then keeps the module.
             users: users_file::UsersFile::new(accounts.clone()),

@@ -202,8 +202,8 @@ impl From<Refusal> for Failure {
             Refusal::Limit => Outcome::Limit,
             Refusal::AlreadyReceived => Outcome::AlreadyReceived,
             Refusal::TooLong => Outcome::TooLong,
-            // The caller makes the table grow and tries again.
-            Refusal::Grow => return Self::Plain(ENOMEM),
+            // Nobody gets either: what they ask for is done, and the call made again.
+            Refusal::Grow | Refusal::NotWatched => return Self::Plain(ENOMEM),
         })
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Send {
     New(New),
     Into(How),
     Discard,
+    /// Nothing: the caller becomes the holder of a conversation.
+    Adopt,
 }
 
 /// What is to be received.
@@ -49,6 +51,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) send: Send,
     pub(crate) receive: Receive,
     pub(crate) deadline: Deadline,
+    /// Whether what is received, or taken over, ends with the calling thread.
+    pub(crate) ends_with_thread: bool,
     pub(crate) outgoing: &'a Outgoing,
     pub(crate) incoming: &'a Incoming,
 }
@@ -61,6 +65,8 @@ const FLAGS: u32 = uapi::ALPC_TIMEOUT_MASK
     | uapi::ALPC_ANSWER
     | uapi::ALPC_DISCARD
     | uapi::ALPC_NONBLOCK
+    | uapi::ALPC_ADOPT
+    | uapi::ALPC_HOLD_THREAD
     | uapi::ALPC_SENT;
 
 /// The flags that say what a call does.
@@ -69,7 +75,8 @@ const SHAPE: u32 = uapi::ALPC_SEND
     | uapi::ALPC_SYNC
     | uapi::ALPC_RELEASE
     | uapi::ALPC_ANSWER
-    | uapi::ALPC_DISCARD;
+    | uapi::ALPC_DISCARD
+    | uapi::ALPC_ADOPT;
 
 impl<'a> Plan<'a> {
     #[inline]
@@ -84,6 +91,8 @@ impl<'a> Plan<'a> {
         const CALL: u32 = SEND | RECEIVE | uapi::ALPC_SYNC;
         const ANSWER: u32 = CALL | uapi::ALPC_ANSWER;
         const DISCARD: u32 = SEND | RELEASE | uapi::ALPC_DISCARD;
+        const ADOPT: u32 = SEND | uapi::ALPC_ADOPT;
+        const ADOPT_RECEIVE: u32 = ADOPT | RECEIVE;
         const SEND_RECEIVE: u32 = SEND | RECEIVE;
         const RELEASE_RECEIVE: u32 = SEND | RECEIVE | RELEASE;
         const DISCARD_RECEIVE: u32 = DISCARD | RECEIVE;
@@ -123,6 +132,8 @@ impl<'a> Plan<'a> {
             ANSWER => (Send::Nothing, Send::Into(How::Answer), Receive::Answer),
             DISCARD => (Send::Nothing, Send::Discard, Receive::Nothing),
             DISCARD_RECEIVE => (Send::Nothing, Send::Discard, Receive::Next),
+            ADOPT => (Send::Nothing, Send::Adopt, Receive::Nothing),
+            ADOPT_RECEIVE => (Send::Nothing, Send::Adopt, Receive::Next),
             _ => return Err(EINVAL.into()),
         };
         let resumed = t.flags & uapi::ALPC_SENT != 0;
@@ -139,9 +150,11 @@ impl<'a> Plan<'a> {
             (false, _) => (into, true),
         };
         let nonblock = t.flags & uapi::ALPC_NONBLOCK != 0;
+        let ends_with_thread = t.flags & uapi::ALPC_HOLD_THREAD != 0;
         if !fits
             || (nonblock && t.flags & SEND == 0)
-            || (send == Send::Discard && t.send_length != 0)
+            || (matches!(send, Send::Discard | Send::Adopt) && t.send_length != 0)
+            || (ends_with_thread && receive == Receive::Nothing && send != Send::Adopt)
         {
             return Err(EINVAL.into());
         }
@@ -174,6 +187,7 @@ impl<'a> Plan<'a> {
             send,
             receive,
             deadline,
+            ends_with_thread,
             outgoing,
             incoming,
         })
@@ -194,6 +208,7 @@ impl<'a> Plan<'a> {
             send,
             receive,
             deadline: Deadline::Never,
+            ends_with_thread: false,
             outgoing: &attributes.outgoing,
             incoming: &attributes.incoming,
         }

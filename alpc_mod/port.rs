@@ -15,16 +15,20 @@ use crate::{
     comm::Connection,
     cred::Party,
     file::{
+        FileTable,
         ObjectFile,
         PollHead,
         PollTable, //
     },
+    holder,
     lazy::MakeLock,
     logic::engine::{
         Conn,
         Delivery,
         Effects,
+        Ending,
         Engine,
+        Holder,
         Host,
         Peer,
         Progress,
@@ -52,6 +56,7 @@ use crate::{
         Growth, //
     },
     takes::Takes,
+    thread_end::Watch,
     uapi,
     wait_set::{
         Handed,
@@ -92,6 +97,8 @@ impl Host for Kernel {
     type Waiters = WaitSet;
     type Slots = Chunks<Slot<Self>>;
     type Conns = Chunks<Conn<Self>>;
+    type Holders = Chunks<Holder<Self>>;
+    type Watch = Watch;
     type Waker = Waker;
     type Handed<'a> = Handed<'a>;
 }
@@ -160,6 +167,7 @@ impl Port {
         let mut engine = Engine::new(
             Chunks::new(),
             Chunks::new(),
+            Chunks::new(),
             config.flags & uapi::ALPC_PORT_ARRIVAL_ORDER != 0,
             config.max_connections,
         );
@@ -222,6 +230,11 @@ impl Port {
     pub(crate) fn grow(&self) -> Result {
         self.grow_table(Table::Slots, Engine::slots_mut)?;
         self.grow_table(Table::Conns, Engine::conns_mut)
+    }
+
+    /// Makes the table of holders grow, if it has no free entries.
+    pub(crate) fn grow_holders(&self) -> Result {
+        self.grow_table(Table::Holders, Engine::holders_mut)
     }
 
     fn grow_table<T: Default>(
@@ -295,13 +308,28 @@ impl Port {
         }
     }
 
+    /// Forgets who has received at a side that nobody receives at any more.
+    pub(crate) fn forget_holders(&self, at: Source) {
+        let mut ending = Ending::default();
+        loop {
+            let mut watch = None;
+            let mut engine = self.lock();
+            let more = engine.forget_holders(at, &mut ending, &mut watch);
+            drop(engine);
+            drop(watch);
+            if !more {
+                return;
+            }
+        }
+    }
+
     /// Gives the tables back that nothing can be in any more, of a port that others keep.
     pub(crate) fn retire(&self) {
-        let (mut slots, mut conns) = (Chunks::new(), Chunks::new());
+        let (mut slots, mut conns, mut holders) = (Chunks::new(), Chunks::new(), Chunks::new());
         let mut engine = self.lock();
-        engine.retire(&mut slots, &mut conns);
+        engine.retire(&mut slots, &mut conns, &mut holders);
         drop(engine);
-        drop((slots, conns));
+        drop((slots, conns, holders));
     }
 
     /// The events of a source, as `POLL*`.
@@ -421,6 +449,7 @@ pub(crate) const WRITABLE: u32 = bindings::POLLOUT | bindings::POLLWRNORM;
 
 impl ObjectFile for Port {
     const NAME: &'static CStr = c"[alpc-port]";
+    const FLUSHED: bool = true;
 
     #[inline]
     fn ioctl(
@@ -438,6 +467,10 @@ impl ObjectFile for Port {
         self.events(Source::Port)
     }
 
+    fn flush(this: ArcBorrow<'_, Self>, table: &FileTable) {
+        holder::flush(&this, Source::Port, table);
+    }
+
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
         this.print(m, &this.info());
     }
@@ -446,6 +479,7 @@ impl ObjectFile for Port {
         this.shut(false);
         // Nobody can receive what is left: notices, and what was sent one-way.
         this.run(|engine, fx| engine.drain_port(fx));
+        this.forget_holders(Source::Port);
         this.retire();
         this.window.close();
         // Others may keep what is left of it.

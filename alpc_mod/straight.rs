@@ -28,6 +28,7 @@ use crate::{
         Carried, //
     },
     comm::CommPort,
+    holder,
     logic::engine::{
         Delivery,
         Engine,
@@ -38,6 +39,7 @@ use crate::{
         Source,
         Straight,
         Wait,
+        Who,
         NONE as NO_SLOT, //
     },
     message::{
@@ -361,6 +363,7 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
     let reply = Reply {
         id: t.send_id,
         turn: t.send_callback_id,
+        who: holder::current(),
         body,
     };
     let at = |_| Wait::Next(Source::Port);
@@ -407,6 +410,7 @@ fn reply_as<A: Carried>(port: &Port, addr: u64, t: &mut uapi::alpc_transfer) -> 
 struct Reply {
     id: u64,
     turn: u32,
+    who: Who,
     body: Arc<Message>,
 }
 
@@ -415,7 +419,7 @@ impl SendFirst for Reply {
 
     #[inline(always)]
     fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error> {
-        engine.reply_straight(self.id, self.turn, self.body)
+        engine.reply_straight(self.id, self.turn, self.who, self.body)
     }
 }
 
@@ -456,6 +460,7 @@ fn give_request<A: Carried>(
         own: None,
         peer: None,
         idle: false,
+        noted: true,
         ..
     } = &delivery
     else {

@@ -157,9 +157,19 @@ pub(crate) fn hand_over<'a, S: SendFirst>(
     let node = cell.get();
     let mut engine = port.lock();
     let (to, id) = match first.send(&mut engine) {
-        Ok(Straight { to, id, next }) => {
-            // SAFETY: The node is new, and this function does not return while it is linked.
-            unsafe { next.add(node, false) };
+        Ok(Straight {
+            to,
+            id,
+            next,
+            holder,
+        }) => {
+            if let Some(next) = next {
+                // SAFETY: The node is new, and this function does not return while it is linked.
+                unsafe {
+                    (*node).holder = holder;
+                    next.add(node, false);
+                }
+            }
             (to.task, id)
         }
         Err(error) => {

@@ -49,6 +49,8 @@ pub(crate) struct Node {
     prev: *mut Node,
     next: *mut Node,
     capacity: u32,
+    /// The id of the holder of conversations that the thread is, 0 if it is not known to be one.
+    pub(crate) holder: u64,
     pub(crate) linked: bool,
     /// Whether it is in the set's tree, by `branch`.
     planted: bool,
@@ -73,6 +75,7 @@ impl Node {
             prev: null_mut(),
             next: null_mut(),
             capacity,
+            holder: 0,
             linked: false,
             planted: false,
             branch: MaybeUninit::uninit(),
@@ -375,7 +378,11 @@ impl Waiters<Kernel> for WaitSet {
     }
 
     #[inline(always)]
-    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Handed<'_>> {
+    fn hand_with(
+        &mut self,
+        len: u32,
+        make: impl FnOnce(u64) -> Hand<Kernel>,
+    ) -> Option<Handed<'_>> {
         let node = self.take(len);
         if node.is_null() {
             return None;
@@ -386,7 +393,7 @@ impl Waiters<Kernel> for WaitSet {
         unsafe {
             let task = (*node).task;
             // Its thread has put `None` there, which needs no drop.
-            (*node).hand.write(Some(make()));
+            (*node).hand.write(Some(make((*node).holder)));
             (*node).done.store(true, Ordering::Release);
             // INVARIANT: The lock is held as long as the set is borrowed.
             Some(Handed {

@@ -709,6 +709,18 @@ struct alpc_accept {
  * it waits for the next message of conversation send_id.
  */
 #define ALPC_SENT			0x00000800u
+/*
+ * With ALPC_SEND and no other way to send: send nothing, but become the holder
+ * of conversation send_id, which the caller's side holds at turn
+ * send_callback_id. It ends when the caller can't answer it any more, and no
+ * longer when the process can't that has received it.
+ */
+#define ALPC_ADOPT			0x00001000u
+/*
+ * With ALPC_RECEIVE or ALPC_ADOPT: a conversation that is received by this
+ * call, or taken over, ends with the calling thread too.
+ */
+#define ALPC_HOLD_THREAD		0x00002000u
 
 /**
  * struct alpc_transfer - argument of ALPC_IOC_SEND_WAIT_RECEIVE

@@ -6,6 +6,7 @@
 #include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
+#include <linux/fdtable.h>
 #include <linux/fault-inject-usercopy.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -37,6 +38,12 @@ struct file *alpc_shim_anon_inode_getfile(const char *name,
 	if (own_inode)
 		return anon_inode_create_getfile(name, fops, priv, flags, NULL);
 	return anon_inode_getfile(name, fops, priv, flags);
+}
+
+/* Nobody but the last takes the count to zero, who then closes all that is in it. */
+bool alpc_shim_is_table_ending(struct files_struct *files)
+{
+	return !atomic_read(&files->count);
 }
 
 struct dentry *alpc_shim_debugfs_make(const char *name, void *data,

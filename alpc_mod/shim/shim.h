@@ -136,6 +136,16 @@ struct alpc_alarm {
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags, bool own_inode);
+struct alpc_watch;
+struct files_struct;
+
+bool alpc_shim_is_table_ending(struct files_struct *files);
+int alpc_shim_watches_begin(void (*ended)(void *), void (*forgotten)(void *));
+void alpc_shim_watches_end(void);
+struct alpc_watch *alpc_shim_watch(void *data);
+void alpc_shim_unwatch(struct alpc_watch *watch);
+u64 alpc_shim_thread_start(void);
+
 struct dentry *alpc_shim_debugfs_make(const char *name, void *data,
 				      const struct file_operations *fops);
 void alpc_shim_debugfs_remove(struct dentry *directory);

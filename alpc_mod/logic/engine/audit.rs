@@ -8,14 +8,14 @@ use super::list::{Linked, List, Store, Via, NONE};
 use super::types::{Conn, Host, Kind, Phase, Place, Queue, Side, Slot, State, Waiters};
 use super::{Engine, Source};
 
-type Verdict = Result<(), &'static str>;
+pub(super) type Verdict = Result<(), &'static str>;
 
-fn claim(holds: bool, what: &'static str) -> Verdict {
+pub(super) fn claim(holds: bool, what: &'static str) -> Verdict {
     holds.then_some(()).ok_or(what)
 }
 
 /// Calls `each` for the entries of a list, and checks its links and length.
-fn walk<T: Linked>(
+pub(super) fn walk<T: Linked>(
     list: &List,
     store: &mut impl Store<T>,
     via: Via,
@@ -58,6 +58,7 @@ impl<H: Host> Engine<H> {
         for index in 0..self.slots.len() {
             self.slots.get(index).map_or(Ok(()), Self::audit_slot)?;
         }
+        self.audit_holders()?;
         let (mut used, mut pending, mut connections) = (0, 0, 0);
         let (mut messages, mut bytes, mut ready, mut nameless) = (0, 0, 0, 0);
         for index in 0..self.conns.len() {
@@ -109,6 +110,10 @@ impl<H: Host> Engine<H> {
     }
 
     fn audit_slot(slot: &Slot<H>) -> Verdict {
+        claim(
+            slot.holder == NONE || matches!(slot.state, State::Held(_)),
+            "somebody holds what is not held",
+        )?;
         let queued = match slot.state {
             State::Free | State::Idle => {
                 for side in SIDES {

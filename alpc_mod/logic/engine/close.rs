@@ -249,7 +249,12 @@ impl<H: Host> Engine<H> {
 
     /// Exchanges the tables of a port that is gone for these empty ones, each if
     /// nothing in it is in use: nothing will be again.
-    pub fn retire(&mut self, slots: &mut H::Slots, conns: &mut H::Conns) {
+    pub fn retire(
+        &mut self,
+        slots: &mut H::Slots,
+        conns: &mut H::Conns,
+        holders: &mut H::Holders,
+    ) {
         if !self.gone {
             return;
         }
@@ -260,6 +265,10 @@ impl<H: Host> Engine<H> {
         if self.free_conns.len() == self.conns.len() {
             core::mem::swap(&mut self.conns, conns);
             self.free_conns = List::default();
+        }
+        if self.holders.free.len() == self.holders.table.len() {
+            core::mem::swap(&mut self.holders.table, holders);
+            self.holders.free = List::default();
         }
     }
 }

@@ -11,6 +11,7 @@ impl<H: Host> Engine<H> {
     /// Brings the message in slot `index` to side `to`: into the hands of a
     /// thread that waits for it, or into a queue.
     pub(super) fn deliver(&mut self, index: u32, to: Side, fx: &mut Effects<H>) {
+        self.let_go(index);
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };

@@ -24,7 +24,7 @@ pub trait Store<T> {
 /// Which of an entry's links a list runs through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// The queue the entry waits in, or the free list.
+    /// The queue the entry waits in, what its holder holds, or the free list.
     Queue,
     /// All that belongs to one connection.
     Owner,
@@ -46,9 +46,9 @@ impl Default for Links {
     }
 }
 
-#[cfg(test)]
 impl Links {
     /// The entry before.
+    #[cfg(test)]
     pub(super) fn before(&self) -> u32 {
         self.prev
     }

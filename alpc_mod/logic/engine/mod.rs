@@ -37,6 +37,7 @@ mod deliver;
 mod effects;
 mod end;
 mod gauges;
+mod holder;
 mod list;
 mod receive;
 mod send;
@@ -46,6 +47,9 @@ mod types;
 pub use close::Progress;
 pub use effects::Effects;
 pub use gauges::Found;
+#[cfg(test)]
+pub use holder::HOLDERS_PER_CLIENT;
+pub use holder::{Ending, Flush, Hold, Holder, Next, Who};
 pub use list::{Store, NONE};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};
@@ -55,6 +59,7 @@ pub use types::{
     What,
 };
 
+use holder::Holders;
 use list::{List, Via};
 use types::{Queue, State};
 
@@ -79,6 +84,8 @@ pub enum Table {
     Slots,
     /// The connections.
     Conns,
+    /// Those who hold conversations.
+    Holders,
 }
 
 /// Where threads wait.
@@ -108,6 +115,7 @@ pub enum Wait {
 pub struct Engine<H: Host> {
     slots: H::Slots,
     conns: H::Conns,
+    holders: Holders<H>,
     free_slots: List,
     free_conns: List,
     /// Connections that have something for the connection port.
@@ -136,12 +144,14 @@ impl<H: Host> Engine<H> {
     pub fn new(
         slots: H::Slots,
         conns: H::Conns,
+        holders: H::Holders,
         arrival_order: bool,
         max_connections: u32,
     ) -> Self {
         Self {
             slots,
             conns,
+            holders: Holders::new(holders),
             free_slots: List::default(),
             free_conns: List::default(),
             ready: List::default(),
@@ -176,6 +186,7 @@ impl<H: Host> Engine<H> {
         match table {
             Table::Slots => self.slots.len(),
             Table::Conns => self.conns.len(),
+            Table::Holders => self.holders.table.len(),
         }
     }
 
@@ -184,6 +195,8 @@ impl<H: Host> Engine<H> {
         match table {
             Table::Slots => self.free_slots.is_empty(),
             Table::Conns => self.free_conns.is_empty(),
+            // A thread's may need two: one for all of its process, and its own.
+            Table::Holders => self.holders.free.len() < 2,
         }
     }
 
@@ -201,6 +214,14 @@ impl<H: Host> Engine<H> {
                 for index in old_len..self.conns.len() {
                     self.free_conns
                         .push_back(&mut self.conns, Via::Queue, index);
+                }
+            }
+            Table::Holders => {
+                let holders = &mut self.holders;
+                for index in old_len..holders.table.len() {
+                    holders
+                        .free
+                        .push_back(&mut holders.table, Via::Owner, index);
                 }
             }
         }
@@ -418,6 +439,7 @@ impl<H: Host> Engine<H> {
 
     /// Puts a slot back on the free list; its messages go to `fx`.
     fn free_slot(&mut self, index: u32, fx: &mut Effects<H>) {
+        self.let_go(index);
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };

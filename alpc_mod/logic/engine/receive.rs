@@ -206,6 +206,7 @@ impl<H: Host> Engine<H> {
         } else {
             *fx.bodies.get_mut(to.other()) = body;
         }
+        self.let_go(index);
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
@@ -278,6 +279,7 @@ impl<H: Host> Engine<H> {
                     what: What::PortClosed,
                     open: false,
                     idle: true,
+                    noted: false,
                     body: None,
                     own: None,
                     peer: c.peer.clone(),
@@ -359,6 +361,7 @@ impl<H: Host> Engine<H> {
             what: What::LostReply,
             open: false,
             idle: false,
+            noted: false,
             body: None,
             own: None,
             peer: None,

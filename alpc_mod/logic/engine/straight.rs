@@ -9,9 +9,9 @@
 
 use core::mem::forget;
 
-use super::list::Store;
+use super::list::{Store, Via, NONE};
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
-use super::{Engine, INDEX_BITS, SLOTS_MAX};
+use super::{Engine, Who, INDEX_BITS, SLOTS_MAX};
 
 /// What has been sent so.
 pub struct Straight<'a, H: Host + 'a> {
@@ -21,7 +21,9 @@ pub struct Straight<'a, H: Host + 'a> {
     pub id: u64,
     /// Where the sender waits now, for the answer or for the next request. Nothing
     /// is there yet.
-    pub next: &'a mut H::Waiters,
+    pub next: Option<&'a mut H::Waiters>,
+    /// The id of the holder that the sender is, where it waits for the next request.
+    pub holder: u64,
 }
 
 impl<H: Host> Engine<H> {
@@ -58,7 +60,9 @@ impl<H: Host> Engine<H> {
         let id = (generation << INDEX_BITS) | u64::from(kept.wrapping_add(1));
         let sequence = self.sequence.wrapping_add(1);
         let port_context = *c.context.get(Side::Server);
-        let to = self.receivers.hand_with(len, || {
+        let (holders, mut holder) = (&mut self.holders, 0);
+        let to = self.receivers.hand_with(len, |receiver| {
+            holder = receiver;
             Hand::Message(Delivery {
                 conn,
                 slot: kept,
@@ -68,6 +72,7 @@ impl<H: Host> Engine<H> {
                 what: What::Request,
                 open: true,
                 idle: false,
+                noted: holders.by_id(receiver).is_some_and(|holder| holder.sure),
                 body: handed.take(),
                 own: None,
                 peer: None,
@@ -99,32 +104,46 @@ impl<H: Host> Engine<H> {
         // There was none. Both forgotten values are `None`, which the compiler can't see.
         forget(slot.bodies.get_mut(Side::Client).replace(body));
         forget(handed);
+        if let Some(found) = holders.by_id(holder) {
+            // CAST: The lower half of its id is its place.
+            slot.holder = holder as u32;
+            found.held.push_front(&mut self.slots, Via::Queue, kept);
+        }
+        let slot = self.slots.get_mut(kept);
         Ok(Straight {
             to,
             id,
-            next: slot.waiters.get_mut(Side::Client),
+            next: slot.map(|slot| slot.waiters.get_mut(Side::Client)),
+            holder: 0,
         })
     }
 
     /// Sends the server's final reply to a request of a client that waits for it, when
-    /// there is nothing to receive at the port. Gives the body back if this is not such
+    /// there is nothing to receive at the port, and `who` holds it. Gives the body back if this is not such
     /// a case.
     #[inline(always)]
     pub fn reply_straight(
         &mut self,
         id: u64,
         turn: u32,
+        who: Who,
         body: H::Body,
     ) -> Result<Straight<'_, H>, Option<H::Body>> {
         let len = body.len();
         let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
-        let Some(slot) = self.slots.get_mut(index) else {
+        let Some(slot) = self.slots.get(index) else {
             return Err(Some(body));
         };
         let Some(c) = self.conns.get_mut(slot.conn) else {
             return Err(Some(body));
         };
-        if !self.ready.is_empty()
+        let Some(found) = self.holders.table.get_mut(slot.holder) else {
+            return Err(Some(body));
+        };
+        if found.who != who
+            || found.client != NONE
+            || !slot.waiters.get(Side::Client).fits(len)
+            || !self.ready.is_empty()
             || !self.arrivals.is_empty()
             || self.closed
             || slot.id != id
@@ -138,12 +157,18 @@ impl<H: Host> Engine<H> {
         {
             return Err(Some(body));
         }
+        let holder = found.id;
+        found.held.remove(&mut self.slots, Via::Queue, index);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Err(Some(body));
+        };
+        slot.holder = NONE;
         let mut body = Some(body);
         let sequence = c.sequence.get(Side::Client).wrapping_add(1);
         let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
         let message_context = *slot.context.get(Side::Client);
         let request = slot.bodies.get_mut(Side::Client);
-        let to = slot.waiters.get_mut(Side::Client).hand_with(len, || {
+        let to = slot.waiters.get_mut(Side::Client).hand_with(len, |_| {
             Hand::Message(Delivery {
                 conn,
                 slot: index,
@@ -153,6 +178,7 @@ impl<H: Host> Engine<H> {
                 what: What::Reply,
                 open: false,
                 idle: true,
+                noted: false,
                 body: body.take(),
                 own: request.take(),
                 peer: None,
@@ -178,7 +204,8 @@ impl<H: Host> Engine<H> {
         Ok(Straight {
             to,
             id,
-            next: &mut self.receivers,
+            next: Some(&mut self.receivers),
+            holder,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! from the world around it.
 #![deny(unsafe_code)]
 
+use super::holder::{Holder};
 use super::list::{Linked, Links, List, Store, Via, NONE};
 
 /// One of the two ends of a connection.
@@ -68,6 +69,10 @@ pub trait Host: Sized {
     type Slots: Store<Slot<Self>>;
     /// Table of connections.
     type Conns: Store<Conn<Self>>;
+    /// Table of those who hold conversations.
+    type Holders: Store<Holder<Self>>;
+    /// What tells of the end of a thread, as long as it is there.
+    type Watch;
     /// A thread that is to be woken, once no lock is held.
     type Waker;
     /// The same, while the lock is still held.
@@ -98,14 +103,15 @@ pub trait Waiters<H: Host>: Default {
     /// Whether the first that waits is the thread that has sent this.
     fn begins_with_sender(&self, body: &H::Body) -> bool;
     /// Ends the wait of the first thread that has room for `len` bytes by handing
-    /// it what `make` makes, which is not called when there is none.
-    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<H>) -> Option<H::Handed<'_>>;
+    /// it what `make` makes, which is not called when there is none. `make` is told the id of
+    /// the [`Holder`] that the thread is, or 0.
+    fn hand_with(&mut self, len: u32, make: impl FnOnce(u64) -> Hand<H>) -> Option<H::Handed<'_>>;
 
     /// The same for something that costs nothing to make. Gives it back when
     /// there is no such thread.
     fn hand(&mut self, len: u32, hand: Hand<H>) -> Result<H::Waker, Hand<H>> {
         let mut hand = Some(hand);
-        let handed = self.hand_with(len, || hand.take().unwrap_or(Hand::Room));
+        let handed = self.hand_with(len, |_| hand.take().unwrap_or(Hand::Room));
         match (handed.map(Into::into), hand) {
             (Some(waker), _) => Ok(waker),
             (None, hand) => Err(hand.unwrap_or(Hand::Room)),
@@ -170,6 +176,8 @@ pub enum Refusal {
     TooLong,
     /// The table must grow by a chunk; then the same call can succeed.
     Grow,
+    /// Nothing tells of the thread's end yet; then the same call can succeed.
+    NotWatched,
 }
 
 /// What a message in transit is. The numbers are those of the ABI.
@@ -266,6 +274,8 @@ pub struct Slot<H: Host> {
     pub(super) answered: bool,
     pub(super) sequence: u64,
     pub(super) context: Sides<u64>,
+    /// Who holds it, as far as that is noted.
+    pub(super) holder: u32,
     pub(super) bodies: Sides<Option<H::Body>>,
     pub(super) waiters: Sides<H::Waiters>,
     queue_links: Links,
@@ -290,6 +300,7 @@ impl<H: Host> Default for Slot<H> {
             answered: false,
             sequence: 0,
             context: Sides::default(),
+            holder: NONE,
             bodies: Sides::new(None, None),
             waiters: Sides::new(H::Waiters::default(), H::Waiters::default()),
             queue_links: Links::default(),
@@ -374,6 +385,8 @@ pub struct Conn<H: Host> {
     pub(super) notice_in_hand: bool,
     pub(super) receivers: Sides<H::Waiters>,
     pub(super) room: Sides<H::Waiters>,
+    /// Who holds what the client has received.
+    pub(super) holders: List,
     pub(super) context: Sides<u64>,
     pub(super) sequence: Sides<u64>,
     pub(super) share: Share,
@@ -398,6 +411,7 @@ impl<H: Host> Default for Conn<H> {
             notice_in_hand: false,
             receivers: Sides::new(H::Waiters::default(), H::Waiters::default()),
             room: Sides::new(H::Waiters::default(), H::Waiters::default()),
+            holders: List::default(),
             context: Sides::default(),
             sequence: Sides::default(),
             share: Share {
@@ -443,6 +457,8 @@ pub struct Delivery<H: Host> {
     pub open: bool,
     /// The slot is in the receiver's hands: nobody else can name it.
     pub idle: bool,
+    /// Whether it is noted who holds it, and that who does can answer.
+    pub noted: bool,
     /// The message itself; none for a notice.
     pub body: Option<H::Body>,
     /// What the receiving side had last sent into the conversation that ended.

@@ -7,9 +7,41 @@ use crate::host::{Inbox, Link, Test};
 use crate::random::{Descriptor, Fd, Sim};
 use crate::world::*;
 
+/// Whom a thread belongs to: to one of three processes, and in part to itself.
+pub fn who(thread: usize) -> Who {
+    Who {
+        files: thread % 3 + 1,
+        thread: if thread % 7 == 0 { thread + 1, since: 0 } else { 0 },
+    }
+}
+
 impl Sim {
+    /// A process has let go of a descriptor, and may have others.
+    pub fn flush(&mut self, fd: Fd, a: u8, b: u8) {
+        let (source, files) = (self.source(fd), usize::from(a) % 3 + 1);
+        self.w.flush(source, files, b % 2 == 0, |conn| {
+            b % 4 == 0 && conn % 2 == 0
+        });
+    }
+
+    /// A thread ends with which what it holds ends.
+    pub fn end_thread(&mut self, thread: usize, fd: Fd) {
+        if who(thread).thread != 0 {
+            self.w.end_thread(self.source(fd), who(thread));
+        }
+    }
+
+    /// A process takes over what another may hold.
+    pub fn adopt(&mut self, fd: Fd, a: u8, b: u8) {
+        let side = self.scope(fd).1;
+        let (id, turn) = self.turn(side, a);
+        self.turns.push((side, id, turn));
+        let _ = self.w.adopt(self.source(fd), id, turn, who(usize::from(b) % 14));
+    }
+
     /// A thread has a message: it goes on copying, or is done with it.
     pub fn got(&mut self, thread: usize, fd: Fd, delivery: Delivery<Test>, how: u8) {
+        self.w.note(&delivery, who(thread));
         let told = (delivery.to, delivery.id, delivery.turn);
         self.ids.push(told);
         match delivery.what {
@@ -160,12 +192,14 @@ impl Sim {
         let (id, turn) = self.turn(side, a);
         let how = [How::Reply, How::FinalReply, How::Callback, How::Answer][usize::from(b) % 4];
         if let (Fd::Port, How::FinalReply, true) = (fd, how, self.straight) {
-            match self.w.reply_straight(id, turn, u32::from(b) % 101) {
-                Ok(()) => {
+            let len = u32::from(b) % 101;
+            match self.w.reply_straight_as(who(thread), id, turn, len) {
+                Ok(holder) => {
                     if b % 16 >= 8 {
                         let at = Wait::Next(PORT);
                         let set = self.w.engine.waiters(at).expect("a place");
                         let inbox = set.add(thread, 100, false);
+                        set.name_first(holder);
                         self.stand(thread, fd, at, inbox, 0);
                     }
                     return;

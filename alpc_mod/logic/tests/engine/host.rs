@@ -45,6 +45,8 @@ impl Host for Test {
     type Waiters = Set;
     type Slots = Rows<Slot<Test>>;
     type Conns = Rows<Conn<Test>>;
+    type Holders = Rows<Holder<Test>>;
+    type Watch = Watch;
     type Waker = Alarm;
     type Handed<'a> = Alarm;
 }
@@ -148,6 +150,7 @@ pub type Inbox = Rc<RefCell<Option<Hand<Test>>>>;
 struct Waiting {
     thread: usize,
     capacity: u32,
+    holder: u64,
     inbox: Inbox,
 }
 
@@ -162,6 +165,7 @@ impl Set {
         let waiting = Waiting {
             thread,
             capacity,
+            holder: 0,
             inbox: inbox.clone(),
         };
         match last {
@@ -169,6 +173,11 @@ impl Set {
             false => self.0.insert(0, waiting),
         }
         inbox
+    }
+
+    /// Says which holder the thread is that was added before the others.
+    pub fn name_first(&mut self, holder: u64) {
+        self.0[0].holder = holder;
     }
 
     /// Takes a thread off; whether it was there.
@@ -201,10 +210,10 @@ impl Waiters<Test> for Set {
         !self.0.is_empty()
     }
 
-    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Test>) -> Option<Alarm> {
+    fn hand_with(&mut self, len: u32, make: impl FnOnce(u64) -> Hand<Test>) -> Option<Alarm> {
         let at = self.0.iter().position(|waiting| waiting.capacity >= len)?;
         let waiting = self.0.remove(at);
-        *waiting.inbox.borrow_mut() = Some(make());
+        *waiting.inbox.borrow_mut() = Some(make(waiting.holder));
         Some(Alarm(Some(waiting.thread)))
     }
 }
@@ -223,6 +232,26 @@ impl Drop for Alarm {
         if let Some(thread) = self.0 {
             wrong(format!("thread {thread} is never woken"));
         }
+    }
+}
+
+/// What tells of a thread's end, to be let go of without the lock.
+pub struct Watch(pub Rc<Cell<u32>>);
+
+impl Watch {
+    /// `live` counts those that exist.
+    pub fn new(live: &Rc<Cell<u32>>) -> Self {
+        live.set(live.get() + 1);
+        Self(live.clone())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if LOCKED.get() {
+            wrong("a watch dropped under the lock".into());
+        }
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -10,6 +10,7 @@ mod actors;
 mod disconnect;
 mod ends;
 mod gauges;
+mod holder;
 mod host;
 mod ports;
 mod queues;

@@ -49,6 +49,8 @@ pub struct Sim {
     pub received: BTreeSet<u64>,
     /// Whether threads try the short way.
     pub straight: bool,
+    /// Whether holders end.
+    pub mortal: bool,
 }
 
 type Op = (u8, u8, u8, u8);
@@ -67,6 +69,7 @@ impl Sim {
             requests: Vec::new(),
             received: BTreeSet::new(),
             straight: true,
+            mortal: true,
         }
     }
 
@@ -209,6 +212,11 @@ impl Sim {
                         }
                         true
                     }
+                    2 => {
+                        self.w.forget(Source::Side(conn, side));
+                        *stage = 3;
+                        true
+                    }
                     _ => self.w.step(|e, fx| e.close_side(conn, side, last, fx)),
                 }
             }
@@ -222,7 +230,13 @@ impl Sim {
                 }
                 more
             }
-            Job::Drain => self.w.step(|e, fx| e.drain_port(fx)),
+            Job::Drain => {
+                let more = self.w.step(|e, fx| e.drain_port(fx));
+                if !more {
+                    self.w.forget(Source::Port);
+                }
+                more
+            }
         };
         match more {
             true => self.jobs.push(job),
@@ -279,6 +293,9 @@ impl Sim {
                     self.w.serve_owed();
                 }
             }
+            (31, Some(fd)) if self.mortal && thread % 4 == 0 => self.flush(fd, a, b),
+            (31, Some(fd)) if self.mortal && thread % 4 == 1 => self.end_thread(thread, fd),
+            (31, Some(fd)) if thread % 4 == 2 => self.adopt(fd, a, b),
             _ => self.go_on(a),
         }
     }
@@ -344,6 +361,7 @@ impl Sim {
         self.w.expect_no_tables();
         assert!(self.w.live.borrow().is_empty(), "messages are left");
         assert_eq!(self.w.links.get(), 0, "peers are left");
+        assert_eq!(self.w.watches.get(), 0, "watches are left");
     }
 
     fn run_jobs(&mut self) {
@@ -393,6 +411,8 @@ proptest! {
     ) {
         let mut sims = [true, false].map(|straight| Sim {
             straight,
+            // It is a moment earlier that the short way notes who holds.
+            mortal: false,
             ..Sim::new(arrival_order)
         });
         for sim in &mut sims {

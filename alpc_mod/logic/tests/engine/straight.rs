@@ -4,6 +4,7 @@
 
 use crate::engine::*;
 use crate::host::{Alarm, Text};
+use crate::holder::SOMEBODY;
 use crate::world::*;
 
 impl World {
@@ -40,8 +41,8 @@ impl World {
     pub fn call_straight(&mut self, conn: u32, kept: u32, len: u32) -> Result<Sent, Text> {
         let body = self.text(len);
         match crate::host::locked(|| self.engine.call_straight(conn, kept, body)) {
-            Ok(Straight { to, id, next }) => {
-                assert!(next.is_empty());
+            Ok(Straight { to, id, next, .. }) => {
+                assert!(next.is_some_and(|next| next.is_empty()));
                 self.woken(to);
                 Ok(Sent { id, slot: kept })
             }
@@ -53,12 +54,23 @@ impl World {
     }
 
     /// Its answer the short way.
-    pub fn reply_straight(&mut self, id: u64, turn: u32, len: u32) -> Result<(), Text> {
+    pub fn reply_straight(&mut self, id: u64, turn: u32, len: u32) -> Result<u64, Text> {
+        self.reply_straight_as(SOMEBODY, id, turn, len)
+    }
+
+    /// An answer the short way by somebody. Gives the holder that the sender is.
+    pub fn reply_straight_as(
+        &mut self,
+        who: Who,
+        id: u64,
+        turn: u32,
+        len: u32,
+    ) -> Result<u64, Text> {
         let body = self.text(len);
-        match crate::host::locked(|| self.engine.reply_straight(id, turn, body)) {
-            Ok(Straight { to, .. }) => {
+        match crate::host::locked(|| self.engine.reply_straight(id, turn, who, body)) {
+            Ok(Straight { to, holder, .. }) => {
                 self.woken(to);
-                Ok(())
+                Ok(holder)
             }
             Err(body) => {
                 self.check();
@@ -118,7 +130,7 @@ fn the_short_way_is_the_long_way() {
                 words.push(format!("{:?}", w.engine.gauges(Source::Side(conn, side))));
             }
             match straight {
-                true => w.reply_straight(sent.id, 0, 20).map_err(drop).unwrap(),
+                true => drop(w.reply_straight(sent.id, 0, 20).map_err(drop).unwrap()),
                 false => {
                     let done = w.answer_len(Server, sent.id, 0, How::FinalReply, 20);
                     assert!(done.is_ok());
@@ -222,7 +234,13 @@ fn a_call_goes_the_long_way_where_the_short_one_would_be_wrong() {
 #[test]
 fn an_answer_goes_the_long_way_where_the_short_one_would_be_wrong() {
     type Spoil = fn(&mut World, &mut u64, &mut u32, &mut u32);
-    let cases: [(&str, Spoil); 8] = [
+    let cases: [(&str, Spoil); 9] = [
+        ("another process holds it", |w, id, turn, _| {
+            let other = Who {
+                files: 2,
+                thread: 0, since: 0 };
+            w.adopt(PORT, *id, *turn, other).unwrap();
+        }),
         ("a stale turn", |_, _, turn, _| *turn = 1),
         ("a stale name", |_, id, _, _| *id += 1 << 24),
         ("too long for the connection", |w, id, _, len| {

@@ -4,6 +4,7 @@
 
 use crate::engine::*;
 use crate::host::*;
+use crate::holder::SOMEBODY;
 use crate::world::*;
 
 impl World {
@@ -91,8 +92,10 @@ impl World {
     }
 
     pub fn receive(&mut self, source: Source, capacity: u32) -> Got {
-        self.step(|engine, fx| engine.receive(source, capacity, fx))
-            .into()
+        let got = self.step(|engine, fx| engine.receive(source, capacity, fx));
+        let got = got.into();
+        self.note_got(&got);
+        got
     }
 
     pub fn next(&mut self, source: Source) -> Got {
@@ -100,9 +103,10 @@ impl World {
     }
 
     pub fn collect(&mut self, side: Side, id: u64, capacity: u32) -> Got {
-        self.step(|engine, fx| engine.collect(None, side, id, capacity, fx))
-            .0
-            .into()
+        let got = self.step(|engine, fx| engine.collect(None, side, id, capacity, fx));
+        let got = got.0.into();
+        self.note_got(&got);
+        got
     }
 
     /// Receives, and stands there if nothing has come.
@@ -212,7 +216,10 @@ impl World {
 
     pub fn taken_message(&mut self, thread: usize) -> Delivery<Test> {
         match self.taken(thread) {
-            Hand::Message(delivery) => delivery,
+            Hand::Message(delivery) => {
+                self.note(&delivery, SOMEBODY);
+                delivery
+            }
             other => panic!("no message: {}", word(&other)),
         }
     }

@@ -75,6 +75,8 @@ pub struct World {
     pub engine: Engine<Test>,
     pub live: Live,
     pub links: Rc<Cell<u32>>,
+    /// What tells of ends of threads.
+    pub watches: Rc<Cell<u32>>,
     pub peers: BTreeMap<u32, Link>,
     /// Threads that stand somewhere, or were handed something they have not seen.
     pub inboxes: BTreeMap<usize, (Wait, Inbox)>,
@@ -102,6 +104,7 @@ impl World {
         let engine = Engine::new(
             Rows(Vec::new()),
             Rows(Vec::new()),
+            Rows(Vec::new()),
             arrival_order,
             max_connections,
         );
@@ -109,6 +112,7 @@ impl World {
             engine,
             live: Live::default(),
             links: Rc::default(),
+            watches: Rc::default(),
             peers: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             awake: BTreeSet::new(),
@@ -122,7 +126,7 @@ impl World {
         world
     }
 
-    /// Makes both tables grow by a chunk where they are full.
+    /// Makes all tables grow by a chunk where they are full.
     pub fn grow(&mut self) {
         if self.engine.is_full(Table::Slots) {
             let len = self.engine.table_len(Table::Slots);
@@ -135,6 +139,12 @@ impl World {
             let conns = &mut self.engine.conns_mut().0;
             conns.resize_with(conns.len() + 2, Conn::default);
             self.engine.grown(Table::Conns, len);
+        }
+        if self.engine.is_full(Table::Holders) {
+            let len = self.engine.table_len(Table::Holders);
+            let holders = &mut self.engine.holders_mut().0;
+            holders.resize_with(holders.len() + 2, Holder::default);
+            self.engine.grown(Table::Holders, len);
         }
     }
 
@@ -258,6 +268,7 @@ impl World {
     }
 
     pub fn close_side(&mut self, conn: u32, side: Side) {
+        self.forget(Source::Side(conn, side));
         let mut progress = Progress::default();
         self.run(|engine, fx| engine.close_side(conn, side, &mut progress, fx));
         self.retire();
@@ -265,9 +276,10 @@ impl World {
 
     /// Gives back the tables that are not needed any more.
     pub fn retire(&mut self) {
-        let (mut slots, mut conns) = (Rows(Vec::new()), Rows(Vec::new()));
-        locked(|| self.engine.retire(&mut slots, &mut conns));
-        drop((slots, conns));
+        let (mut slots, mut conns, mut holders) =
+            (Rows(Vec::new()), Rows(Vec::new()), Rows(Vec::new()));
+        locked(|| self.engine.retire(&mut slots, &mut conns, &mut holders));
+        drop((slots, conns, holders));
         self.check();
     }
 
@@ -278,6 +290,7 @@ impl World {
 
     pub fn drain(&mut self) {
         self.run(|engine, fx| engine.drain_port(fx));
+        self.forget(Source::Port);
         self.retire();
     }
 
@@ -298,7 +311,7 @@ impl World {
     }
 
     pub fn expect_no_tables(&self) {
-        for table in [Table::Slots, Table::Conns] {
+        for table in [Table::Slots, Table::Conns, Table::Holders] {
             assert_eq!(self.engine.table_len(table), 0, "{table:?}");
         }
     }

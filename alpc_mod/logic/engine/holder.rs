@@ -1,0 +1,717 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who holds what has been received: a table of descriptors, or a thread. When it ends, or has no
+//! descriptor left to answer by, those who wait for its answers must be told.
+//!
+//! A conversation that is held is in the list of its holder, through the links by which it
+//! would be in a queue. Whoever has received it puts it there before it learns of the message, or
+//! whoever hands it over does. It leaves the list when it is held no more.
+//!
+//! A server may answer at the connection port and at the server communication port, so a table of
+//! descriptors is one holder for all connections. Each client is one for itself.
+#![deny(unsafe_code)]
+
+use super::end::Why;
+use super::list::{Linked, Links, List, Store, Via, NONE};
+use super::types::{Delivery, Host, Kind, Phase, Place, Refusal, Side, State};
+use super::{Effects, Engine, Source};
+
+/// Chains in which the holders of a port's server are looked for.
+const CHAINS: usize = 64;
+
+/// Holders of one port's server: as many as keep the chains short.
+const HOLDERS_PER_PORT: u32 = 64 * CHAINS as u32;
+
+/// Holders of one client's side.
+pub const HOLDERS_PER_CLIENT: u32 = 64;
+
+/// Who receives.
+///
+/// Both are numbers that tell one from another and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The table of descriptors.
+    pub files: usize,
+    /// The thread with which its conversations end; 0 where they don't.
+    pub thread: usize,
+    /// When that began: another one may get its number after its end.
+    pub since: u64,
+}
+
+impl Who {
+    /// All threads that have the table of descriptors.
+    pub fn all(self) -> Self {
+        Self {
+            thread: 0,
+            since: 0,
+            ..self
+        }
+    }
+
+    /// The chain that it is in.
+    fn chain(self) -> usize {
+        // Neighbours in memory are far from each other: that is all there is to this number.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let both = (self.files ^ self.thread.rotate_left(16)) as u64;
+        (both.wrapping_mul(SPREAD) >> 32) as usize % CHAINS
+    }
+}
+
+/// Who holds conversations, or the place for one.
+pub struct Holder<H: Host> {
+    /// Its place, and how often that was used.
+    pub(super) id: u64,
+    pub(super) who: Who,
+    /// The connection of which it is the client; [`NONE`] for the server.
+    pub(super) client: u32,
+    pub(super) held: List,
+    /// Whether its table is known to have a descriptor of the connection port, or of the client's.
+    pub(super) sure: bool,
+    /// Changes whenever that may have changed.
+    stamp: u32,
+    /// Who has looked through it last.
+    walk: u32,
+    /// Holders that are single threads of this table.
+    threads: u32,
+    /// What tells of the thread's end.
+    watch: Option<H::Watch>,
+    links: Links,
+}
+
+impl<H: Host> Default for Holder<H> {
+    fn default() -> Self {
+        Self {
+            id: 0,
+            who: Who {
+                files: 0,
+                thread: 0,
+                since: 0,
+            },
+            client: NONE,
+            held: List::default(),
+            sure: false,
+            stamp: 0,
+            walk: 0,
+            threads: 0,
+            watch: None,
+            links: Links::default(),
+        }
+    }
+}
+
+impl<H: Host> Linked for Holder<H> {
+    fn links_mut(&mut self, _via: Via) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// All holders of a port.
+pub(super) struct Holders<H: Host> {
+    pub(super) table: H::Holders,
+    pub(super) free: List,
+    chains: [List; CHAINS],
+    /// How many are the server's.
+    count: u32,
+    /// How often somebody has looked through them.
+    walks: u32,
+}
+
+impl<H: Host> Holders<H> {
+    /// None.
+    pub(super) fn new(table: H::Holders) -> Self {
+        Self {
+            table,
+            free: List::default(),
+            chains: [List::default(); CHAINS],
+            count: 0,
+            walks: 0,
+        }
+    }
+
+    /// The holder that has this id still.
+    #[inline(always)]
+    pub(super) fn by_id(&mut self, id: u64) -> Option<&mut Holder<H>> {
+        self.table.get_mut(index_of(id)).filter(|h| h.id == id)
+    }
+}
+
+/// The place of a holder with that id.
+#[inline(always)]
+fn index_of(id: u64) -> u32 {
+    // CAST: The lower half is the place.
+    id as u32
+}
+
+/// Whether who holds something can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// As far as can be told under the lock.
+    Sure,
+    /// That has to be looked up, and goes with this stamp.
+    Unsure(u32),
+}
+
+/// What a table of descriptors that has let go of one leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing.
+    Nothing,
+    /// Conversations, if it has no other descriptor. That goes with this stamp.
+    Held(u32),
+}
+
+/// How far somebody has got who looks through what is held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending {
+    begun: bool,
+    chain: usize,
+    /// The holder that is looked through, and how much of it is left.
+    holder: u64,
+    left: u32,
+    walk: u32,
+}
+
+/// A conversation that may be lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    slot: u32,
+    id: u64,
+    /// Its connection.
+    pub conn: u32,
+}
+
+/// What has been found in a step.
+#[derive(Clone, Copy, Debug)]
+pub enum Next {
+    /// A conversation that is held.
+    Held(Lost),
+    /// Nothing in this step.
+    Again,
+    /// Nothing more.
+    Done,
+}
+
+/// The client that answers where `source` is; [`NONE`] for the server.
+fn client_of(source: Source) -> u32 {
+    match source {
+        Source::Side(conn, Side::Client) => conn,
+        Source::Side(_, Side::Server) | Source::Port => NONE,
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// The table of holders, to make it grow. Call [`Self::grown`] after.
+    pub fn holders_mut(&mut self) -> &mut H::Holders {
+        &mut self.holders.table
+    }
+
+    /// The first holder of a chain.
+    fn first(&self, client: u32, chain: usize) -> u32 {
+        let list = match client {
+            NONE => self.holders.chains.get(chain),
+            conn => self.conns.get(conn).map(|c| &c.holders),
+        };
+        list.map_or(NONE, List::head)
+    }
+
+    /// The holder that somebody is, or [`NONE`].
+    fn find_holder(&self, client: u32, who: Who) -> u32 {
+        let mut index = self.first(client, who.chain());
+        while let Some(holder) = self.holders.table.get(index) {
+            if holder.who == who {
+                break;
+            }
+            index = holder.links.after();
+        }
+        index
+    }
+
+    /// The holder that somebody is, a new one if there is none yet.
+    fn make_holder(&mut self, client: u32, who: Who) -> Result<u32, Refusal> {
+        let index = self.find_holder(client, who);
+        if index != NONE {
+            return Ok(index);
+        }
+        let holders = &mut self.holders;
+        let (chain, is_full) = match client {
+            NONE => (
+                holders.chains.get_mut(who.chain()),
+                holders.count >= HOLDERS_PER_PORT,
+            ),
+            conn => {
+                let list = self.conns.get_mut(conn).map(|c| &mut c.holders);
+                let is_full = list
+                    .as_ref()
+                    .is_some_and(|list| list.len() >= HOLDERS_PER_CLIENT);
+                (list, is_full)
+            }
+        };
+        let chain = chain.ok_or(Refusal::NotFound)?;
+        if is_full {
+            return Err(Refusal::Limit);
+        }
+        let Some(index) = holders.free.pop_front(&mut holders.table, Via::Owner) else {
+            return Err(Refusal::Grow);
+        };
+        if client == NONE {
+            holders.count = holders.count.saturating_add(1);
+        }
+        if let Some(holder) = holders.table.get_mut(index) {
+            let uses = (holder.id >> 32).wrapping_add(1);
+            *holder = Holder {
+                id: (uses << 32) | u64::from(index),
+                who,
+                client,
+                ..Holder::default()
+            };
+        }
+        chain.push_front(&mut holders.table, Via::Owner, index);
+        Ok(index)
+    }
+
+    /// Gives a holder's place back. What told of its thread's end is the caller's, to be dropped
+    /// with no lock held.
+    fn free_holder(&mut self, index: u32) -> Option<H::Watch> {
+        let holders = &mut self.holders;
+        let holder = holders.table.get_mut(index)?;
+        let (who, client, watch) = (holder.who, holder.client, holder.watch.take());
+        // Whoever has noted the id finds that it is another one's.
+        holder.id = (holder.id >> 32).wrapping_add(1) << 32;
+        let chain = match client {
+            NONE => {
+                holders.count = holders.count.saturating_sub(1);
+                holders.chains.get_mut(who.chain())
+            }
+            conn => self.conns.get_mut(conn).map(|c| &mut c.holders),
+        };
+        if let Some(chain) = chain {
+            chain.remove(&mut holders.table, Via::Owner, index);
+        }
+        holders
+            .free
+            .push_front(&mut holders.table, Via::Owner, index);
+        if who.thread != 0 {
+            let all = self.find_holder(client, who.all());
+            if let Some(holder) = self.holders.table.get_mut(all) {
+                holder.threads = holder.threads.saturating_sub(1);
+            }
+            self.free_if_unused(all);
+        }
+        watch
+    }
+
+    /// Gives the place of a holder back that may be gone, and has nothing to be told of.
+    fn free_if_unused(&mut self, index: u32) {
+        let unused = self.holders.table.get(index).is_some_and(|holder| {
+            !holder.sure && holder.held.is_empty() && holder.threads == 0 && holder.who.thread == 0
+        });
+        if unused {
+            // It is no thread's, so nothing tells of its end.
+            let _ = self.free_holder(index);
+        }
+    }
+
+    /// Notes who has received a message, before it is given to its receiver. There may be
+    /// nothing to note any more: then it has been cancelled meanwhile.
+    pub fn hold(
+        &mut self,
+        delivery: &Delivery<H>,
+        source: Source,
+        who: Who,
+    ) -> Result<Hold, Refusal> {
+        let is_held = self.slots.get(delivery.slot).is_some_and(|slot| {
+            slot.id == delivery.id
+                && slot.state == State::Held(delivery.to)
+                && slot.turn == delivery.turn
+        });
+        match is_held {
+            true => self.hold_slot(delivery.slot, source, who),
+            false => Ok(Hold::Sure),
+        }
+    }
+
+    /// Makes somebody the holder of the conversation `id`, held by its side at `turn`. Gives its
+    /// connection too.
+    pub fn adopt(
+        &mut self,
+        conn: Option<u32>,
+        source: Source,
+        id: u64,
+        turn: u32,
+        who: Who,
+    ) -> Result<(Hold, u32), Refusal> {
+        let side = match source {
+            Source::Port => Side::Server,
+            Source::Side(_, side) => side,
+        };
+        let index = self.held(conn, side, id, turn)?;
+        let conn = self.slots.get(index).map_or(NONE, |slot| slot.conn);
+        Ok((self.hold_slot(index, source, who)?, conn))
+    }
+
+    fn hold_slot(&mut self, index: u32, source: Source, who: Who) -> Result<Hold, Refusal> {
+        let client = client_of(source);
+        let holder = self.make_holder(client, who.all())?;
+        let (sure, stamp) = match self.holders.table.get(holder) {
+            Some(holder) => (holder.sure, holder.stamp),
+            None => return Err(Refusal::NotFound),
+        };
+        let holder = match who.thread {
+            0 => holder,
+            _ => {
+                // The place just made may be given back when the next can't be.
+                let thread = self.find_holder(client, who);
+                if thread == NONE {
+                    self.free_if_unused(holder);
+                    return Err(Refusal::NotWatched);
+                }
+                thread
+            }
+        };
+        self.let_go(index);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.holder = holder;
+        }
+        if let Some(holder) = self.holders.table.get_mut(holder) {
+            holder
+                .held
+                .push_front(&mut self.slots, Via::Queue, index);
+        }
+        Ok(match sure {
+            true => Hold::Sure,
+            false => Hold::Unsure(stamp),
+        })
+    }
+
+    /// Makes a holder of a single thread, of whose end `watch` will tell. Gives that back if
+    /// there is one already, or can't be.
+    pub fn watch(
+        &mut self,
+        source: Source,
+        who: Who,
+        watch: H::Watch,
+    ) -> Result<(), (Option<Refusal>, H::Watch)> {
+        let client = client_of(source);
+        if self.find_holder(client, who) != NONE {
+            return Err((None, watch));
+        }
+        let all = match self.make_holder(client, who.all()) {
+            Ok(all) => all,
+            Err(refusal) => return Err((Some(refusal), watch)),
+        };
+        match self.make_holder(client, who) {
+            Ok(index) => {
+                if let Some(holder) = self.holders.table.get_mut(all) {
+                    holder.threads = holder.threads.saturating_add(1);
+                }
+                if let Some(holder) = self.holders.table.get_mut(index) {
+                    holder.watch = Some(watch);
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                self.free_if_unused(all);
+                Err((Some(refusal), watch))
+            }
+        }
+    }
+
+    /// Takes a conversation that is held off its holder's list.
+    #[inline]
+    pub(super) fn let_go(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let holder = core::mem::replace(&mut slot.holder, NONE);
+        if let Some(found) = self.holders.table.get_mut(holder) {
+            found.held.remove(&mut self.slots, Via::Queue, index);
+            if !found.sure {
+                self.free_if_unused(holder);
+            }
+        }
+    }
+
+    /// A holder's table has been seen to have the descriptor, at a time when its stamp was this.
+    /// False says that it must be looked up again.
+    pub fn is_sure(&mut self, source: Source, who: Who, stamp: u32) -> bool {
+        let index = self.find_holder(client_of(source), who.all());
+        match self.holders.table.get_mut(index) {
+            Some(holder) if holder.stamp != stamp => false,
+            Some(holder) => {
+                holder.sure = true;
+                true
+            }
+            // What it held has ended meanwhile.
+            None => true,
+        }
+    }
+
+    /// A table of descriptors has let go of one of `source`.
+    pub fn flush(&mut self, source: Source, who: Who) -> Flush {
+        let index = self.find_holder(client_of(source), who);
+        let Some(holder) = self.holders.table.get_mut(index) else {
+            return Flush::Nothing;
+        };
+        if let Source::Side(conn, Side::Server) = source {
+            // As long as it can answer at the connection port, it needs no other.
+            let may_hold = !holder.held.is_empty() || holder.threads != 0;
+            let has_some = self.conns.get(conn).is_some_and(|c| !c.all.is_empty());
+            return match !holder.sure && may_hold && has_some {
+                true => Flush::Held(holder.stamp),
+                false => Flush::Nothing,
+            };
+        }
+        holder.stamp = holder.stamp.wrapping_add(1);
+        holder.sure = false;
+        let stamp = holder.stamp;
+        if holder.held.is_empty() && holder.threads == 0 {
+            self.free_if_unused(index);
+            return Flush::Nothing;
+        }
+        Flush::Held(stamp)
+    }
+
+    /// Looks at the next conversation that a table of descriptors, or one of its threads, holds:
+    /// all of the port's or the client's, or those of the server communication port's connection.
+    pub fn next_held(&mut self, source: Source, who: Who, ending: &mut Ending) -> Next {
+        match source {
+            Source::Side(conn, Side::Server) => self.next_of_conn(conn, who, ending),
+            _ => self.next_of_all(client_of(source), who, ending),
+        }
+    }
+
+    fn next_of_conn(&mut self, conn: u32, who: Who, ending: &mut Ending) -> Next {
+        let Some(c) = self.conns.get_mut(conn) else {
+            return Next::Done;
+        };
+        if !ending.begun {
+            ending.begun = true;
+            ending.left = c.all.len();
+        }
+        if ending.left == 0 {
+            return Next::Done;
+        }
+        ending.left = ending.left.saturating_sub(1);
+        let Some(index) = c.all.pop_front(&mut self.slots, Via::Owner) else {
+            return Next::Done;
+        };
+        c.all.push_back(&mut self.slots, Via::Owner, index);
+        match self.is_held_by(index, NONE, who.files) {
+            true => self.found(index),
+            false => Next::Again,
+        }
+    }
+
+    fn next_of_all(&mut self, client: u32, who: Who, ending: &mut Ending) -> Next {
+        if !ending.begun {
+            ending.begun = true;
+            self.holders.walks = self.holders.walks.wrapping_add(1);
+            ending.walk = self.holders.walks;
+        }
+        if ending.left > 0 {
+            ending.left = ending.left.saturating_sub(1);
+            if let Some(holder) = self.holders.by_id(ending.holder) {
+                if let Some(index) = holder.held.pop_front(&mut self.slots, Via::Queue) {
+                    holder.held.push_back(&mut self.slots, Via::Queue, index);
+                    return self.found(index);
+                }
+            }
+            ending.left = 0;
+        }
+        let mut index = self.first(client, ending.chain);
+        while let Some(holder) = self.holders.table.get_mut(index) {
+            if holder.who.files == who.files && holder.walk != ending.walk {
+                holder.walk = ending.walk;
+                ending.holder = holder.id;
+                ending.left = holder.held.len();
+                return Next::Again;
+            }
+            index = holder.links.after();
+        }
+        ending.chain = ending.chain.saturating_add(1);
+        match client == NONE && ending.chain < CHAINS {
+            true => Next::Again,
+            false => Next::Done,
+        }
+    }
+
+    fn found(&self, index: u32) -> Next {
+        match self.slots.get(index) {
+            Some(slot) => Next::Held(Lost {
+                slot: index,
+                id: slot.id,
+                conn: slot.conn,
+            }),
+            None => Next::Again,
+        }
+    }
+
+    /// Whether a table of descriptors, or one of its threads, holds what is in a slot.
+    fn is_held_by(&self, index: u32, client: u32, files: usize) -> bool {
+        let holder = self.slots.get(index).map_or(NONE, |slot| slot.holder);
+        let holder = self.holders.table.get(holder);
+        holder.is_some_and(|holder| holder.client == client && holder.who.files == files)
+    }
+
+    /// Ends a conversation if it is still held by the same: no answer will come.
+    pub fn lose(&mut self, source: Source, who: Who, lost: Lost, fx: &mut Effects<H>) {
+        let is_same = self.slots.get(lost.slot).is_some_and(|s| s.id == lost.id);
+        if is_same && self.is_held_by(lost.slot, client_of(source), who.files) {
+            self.lose_slot(lost.slot, fx);
+        }
+    }
+
+    fn lose_slot(&mut self, index: u32, fx: &mut Effects<H>) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let State::Held(by) = slot.state else {
+            return;
+        };
+        let conn = slot.conn;
+        match (slot.kind, self.phase(conn)) {
+            (Kind::Connect, Phase::Pending) => {
+                if let Some(c) = self.conns.get_mut(conn) {
+                    c.phase = Phase::Refused;
+                }
+                self.pending = self.pending.saturating_sub(1);
+                fx.poll = self.polled_peer(conn);
+                self.end_request(index, Side::Server, fx);
+                // The end is for all who wait on the client's port.
+                self.dispatch(conn, Place::Side(Side::Client), fx);
+            }
+            // Its client has ended it, and the step that says so is to come.
+            (Kind::Connect, _) => self.let_go(index),
+            _ => self.end_conversation(index, by, Why::Cancel, fx),
+        }
+    }
+
+    /// A thread has ended with which its conversations end: does that a step at a time; true says
+    /// that more is to do. What told of it comes out at last, to be dropped with no lock held.
+    pub fn thread_ended(
+        &mut self,
+        source: Source,
+        who: Who,
+        watch: &mut Option<H::Watch>,
+        fx: &mut Effects<H>,
+    ) -> bool {
+        let index = self.find_holder(client_of(source), who);
+        let Some(holder) = self.holders.table.get(index) else {
+            return false;
+        };
+        let first = holder.held.head();
+        if first == NONE {
+            *watch = self.free_holder(index);
+            return false;
+        }
+        self.lose_slot(first, fx);
+        true
+    }
+
+    /// Forgets all holders of a side whose last descriptor is gone, a step at a time; true
+    /// says that more is to do. What told of the end of a thread is to be dropped with no lock held.
+    pub fn forget_holders(
+        &mut self,
+        source: Source,
+        ending: &mut Ending,
+        watch: &mut Option<H::Watch>,
+    ) -> bool {
+        let client = client_of(source);
+        let index = self.first(client, ending.chain);
+        let Some(holder) = self.holders.table.get(index) else {
+            ending.chain = ending.chain.saturating_add(1);
+            return client == NONE && ending.chain < CHAINS;
+        };
+        match holder.held.head() {
+            NONE => *watch = self.free_holder(index),
+            first => self.let_go(first),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod audit {
+    use super::super::audit::{claim, walk, Verdict};
+    use super::*;
+
+    impl<H: Host> Engine<H> {
+        /// Checks that holders and what they hold agree.
+        pub(in super::super) fn audit_holders(&mut self) -> Verdict {
+            let holders = &mut self.holders;
+            let mut free = 0;
+            walk(&holders.free, &mut holders.table, Via::Owner, |_, holder| {
+                free += 1;
+                claim(holder.held.is_empty(), "nobody holds something")?;
+                claim(holder.watch.is_none(), "a free holder is watched")
+            })?;
+            let mut used = 0;
+            for chain in 0..CHAINS {
+                used += self.audit_chain(NONE, chain)?;
+            }
+            claim(used == self.holders.count, "holders are miscounted")?;
+            for conn in 0..self.conns.len() {
+                used += self.audit_chain(conn, 0)?;
+            }
+            let all = self.holders.table.len();
+            claim(free + used == all, "a holder is lost")?;
+            let mut noted = 0;
+            for index in 0..all {
+                let Some(holder) = self.holders.table.get(index) else {
+                    continue;
+                };
+                let (client, list) = (holder.client, holder.held);
+                walk(&list, &mut self.slots, Via::Queue, |_, slot| {
+                    noted += 1;
+                    let by = match client {
+                        NONE => State::Held(Side::Server),
+                        _ => State::Held(Side::Client),
+                    };
+                    claim(slot.holder == index, "two hold it")?;
+                    claim(slot.state == by, "it holds what it does not")?;
+                    claim(client == NONE || slot.conn == client, "another's is held")
+                })?;
+            }
+            let mut held = 0;
+            for index in 0..self.slots.len() {
+                let slot = self.slots.get(index);
+                held += u32::from(slot.is_some_and(|slot| slot.holder != NONE));
+            }
+            claim(held == noted, "what is held is in no list")
+        }
+
+        fn audit_chain(&mut self, client: u32, chain: usize) -> Result<u32, &'static str> {
+            let list = match client {
+                NONE => self.holders.chains.get(chain).copied(),
+                conn => self.conns.get(conn).map(|c| c.holders),
+            };
+            let mut threads = 0;
+            walk(
+                &list.unwrap_or_default(),
+                &mut self.holders.table,
+                Via::Owner,
+                |index, holder| {
+                    threads += u32::from(holder.who.thread != 0);
+                    claim(index_of(holder.id) == index, "a holder's id leads elsewhere")?;
+                    claim(holder.client == client, "a holder is in the wrong chain")?;
+                    claim(
+                        client != NONE || holder.who.chain() == chain,
+                        "a holder is in the wrong chain",
+                    )?;
+                    claim(
+                        holder.watch.is_some() == (holder.who.thread != 0),
+                        "a thread's holder is not watched, or another",
+                    )?;
+                    claim(
+                        holder.sure
+                            || !holder.held.is_empty()
+                            || holder.threads != 0
+                            || holder.who.thread != 0,
+                        "a holder is kept for nothing",
+                    )
+                },
+            )?;
+            Ok(list.map_or(0, |list| list.len()))
+        }
+    }
+}
