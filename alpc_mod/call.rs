@@ -71,6 +71,7 @@ use crate::{
     wait::{
         wait,
         Gone,
+        Stand,
         Waited, //
     },
     window::Placed, //
@@ -457,10 +458,13 @@ fn exchange_ready(
             let (received, slot) = engine.collect(scope.conn(), side, id, t.recv_capacity, &mut fx);
             (received, Wait::Conversation { slot, id, side })
         }
-        (Receive::Next, _) => (
-            engine.receive(scope.source(), t.recv_capacity, &mut fx),
-            Wait::Next(scope.source()),
-        ),
+        (Receive::Next, _) => {
+            let mut received = engine.receive(scope.source(), t.recv_capacity, &mut fx);
+            if let (Received::Message(delivery), false) = (&mut received, plan.ends_with_thread) {
+                holder::take_on_at_once(&mut engine, scope, delivery);
+            }
+            (received, Wait::Next(scope.source()))
+        }
     };
     let failure = match received {
         Received::Empty if plan.receive == Receive::Next && scope.nonblock => {
@@ -479,8 +483,15 @@ fn exchange_ready(
                 }
                 chore
             };
-            let capacity = t.recv_capacity;
-            let waited = wait(port, engine, at, capacity, plan.deadline, hand, unlock);
+            let stand = Stand {
+                at,
+                holder: match plan.ends_with_thread {
+                    true => 0,
+                    false => engine.holder_at(at, holder::current()),
+                },
+                capacity: t.recv_capacity,
+            };
+            let waited = wait(port, engine, stand, plan.deadline, hand, unlock);
             forget(fx);
             return awaited(scope, plan, t, waited, hand);
         }

@@ -70,6 +70,7 @@ use crate::{
     wait::{
         wait,
         Gone,
+        Stand,
         Waited, //
     }, //
 };
@@ -281,7 +282,12 @@ fn begin(
         None
     };
     let capacity = arg.recv_capacity;
-    let waited = wait(&port, engine, at, capacity, deadline, &mut hand, unlock);
+    let stand = Stand {
+        at,
+        holder: 0,
+        capacity,
+    };
+    let waited = wait(&port, engine, stand, deadline, &mut hand, unlock);
     match waited {
         Waited::Handed | Waited::HandedToDying => {
             answered(&end, arg, size, addr, hand)?;
@@ -332,7 +338,12 @@ fn resume(arg: &mut uapi::alpc_connect, size: usize, addr: u64) -> Result<isize,
                 None
             };
             let capacity = arg.recv_capacity;
-            let waited = wait(port, engine, at, capacity, deadline, &mut hand, unlock);
+            let stand = Stand {
+                at,
+                holder: 0,
+                capacity,
+            };
+            let waited = wait(port, engine, stand, deadline, &mut hand, unlock);
             if let Waited::Nothing(gone, engine) = waited {
                 drop(engine);
                 return Err(unanswered(gone, deadline, None, arg, size, addr));

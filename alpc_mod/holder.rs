@@ -26,6 +26,7 @@ use crate::{
     outcome::Failure,
     port::{
         Kernel,
+        Locked,
         Port, //
     },
     thread_end::{
@@ -75,6 +76,18 @@ pub(crate) fn take_on(
         let held = scope.port.lock().hold(delivery, at, who)?;
         Ok((held, delivery.conn))
     })
+}
+
+/// Notes that while the lock is held under which the message has been received, if that can be.
+pub(crate) fn take_on_at_once(
+    engine: &mut Locked<'_>,
+    scope: Scope<'_>,
+    delivery: &mut Delivery<Kernel>,
+) {
+    if delivery.open {
+        let held = engine.hold(delivery, scope.source(), current());
+        delivery.noted = matches!(held, Ok(Hold::Sure));
+    }
 }
 
 /// Makes the caller the holder of a conversation that its side holds.

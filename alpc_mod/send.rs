@@ -45,6 +45,7 @@ use crate::{
     wait::{
         wait,
         Gone,
+        Stand,
         Waited, //
     }, //
 };
@@ -146,7 +147,12 @@ fn send_new<'a>(
             Refusal::QueueFull if may_wait => {
                 let at = Wait::Room { conn, side };
                 let mut hand = None;
-                let waited = wait(port, engine, at, 0, plan.deadline, &mut hand, |engine| {
+                let stand = Stand {
+                    at,
+                    holder: 0,
+                    capacity: 0,
+                };
+                let waited = wait(port, engine, stand, plan.deadline, &mut hand, |engine| {
                     port.leave(engine, fx);
                     None
                 });

@@ -63,26 +63,42 @@ pub(crate) trait Chore {
     fn run(&self, done: &AtomicBool, deadline: Deadline);
 }
 
+/// Where a thread waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Stand {
+    pub(crate) at: Wait,
+    /// The id of the holder of conversations that it is, or 0.
+    pub(crate) holder: u64,
+    /// How much payload it has room for.
+    pub(crate) capacity: u32,
+}
+
 /// Waits, in the place where the engine has just said that nothing is there.
 ///
-/// `capacity` is how much payload the caller has room for, `hand` is where it finds
-/// what it is handed. `unlock` releases the lock, before sleeping, and gives what there may be to
+/// `hand` is where the caller finds what it is handed. `unlock` releases the lock, before sleeping, and gives what there may be to
 /// do meanwhile.
 pub(crate) fn wait<'a, 'c>(
     port: &'a Port,
     mut engine: Locked<'a>,
-    at: Wait,
-    capacity: u32,
+    stand: Stand,
     deadline: Deadline,
     hand: &mut Option<Hand<Kernel>>,
     unlock: impl FnOnce(Locked<'a>) -> Option<&'c dyn Chore>,
 ) -> Waited<'a> {
+    let Stand {
+        at,
+        holder,
+        capacity,
+    } = stand;
     *hand = None;
     let cell = Node::new(Task::current_raw(), capacity, hand);
     let node = cell.get();
     if let Some(set) = engine.waiters(at) {
         // SAFETY: The node is new, and this function does not return while it is linked.
-        unsafe { set.add(node, matches!(at, Wait::Room { .. })) };
+        unsafe {
+            (*node).holder = holder;
+            set.add(node, matches!(at, Wait::Room { .. }));
+        }
     }
     let chore = unlock(engine);
     // SAFETY: `done` may be read at any time.

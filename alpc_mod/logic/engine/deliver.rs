@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 use super::list::{Store, Via, NONE};
+use super::holder::Holders;
 use super::types::{Delivery, Hand, Host, Peer, Phase, Place, Side, Slot, State, Waiters};
 use super::{Effects, Engine, Source};
 
@@ -52,8 +53,20 @@ impl<H: Host> Engine<H> {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        match slot.waiters.get_mut(to).hand(len, Hand::Message(delivery)) {
-            Ok(waker) => fx.add_wake(waker),
+        let waiters = slot.waiters.get_mut(to);
+        let handed = hand_message(waiters, &mut self.holders, len, delivery);
+        self.handed(index, handed, fx);
+    }
+
+    /// Goes on with a message that a thread has been handed, or has not.
+    fn handed(&mut self, index: u32, handed: HandedTo<H>, fx: &mut Effects<H>) {
+        match handed {
+            Ok((waker, receiver)) => {
+                fx.add_wake(waker);
+                if receiver != 0 {
+                    self.note_handed(index, receiver);
+                }
+            }
             Err(Hand::Message(delivery)) => self.undeliver(delivery, fx),
             Err(_) => {}
         }
@@ -68,14 +81,17 @@ impl<H: Host> Engine<H> {
         delivery: Delivery<H>,
         fx: &mut Effects<H>,
     ) {
-        let Some(receivers) = self.receivers_at(conn, target) else {
-            return;
+        let index = delivery.slot;
+        let receivers = match target {
+            Place::Port => &mut self.receivers,
+            Place::Side(side) => match self.conns.get_mut(conn) {
+                Some(c) => c.receivers.get_mut(side),
+                None => return,
+            },
+            Place::Nowhere => return,
         };
-        match receivers.hand(len, Hand::Message(delivery)) {
-            Ok(waker) => fx.add_wake(waker),
-            Err(Hand::Message(delivery)) => self.undeliver(delivery, fx),
-            Err(_) => {}
-        }
+        let handed = hand_message(receivers, &mut self.holders, len, delivery);
+        self.handed(index, handed, fx);
     }
 
     pub(super) fn receivers_at(&mut self, conn: u32, target: Place) -> Option<&mut H::Waiters> {
@@ -294,6 +310,35 @@ impl<H: Host> Engine<H> {
             Place::Side(side) => !self.conns.get(conn).is_some_and(|c| *c.open.get(side)),
             Place::Nowhere => true,
         }
+    }
+}
+
+/// The thread that has a message, and the id of the holder that it is; or the message.
+type HandedTo<H> = Result<(<H as Host>::Waker, u64), Hand<H>>;
+
+/// Hands a message to a thread, which learns whether it is noted who it is. The id is 0 if
+/// there is nothing to note.
+fn hand_message<H: Host>(
+    waiters: &mut H::Waiters,
+    holders: &mut Holders<H>,
+    len: u32,
+    delivery: Delivery<H>,
+) -> HandedTo<H> {
+    let (mut delivery, mut receiver) = (Some(delivery), 0);
+    let handed = waiters.hand_with(len, |id| match delivery.take() {
+        Some(mut delivery) => {
+            if delivery.open && holders.sure(id).is_some() {
+                delivery.noted = true;
+                receiver = id;
+            }
+            Hand::Message(delivery)
+        }
+        None => Hand::Room,
+    });
+    match (handed.map(Into::into), delivery) {
+        (Some(waker), _) => Ok((waker, receiver)),
+        (None, Some(delivery)) => Err(Hand::Message(delivery)),
+        (None, None) => Err(Hand::Room),
     }
 }
 

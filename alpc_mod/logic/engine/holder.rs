@@ -14,7 +14,7 @@
 use super::end::Why;
 use super::list::{Linked, Links, List, Store, Via, NONE};
 use super::types::{Delivery, Host, Kind, Phase, Place, Refusal, Side, State};
-use super::{Effects, Engine, Source};
+use super::{Effects, Engine, Source, Wait};
 
 /// Chains in which the holders of a port's server are looked for.
 const CHAINS: usize = 64;
@@ -99,6 +99,14 @@ impl<H: Host> Default for Holder<H> {
     }
 }
 
+impl<H: Host> Holder<H> {
+    /// Its place in the table.
+    #[inline(always)]
+    pub(super) fn place(&self) -> u32 {
+        index_of(self.id)
+    }
+}
+
 impl<H: Host> Linked for Holder<H> {
     fn links_mut(&mut self, _via: Via) -> &mut Links {
         &mut self.links
@@ -128,10 +136,12 @@ impl<H: Host> Holders<H> {
         }
     }
 
-    /// The holder that has this id still.
+    /// The holder that has this id still, if it is known to be able to answer.
     #[inline(always)]
-    pub(super) fn by_id(&mut self, id: u64) -> Option<&mut Holder<H>> {
-        self.table.get_mut(index_of(id)).filter(|h| h.id == id)
+    pub(super) fn sure(&mut self, id: u64) -> Option<&mut Holder<H>> {
+        self.table
+            .get_mut(index_of(id))
+            .filter(|holder| holder.id == id && holder.sure)
     }
 }
 
@@ -368,14 +378,14 @@ impl<H: Host> Engine<H> {
                 thread
             }
         };
-        self.let_go(index);
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.holder = holder;
-        }
-        if let Some(holder) = self.holders.table.get_mut(holder) {
-            holder
-                .held
-                .push_front(&mut self.slots, Via::Queue, index);
+        if self.slots.get(index).is_some_and(|slot| slot.holder != holder) {
+            self.let_go(index);
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.holder = holder;
+            }
+            if let Some(holder) = self.holders.table.get_mut(holder) {
+                holder.held.push_front(&mut self.slots, Via::Queue, index);
+            }
         }
         Ok(match sure {
             true => Hold::Sure,
@@ -416,9 +426,42 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// The id of the holder that somebody is who waits, if that is known to be able to answer; or 0.
+    pub fn holder_at(&self, at: Wait, who: Who) -> u64 {
+        let client = match at {
+            Wait::Next(source) => client_of(source),
+            Wait::Conversation { slot, side, .. } => match (side, self.slots.get(slot)) {
+                (Side::Client, Some(slot)) => slot.conn,
+                _ => NONE,
+            },
+            // Nothing is received there.
+            Wait::Room { .. } => return 0,
+        };
+        let holder = self.holders.table.get(self.find_holder(client, who));
+        holder.filter(|h| h.sure).map_or(0, |h| h.id)
+    }
+
+    /// Notes who has just been handed what is in a slot.
+    pub(super) fn note_handed(&mut self, index: u32, receiver: u64) {
+        let Some(holder) = self.holders.sure(receiver) else {
+            return;
+        };
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.holder = holder.place();
+            holder.held.push_front(&mut self.slots, Via::Queue, index);
+        }
+    }
+
     /// Takes a conversation that is held off its holder's list.
-    #[inline]
+    #[inline(always)]
     pub(super) fn let_go(&mut self, index: u32) {
+        if self.slots.get(index).is_some_and(|slot| slot.holder != NONE) {
+            self.let_go_held(index);
+        }
+    }
+
+    #[inline(never)]
+    fn let_go_held(&mut self, index: u32) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
@@ -510,7 +553,8 @@ impl<H: Host> Engine<H> {
         }
         if ending.left > 0 {
             ending.left = ending.left.saturating_sub(1);
-            if let Some(holder) = self.holders.by_id(ending.holder) {
+            let holder = self.holders.table.get_mut(index_of(ending.holder));
+            if let Some(holder) = holder.filter(|holder| holder.id == ending.holder) {
                 if let Some(index) = holder.held.pop_front(&mut self.slots, Via::Queue) {
                     holder.held.push_back(&mut self.slots, Via::Queue, index);
                     return self.found(index);

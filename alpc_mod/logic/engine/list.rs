@@ -139,6 +139,17 @@ impl List {
         self.len = self.len.saturating_add(1);
     }
 
+    /// Puts an entry, which is on no list of this kind, on the list that has none.
+    #[inline(always)]
+    pub(super) fn begin<T: Linked>(&mut self, entry: &mut T, via: Via, index: u32) {
+        *entry.links_mut(via) = Links::default();
+        *self = Self {
+            head: index,
+            tail: index,
+            len: 1,
+        };
+    }
+
     /// Takes an entry, which is on this list, off it.
     pub fn remove<T: Linked>(&mut self, store: &mut impl Store<T>, via: Via, index: u32) {
         let Some(entry) = store.get_mut(index) else {

@@ -9,7 +9,7 @@
 
 use core::mem::forget;
 
-use super::list::{Store, Via, NONE};
+use super::list::{List, Store, Via, NONE};
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
 use super::{Engine, Who, INDEX_BITS, SLOTS_MAX};
 
@@ -60,9 +60,10 @@ impl<H: Host> Engine<H> {
         let id = (generation << INDEX_BITS) | u64::from(kept.wrapping_add(1));
         let sequence = self.sequence.wrapping_add(1);
         let port_context = *c.context.get(Side::Server);
-        let (holders, mut holder) = (&mut self.holders, 0);
-        let to = self.receivers.hand_with(len, |receiver| {
-            holder = receiver;
+        let (holders, mut holder) = (&mut self.holders, None);
+        let (handed_over, found) = (&mut handed, &mut holder);
+        let to = self.receivers.hand_with(len, move |receiver| {
+            *found = holders.sure(receiver);
             Hand::Message(Delivery {
                 conn,
                 slot: kept,
@@ -72,8 +73,8 @@ impl<H: Host> Engine<H> {
                 what: What::Request,
                 open: true,
                 idle: false,
-                noted: holders.by_id(receiver).is_some_and(|holder| holder.sure),
-                body: handed.take(),
+                noted: found.is_some(),
+                body: handed_over.take(),
                 own: None,
                 peer: None,
                 port_context,
@@ -104,10 +105,12 @@ impl<H: Host> Engine<H> {
         // There was none. Both forgotten values are `None`, which the compiler can't see.
         forget(slot.bodies.get_mut(Side::Client).replace(body));
         forget(handed);
-        if let Some(found) = holders.by_id(holder) {
-            // CAST: The lower half of its id is its place.
-            slot.holder = holder as u32;
-            found.held.push_front(&mut self.slots, Via::Queue, kept);
+        if let Some(holder) = holder {
+            slot.holder = holder.place();
+            match holder.held.is_empty() {
+                true => holder.held.begin(slot, Via::Queue, kept),
+                false => holder.held.push_front(&mut self.slots, Via::Queue, kept),
+            }
         }
         let slot = self.slots.get_mut(kept);
         Ok(Straight {
@@ -142,7 +145,7 @@ impl<H: Host> Engine<H> {
         };
         if found.who != who
             || found.client != NONE
-            || !slot.waiters.get(Side::Client).fits(len)
+            || !found.sure
             || !self.ready.is_empty()
             || !self.arrivals.is_empty()
             || self.closed
@@ -157,12 +160,17 @@ impl<H: Host> Engine<H> {
         {
             return Err(Some(body));
         }
-        let holder = found.id;
-        found.held.remove(&mut self.slots, Via::Queue, index);
+        let (holder, is_only) = (found.id, found.held.len() == 1);
+        if !is_only {
+            // Before it is handed over: the other entries can't be touched behind that.
+            if !slot.waiters.get(Side::Client).fits(len) {
+                return Err(Some(body));
+            }
+            found.held.remove(&mut self.slots, Via::Queue, index);
+        }
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(Some(body));
         };
-        slot.holder = NONE;
         let mut body = Some(body);
         let sequence = c.sequence.get(Side::Client).wrapping_add(1);
         let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
@@ -195,6 +203,11 @@ impl<H: Host> Engine<H> {
         *c.sequence.get_mut(Side::Client) = sequence;
         c.nameless = c.nameless.wrapping_add(1);
         self.nameless = self.nameless.wrapping_add(1);
+        slot.holder = NONE;
+        if is_only {
+            // It has no neighbours that would have to be told.
+            found.held = List::default();
+        }
         slot.state = State::Idle;
         slot.what = What::Reply;
         slot.open = false;

@@ -11,7 +11,8 @@ use crate::world::*;
 pub fn who(thread: usize) -> Who {
     Who {
         files: thread % 3 + 1,
-        thread: if thread % 7 == 0 { thread + 1, since: 0 } else { 0 },
+        thread: if thread % 7 == 0 { thread + 1 } else { 0 },
+        since: 0,
     }
 }
 
