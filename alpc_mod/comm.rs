@@ -61,6 +61,10 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow,
         SetOnce, //
@@ -113,6 +117,8 @@ pub(crate) struct Connection {
     pub(crate) client: Party,
     /// The server, once it has accepted.
     accepted: SetOnce<Accepted>,
+    /// Whether its client has received something that is to be answered.
+    held: Atomic<bool>,
 }
 
 /// A server that has accepted, and what its client has to know of that.
@@ -155,6 +161,7 @@ impl Connection {
                 tokens <- Tokens::new(),
                 client,
                 accepted: SetOnce::new(),
+                held: Atomic::new(false),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -217,6 +224,16 @@ impl Connection {
     /// The server's process, if it has accepted.
     pub(crate) fn server(&self) -> Option<&Party> {
         self.accepted.as_ref().map(|accepted| &accepted.server)
+    }
+
+    /// The client is about to receive something that is to be answered.
+    pub(crate) fn note_held(&self) {
+        self.held.store(true, Relaxed);
+    }
+
+    /// Whether it has.
+    fn holds(&self) -> bool {
+        self.held.load(Relaxed)
     }
 
     /// What a side takes from the other.
@@ -451,7 +468,12 @@ impl ObjectFile for CommPort {
     }
 
     fn flush(this: ArcBorrow<'_, Self>, table: &FileTable) {
-        if this.index() != NONE {
+        let may_hold = match this.side {
+            Side::Client => this.connection.holds(),
+            // Else the connection port is enough.
+            Side::Server => this.port().by_end.load(Relaxed),
+        };
+        if may_hold && this.index() != NONE {
             holder::flush(this.port(), this.source(), table);
         }
     }
@@ -475,7 +497,9 @@ impl ObjectFile for CommPort {
         }
         match this.side {
             Side::Client => {
-                this.port().forget_holders(this.source());
+                if this.connection.holds() {
+                    this.port().forget_holders(this.source());
+                }
                 this.connection.client_left();
                 this.window.close();
             }

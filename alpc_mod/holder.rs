@@ -35,7 +35,10 @@ use crate::{
     }, //
 };
 use core::ptr;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
 
 /// The process of the current thread.
 #[inline(always)]
@@ -71,6 +74,7 @@ pub(crate) fn take_on(
     if !delivery.open || (delivery.noted && !ends_with_thread) {
         return Ok(());
     }
+    note_client(scope);
     let (at, who) = (scope.source(), who(ends_with_thread));
     note(scope.port, at, who, || {
         let held = scope.port.lock().hold(delivery, at, who)?;
@@ -85,6 +89,7 @@ pub(crate) fn take_on_at_once(
     delivery: &mut Delivery<Kernel>,
 ) {
     if delivery.open {
+        note_client(scope);
         let held = engine.hold(delivery, scope.source(), current());
         delivery.noted = matches!(held, Ok(Hold::Sure));
     }
@@ -101,6 +106,13 @@ pub(crate) fn adopt(
     note(scope.port, at, who, || {
         scope.port.lock().adopt(scope.conn(), at, id, turn, who)
     })
+}
+
+/// Before anything is noted of a client's: who closes its port looks whether there is anything.
+fn note_client(scope: Scope<'_>) {
+    if let Some(end) = scope.end.filter(|end| end.side == Side::Client) {
+        end.connection.note_held();
+    }
 }
 
 /// Notes who holds something, and makes sure that it can answer.
@@ -130,7 +142,10 @@ fn note(
             // Unless it was closed in the meantime.
             Some(Reach::Whole) if port.lock().is_sure(at, who, stamp) => return Ok(()),
             Some(Reach::Whole) => {}
-            Some(Reach::Connection) => return Ok(()),
+            // Who closes a connection's port looks at this first: it must be set before that
+            // port is found to be open.
+            Some(Reach::Connection) if port.by_end.load(Relaxed) => return Ok(()),
+            Some(Reach::Connection) => port.by_end.store(true, Relaxed),
             // Another thread has closed it since this call began.
             Some(Reach::Nothing) | None => return Err(EBADF.into()),
         }
@@ -206,6 +221,10 @@ pub(crate) fn flush(port: &Port, at: Source, table: &FileTable) {
             (Reach::Connection, Source::Side(..)) => return,
             _ => {}
         }
+    }
+    if !ends {
+        // Before those ports are looked for, as in `note`.
+        port.by_end.store(true, Relaxed);
     }
     let is_server = |end: &CommPort| end.side == Side::Server && ptr::eq(&**end.port(), port);
     let has_ends = !ends && at == Source::Port && table.has::<CommPort>(is_server);

@@ -146,6 +146,8 @@ pub(crate) struct Port {
     charge: Charge,
     /// Connections that there was no place for.
     refused: Atomic<u32>,
+    /// Whether a server may answer by the port of one connection only, or might have.
+    pub(crate) by_end: Atomic<bool>,
 }
 
 /// What a port is made with.
@@ -193,6 +195,7 @@ impl Port {
                 charger: config.charger,
                 charge: config.charge,
                 refused: Atomic::new(0),
+                by_end: Atomic::new(false),
             }),
             GFP_KERNEL_ACCOUNT,
         )

@@ -232,8 +232,12 @@ impl SendFirst for Request {
     type Error = Arc<Message>;
 
     #[inline(always)]
-    fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error> {
-        engine.call_straight(self.conn, self.kept, self.body)
+    fn send<R>(
+        self,
+        engine: &mut Engine<Kernel>,
+        then: impl FnOnce(Straight<'_, '_, Kernel>) -> R,
+    ) -> Result<R, Self::Error> {
+        engine.call_straight(self.conn, self.kept, self.body, then)
     }
 }
 
@@ -418,8 +422,12 @@ impl SendFirst for Reply {
     type Error = Option<Arc<Message>>;
 
     #[inline(always)]
-    fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error> {
-        engine.reply_straight(self.id, self.turn, self.who, self.body)
+    fn send<R>(
+        self,
+        engine: &mut Engine<Kernel>,
+        then: impl FnOnce(Straight<'_, '_, Kernel>) -> R,
+    ) -> Result<R, Self::Error> {
+        engine.reply_straight(self.id, self.turn, self.who, self.body, then)
     }
 }
 

@@ -150,8 +150,12 @@ pub(crate) trait SendFirst {
     /// Why it did not.
     type Error;
 
-    /// Sends something to a thread that waits.
-    fn send(self, engine: &mut Engine<Kernel>) -> Result<Straight<'_, Kernel>, Self::Error>;
+    /// Sends something to a thread that waits. `then` is called with the lock held.
+    fn send<R>(
+        self,
+        engine: &mut Engine<Kernel>,
+        then: impl FnOnce(Straight<'_, '_, Kernel>) -> R,
+    ) -> Result<R, Self::Error>;
 }
 
 /// Sends, wakes the receiver and waits with no deadline, giving up the processor to it.
@@ -172,22 +176,16 @@ pub(crate) fn hand_over<'a, S: SendFirst>(
     let cell = Node::new(task, capacity, hand);
     let node = cell.get();
     let mut engine = port.lock();
-    let (to, id) = match first.send(&mut engine) {
-        Ok(Straight {
-            to,
-            id,
-            next,
-            holder,
-        }) => {
-            if let Some(next) = next {
-                // SAFETY: The node is new, and this function does not return while it is linked.
-                unsafe {
-                    (*node).holder = holder;
-                    next.add(node, false);
-                }
-            }
-            (to.task, id)
+    let sent = first.send(&mut engine, |sent| {
+        // SAFETY: The node is new, and this function does not return while it is linked.
+        unsafe {
+            (*node).holder = sent.holder;
+            sent.next.add(node, false);
         }
+        (sent.to.task, sent.id)
+    });
+    let (to, id) = match sent {
+        Ok(sent) => sent,
         Err(error) => {
             drop(engine);
             // SAFETY: It was begun.

@@ -371,6 +371,12 @@ impl Waiters<Kernel> for WaitSet {
         !self.find(len).is_null()
     }
 
+    #[inline]
+    fn holder(&self, len: u32) -> u64 {
+        // SAFETY: By the invariants, all nodes that are found are valid.
+        unsafe { self.find(len).as_ref() }.map_or(0, |node| node.holder)
+    }
+
     fn begins_with_sender(&self, body: &Arc<Message>) -> bool {
         // SAFETY: By the invariants, all nodes on the list are valid, and so are their threads,
         // which are in a system call.

@@ -318,28 +318,20 @@ type HandedTo<H> = Result<(<H as Host>::Waker, u64), Hand<H>>;
 
 /// Hands a message to a thread, which learns whether it is noted who it is. The id is 0 if
 /// there is nothing to note.
+#[inline(always)]
 fn hand_message<H: Host>(
     waiters: &mut H::Waiters,
     holders: &mut Holders<H>,
     len: u32,
-    delivery: Delivery<H>,
+    mut delivery: Delivery<H>,
 ) -> HandedTo<H> {
-    let (mut delivery, mut receiver) = (Some(delivery), 0);
-    let handed = waiters.hand_with(len, |id| match delivery.take() {
-        Some(mut delivery) => {
-            if delivery.open && holders.sure(id).is_some() {
-                delivery.noted = true;
-                receiver = id;
-            }
-            Hand::Message(delivery)
-        }
-        None => Hand::Room,
-    });
-    match (handed.map(Into::into), delivery) {
-        (Some(waker), _) => Ok((waker, receiver)),
-        (None, Some(delivery)) => Err(Hand::Message(delivery)),
-        (None, None) => Err(Hand::Room),
+    let mut receiver = 0;
+    if delivery.open {
+        receiver = waiters.holder(len);
+        delivery.noted = holders.sure(receiver).is_some();
     }
+    let waker = waiters.hand(len, Hand::Message(delivery))?;
+    Ok((waker, receiver))
 }
 
 /// The queue where a message of `slot` to side `to` belongs.

@@ -448,7 +448,10 @@ impl<H: Host> Engine<H> {
         };
         if let Some(slot) = self.slots.get_mut(index) {
             slot.holder = holder.place();
-            holder.held.push_front(&mut self.slots, Via::Queue, index);
+            match holder.held.is_empty() {
+                true => holder.held.begin(slot, Via::Queue, index),
+                false => holder.held.push_front(&mut self.slots, Via::Queue, index),
+            }
         }
     }
 
@@ -467,7 +470,11 @@ impl<H: Host> Engine<H> {
         };
         let holder = core::mem::replace(&mut slot.holder, NONE);
         if let Some(found) = self.holders.table.get_mut(holder) {
-            found.held.remove(&mut self.slots, Via::Queue, index);
+            match found.held.len() {
+                // It has no neighbours that would have to be told.
+                1 => found.held = List::default(),
+                _ => found.held.remove(&mut self.slots, Via::Queue, index),
+            }
             if !found.sure {
                 self.free_if_unused(holder);
             }

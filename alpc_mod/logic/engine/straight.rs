@@ -13,15 +13,15 @@ use super::list::{List, Store, Via, NONE};
 use super::types::{Body, Delivery, Hand, Host, Kind, Phase, Side, State, Waiters, What};
 use super::{Engine, Who, INDEX_BITS, SLOTS_MAX};
 
-/// What has been sent so.
-pub struct Straight<'a, H: Host + 'a> {
+/// What has been sent so, for as long as the lock is held.
+pub struct Straight<'to, 'next, H: Host + 'to> {
     /// The thread that has it.
-    pub to: H::Handed<'a>,
+    pub to: H::Handed<'to>,
     /// The conversation.
     pub id: u64,
     /// Where the sender waits now, for the answer or for the next request. Nothing
     /// is there yet.
-    pub next: Option<&'a mut H::Waiters>,
+    pub next: &'next mut H::Waiters,
     /// The id of the holder that the sender is, where it waits for the next request.
     pub holder: u64,
 }
@@ -30,13 +30,15 @@ impl<H: Host> Engine<H> {
     /// Sends a new request of the client into the hands of a thread that waits at
     /// the connection port. `kept` is the slot that came idle with `body`. Gives
     /// the body back if this is not such a case.
+    /// `then` is called with the lock held.
     #[inline(always)]
-    pub fn call_straight(
+    pub fn call_straight<R>(
         &mut self,
         conn: u32,
         kept: u32,
         body: H::Body,
-    ) -> Result<Straight<'_, H>, H::Body> {
+        then: impl FnOnce(Straight<'_, '_, H>) -> R,
+    ) -> Result<R, H::Body> {
         let len = body.len();
         let mut handed = Some(body.clone());
         let Some(c) = self.conns.get_mut(conn) else {
@@ -105,6 +107,12 @@ impl<H: Host> Engine<H> {
         // There was none. Both forgotten values are `None`, which the compiler can't see.
         forget(slot.bodies.get_mut(Side::Client).replace(body));
         forget(handed);
+        let done = then(Straight {
+            to,
+            id,
+            next: slot.waiters.get_mut(Side::Client),
+            holder: 0,
+        });
         if let Some(holder) = holder {
             slot.holder = holder.place();
             match holder.held.is_empty() {
@@ -112,29 +120,24 @@ impl<H: Host> Engine<H> {
                 false => holder.held.push_front(&mut self.slots, Via::Queue, kept),
             }
         }
-        let slot = self.slots.get_mut(kept);
-        Ok(Straight {
-            to,
-            id,
-            next: slot.map(|slot| slot.waiters.get_mut(Side::Client)),
-            holder: 0,
-        })
+        Ok(done)
     }
 
     /// Sends the server's final reply to a request of a client that waits for it, when
-    /// there is nothing to receive at the port, and `who` holds it. Gives the body back if this is not such
-    /// a case.
+    /// there is nothing to receive at the port, and `who` holds it. Gives the body back if this
+    /// is not such a case. `then` is called with the lock held.
     #[inline(always)]
-    pub fn reply_straight(
+    pub fn reply_straight<R>(
         &mut self,
         id: u64,
         turn: u32,
         who: Who,
         body: H::Body,
-    ) -> Result<Straight<'_, H>, Option<H::Body>> {
+        then: impl FnOnce(Straight<'_, '_, H>) -> R,
+    ) -> Result<R, Option<H::Body>> {
         let len = body.len();
         let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
-        let Some(slot) = self.slots.get(index) else {
+        let Some(mut slot) = self.slots.get_mut(index) else {
             return Err(Some(body));
         };
         let Some(c) = self.conns.get_mut(slot.conn) else {
@@ -167,10 +170,11 @@ impl<H: Host> Engine<H> {
                 return Err(Some(body));
             }
             found.held.remove(&mut self.slots, Via::Queue, index);
+            slot = match self.slots.get_mut(index) {
+                Some(slot) => slot,
+                None => return Err(Some(body)),
+            };
         }
-        let Some(slot) = self.slots.get_mut(index) else {
-            return Err(Some(body));
-        };
         let mut body = Some(body);
         let sequence = c.sequence.get(Side::Client).wrapping_add(1);
         let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
@@ -214,11 +218,11 @@ impl<H: Host> Engine<H> {
         slot.answered = true;
         slot.sequence = sequence;
         *slot.seen.get_mut(Side::Client) = true;
-        Ok(Straight {
+        Ok(then(Straight {
             to,
             id,
-            next: Some(&mut self.receivers),
+            next: &mut self.receivers,
             holder,
-        })
+        }))
     }
 }

@@ -4,7 +4,7 @@
 //! from the world around it.
 #![deny(unsafe_code)]
 
-use super::holder::{Holder};
+use super::holder::Holder;
 use super::list::{Linked, Links, List, Store, Via, NONE};
 
 /// One of the two ends of a connection.
@@ -102,6 +102,8 @@ pub trait Waiters<H: Host>: Default {
     fn fits(&self, len: u32) -> bool;
     /// Whether the first that waits is the thread that has sent this.
     fn begins_with_sender(&self, body: &H::Body) -> bool;
+    /// The id of the [`Holder`] that the first thread is that has room for `len` bytes, or 0.
+    fn holder(&self, len: u32) -> u64;
     /// Ends the wait of the first thread that has room for `len` bytes by handing
     /// it what `make` makes, which is not called when there is none. `make` is told the id of
     /// the [`Holder`] that the thread is, or 0.

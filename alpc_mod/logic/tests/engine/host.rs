@@ -210,6 +210,11 @@ impl Waiters<Test> for Set {
         !self.0.is_empty()
     }
 
+    fn holder(&self, len: u32) -> u64 {
+        let fits = self.0.iter().find(|waiting| waiting.capacity >= len);
+        fits.map_or(0, |waiting| waiting.holder)
+    }
+
     fn hand_with(&mut self, len: u32, make: impl FnOnce(u64) -> Hand<Test>) -> Option<Alarm> {
         let at = self.0.iter().position(|waiting| waiting.capacity >= len)?;
         let waiting = self.0.remove(at);

@@ -40,9 +40,12 @@ impl World {
     /// A call the short way; the body comes back if that can't be.
     pub fn call_straight(&mut self, conn: u32, kept: u32, len: u32) -> Result<Sent, Text> {
         let body = self.text(len);
-        match crate::host::locked(|| self.engine.call_straight(conn, kept, body)) {
-            Ok(Straight { to, id, next, .. }) => {
-                assert!(next.is_some_and(|next| next.is_empty()));
+        let then = |sent: Straight<'_, '_, crate::host::Test>| {
+            assert!(sent.next.is_empty());
+            (sent.to, sent.id)
+        };
+        match crate::host::locked(|| self.engine.call_straight(conn, kept, body, then)) {
+            Ok((to, id)) => {
                 self.woken(to);
                 Ok(Sent { id, slot: kept })
             }
@@ -67,8 +70,9 @@ impl World {
         len: u32,
     ) -> Result<u64, Text> {
         let body = self.text(len);
-        match crate::host::locked(|| self.engine.reply_straight(id, turn, who, body)) {
-            Ok(Straight { to, holder, .. }) => {
+        let then = |sent: Straight<'_, '_, crate::host::Test>| (sent.to, sent.holder);
+        match crate::host::locked(|| self.engine.reply_straight(id, turn, who, body, then)) {
+            Ok((to, holder)) => {
                 self.woken(to);
                 Ok(holder)
             }
