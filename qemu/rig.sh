@@ -64,24 +64,25 @@ quietly() {
 	}
 }
 
-# The kernel's own driver for Binder, where its configuration has one: Debian
-# ships it in a package of 100 MiB. The same source, configuration and compiler
-# make the same code.
-build_binder() {
-	BINDER=
-	local kdir out=target/kbuild/$FLAVOUR-binder
-	kdir=$("$QEMU_DIR/kdir.sh")
-	grep -qx CONFIG_ANDROID_BINDER_IPC=m "$kdir/build/.config" || {
-		say "NOTE: the kernel of $FLAVOUR has no Binder to compare with"
+# build_driver NAME OPTION DIRECTORY - the kernel's own NAME.ko, where OPTION of its
+# configuration makes that a module: Debian ships modules in a package of 100 MiB. The
+# same source, configuration and compiler make the same code. Its file is in DRIVER.
+build_driver() {
+	DRIVER=
+	local kdir out=target/kbuild/$FLAVOUR-$1 file=target/qemu/$1-$FLAVOUR.ko
+	kdir=$("$QEMU_DIR/kdir.sh") || return 1
+	grep -qx "$2=m" "$kdir/build/.config" || {
+		say "NOTE: the kernel of $FLAVOUR has no module $1"
 		return 0
 	}
-	BINDER=target/qemu/binder-$FLAVOUR.ko
-	[ ! "$BINDER" -nt "$kdir/versions.txt" ] || return 0
-	say "building the kernel's Binder"
-	mkdir -p "$out"
-	quietly "kbuild-$FLAVOUR-binder" in_root -b "$kdir:/kernel" make -C /kernel/build \
-		M=/kernel/source/drivers/android "MO=/repo/$out" CC=gcc-14 HOSTCC=gcc-14 "-j$(nproc)" modules
-	in_root strip -g -o "/repo/$BINDER" "/repo/$out/binder_linux.ko"
+	if [ ! "$file" -nt "$kdir/versions.txt" ]; then
+		say "building the kernel's $1"
+		mkdir -p "$out"
+		quietly "kbuild-$FLAVOUR-$1" in_root -b "$kdir:/kernel" make -C /kernel/build \
+			"M=/kernel/source/$3" "MO=/repo/$out" CC=gcc-14 HOSTCC=gcc-14 "-j$(nproc)" "$1.ko" &&
+			in_root strip -g -o "/repo/$file" "/repo/$out/$1.ko" || return 1
+	fi
+	DRIVER=$file
 }
 
 # The module that the benchmark holds a call against.
@@ -173,7 +174,9 @@ tier() {
 	local name=$1 passed failed seconds ok=0
 	shift
 	say "tier $name"
-	vm "$name" test "$@" || ok=1
+	# What tests send, and the kernel's image lacks.
+	build_driver ntsync CONFIG_NTSYNC drivers/misc || ok=1
+	vm "$name" test ${DRIVER:+--driver "$DRIVER"} "$@" || ok=1
 	if [ -e "target/qemu/$name/result" ]; then
 		read -r passed failed seconds <"target/qemu/$name/result"
 		PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
@@ -333,11 +336,10 @@ target_bench() {
 	record) args+=(--record) ;;
 	*) die "BASELINE=$BASELINE: only \`record' is known" ;;
 	esac
-	build_binder
+	build_driver binder_linux CONFIG_ANDROID_BINDER_IPC drivers/android
 	build_plugin
 	build_floor
-	args+=(--driver "$FLOOR")
-	[ -z "$BINDER" ] || args+=(--driver "$BINDER")
+	args+=(--driver "$FLOOR" ${DRIVER:+--driver "$DRIVER"})
 	build_guest bench
 	say "booting the guest, counting instructions"
 	local rc=0

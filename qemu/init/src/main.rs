@@ -2,7 +2,7 @@
 //! PID 1 of the test guest.
 //!
 //! Everything comes from the initramfs: `/alpc.ko`, test binaries in `/tests`,
-//! tools in `/bin`, further modules that a benchmark wants in `/drivers`. The
+//! tools in `/bin`, further modules that a benchmark or tests want in `/drivers`. The
 //! kernel's command line says what to do:
 //!
 //! ```text

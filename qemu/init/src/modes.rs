@@ -85,6 +85,9 @@ fn reload() -> bool {
 fn tests(config: &Config) -> bool {
     let files = files_of("/tests");
     let mut failed = 0;
+    if !insert_drivers() {
+        return false;
+    }
     if let Err(why) = leaks::begin() {
         println!("init: {why}");
         return false;
@@ -135,12 +138,20 @@ fn program(command: Command, config: &Config) -> bool {
     execute(command, Some(config.timeout)) & reload()
 }
 
-fn bench(config: &Config) -> bool {
-    for driver in files_of("/drivers") {
-        if let Err(why) = module::insert(&driver, c"") {
+/// Loads what else came along.
+fn insert_drivers() -> bool {
+    files_of("/drivers").iter().all(|driver| {
+        let inserted = module::insert(driver, c"");
+        if let Err(why) = &inserted {
             println!("init: {why}");
-            return false;
         }
+        inserted.is_ok()
+    })
+}
+
+fn bench(config: &Config) -> bool {
+    if !insert_drivers() {
+        return false;
     }
     // What the boot left to do would be counted too. Sleeping costs nothing
     // where time is a count of instructions.

@@ -11,7 +11,8 @@ pub struct Options {
     pub mode: String,
     pub init: PathBuf,
     pub module: PathBuf,
-    /// Modules of a benchmark, those of the kernel itself among them that its image lacks.
+    /// Modules of a benchmark and of tests, those of the kernel itself among them that its image
+    /// lacks.
     pub drivers: Vec<PathBuf>,
     pub busybox: PathBuf,
     pub tests: Vec<PathBuf>,
