@@ -14,6 +14,7 @@
 #include <linux/ipc_namespace.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/mount.h>
 #include <linux/nsproxy.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -30,6 +31,10 @@
 
 #include "shim.h"
 
+/*
+ * O_PATH opens the inode without the file, so without a reference to the module:
+ * nothing in it is the module's, neither operations nor data.
+ */
 struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags, bool own_inode)
@@ -46,13 +51,42 @@ bool alpc_shim_is_table_ending(struct files_struct *files)
 	return !atomic_read(&files->count);
 }
 
+/*
+ * debugfs looks at the operations of a file when that is opened for the first time. Who
+ * keeps its place with O_PATH can do that when the file has been removed, and the
+ * module with the operations is gone. Of a file that has been open before, it looks
+ * whether it is still there.
+ */
+static int debugfs_open_once(struct dentry *dentry)
+{
+	struct file_system_type *type = get_fs_type("debugfs");
+	struct path path = { .dentry = dentry };
+	struct file *file;
+
+	if (!type)
+		return -ENODEV;
+	path.mnt = vfs_kern_mount(type, SB_KERNMOUNT, type->name, NULL);
+	if (IS_ERR(path.mnt))
+		return PTR_ERR(path.mnt);
+	file = dentry_open(&path, O_RDONLY, current_cred());
+	mntput(path.mnt);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	__fput_sync(file);
+	return 0;
+}
+
 struct dentry *alpc_shim_debugfs_make(const char *name, void *data,
 				      const struct file_operations *fops)
 {
 	struct dentry *directory = debugfs_create_dir("alpc", NULL);
+	struct dentry *file;
 
-	debugfs_create_file(name, 0400, directory, data, fops);
-	return directory;
+	file = debugfs_create_file(name, 0400, directory, data, fops);
+	if (IS_ERR_OR_NULL(file) || !debugfs_open_once(file))
+		return directory;
+	debugfs_remove(directory);
+	return NULL;
 }
 
 void alpc_shim_debugfs_remove(struct dentry *directory)

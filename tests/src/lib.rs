@@ -22,6 +22,7 @@ pub mod memory;
 pub mod module;
 pub mod pair;
 pub mod peer;
+pub mod places;
 pub mod plenty;
 pub mod privilege;
 pub mod raw;

@@ -3,14 +3,17 @@
 //! Loading and unloading the module.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
 use alpc_tests::module::{load, unload, unload_soon};
+use alpc_tests::places::{identity, place, place_of, place_of_mapping};
 use alpc_tests::raw::*;
 use alpc_tests::stuck::{closing_workers, Stuck};
+use alpc_tests::views::PAGE;
 use alpc_tests::wait::settle;
 use alpc_tests::*;
 
@@ -35,6 +38,48 @@ fn the_module_is_held_by_every_kind_of_descriptor() {
         assert!(!Path::new(NODE).exists(), "the node outlived the module");
         load().expect("load");
         Pair::new();
+    });
+}
+
+#[test]
+fn the_place_of_a_descriptor_outlives_the_module() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let lent = pair.lent(PAGE, 1, 0);
+        let through = pair.port.connect_descriptor().expect("connect descriptor");
+        // What `O_PATH` opens keeps inode and name of a file, and not the module.
+        let mut places = vec![
+            ("connection port", place_of(&pair.port)),
+            ("server port", place_of(&pair.server)),
+            ("client port", place_of(&pair.client)),
+            ("connect descriptor", place_of(&through)),
+            ("section", place_of(&lent.section)),
+            ("/dev/alpc", place_of(&device())),
+            ("users", place("/sys/kernel/debug/alpc/users", 0)),
+        ];
+        places.extend(place_of_mapping(lent.held).map(|place| ("window", place)));
+        let before: Vec<_> = places.iter().map(|(_, place)| identity(place)).collect();
+        lent.held.unmap();
+        lent.view.unmap();
+        drop((pair, lent, through));
+        unload_soon();
+        let look = || {
+            for ((name, place), before) in places.iter().zip(&before) {
+                assert_eq!(identity(place), *before, "{name}");
+                let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+                std::fs::read_link(&link).expect(name);
+                std::fs::read_to_string(link.replace("/fd/", "/fdinfo/")).expect(name);
+            }
+        };
+        look();
+        for (name, place) in &places {
+            // Nothing is open there, and nothing is left that could be.
+            let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+            File::options().read(true).open(&link).expect_err(name);
+        }
+        load().expect("load");
+        Pair::new();
+        look();
     });
 }
 
