@@ -5,7 +5,7 @@
 //!
 //! A message may wait in a queue for ever, so a file in it must not keep that queue:
 //! nobody would ever look for such circles. Hence only files go in that can be told
-//! surely to hold no other file, see `alpc_shim_file_kind`.
+//! surely to hold no file that could hold a port, see `alpc_shim_file_kind`.
 #![deny(unsafe_code)]
 
 use crate::{

@@ -41,7 +41,7 @@ use kernel::{
 /// The reference is this object's.
 struct OpenFile(NonNull<bindings::file>);
 
-// SAFETY: Any task may hold and give up a reference to a file that comes from `fget`.
+// SAFETY: Any task may hold and give up a reference to a file that comes from `fget_raw`.
 unsafe impl Send for OpenFile {}
 // SAFETY: Through a shared one the file is only looked at, and its reference count changed.
 unsafe impl Sync for OpenFile {}
@@ -91,14 +91,15 @@ pub(crate) struct Sendable {
 }
 
 impl Sendable {
-    /// The file of a descriptor of the current task, and its kind: 0 if it may hold other files.
+    /// The file of a descriptor of the current task, and its kind: 0 if it may hold a port.
     ///
-    /// `EBADF` if there is no such descriptor, or one that `O_PATH` has made.
+    /// `EBADF` if there is no such descriptor.
     pub(crate) fn from_fd(fd: i32) -> Result<Self> {
         let fd = c_uint::try_from(fd).map_err(|_| EBADF)?;
+        // Those of `O_PATH` are files that can be held and installed, if nothing else.
         // SAFETY: It is called by a task that has descriptors.
-        let file = NonNull::new(unsafe { bindings::fget(fd) }).ok_or(EBADF)?;
-        // INVARIANT: `fget` has taken a reference for us.
+        let file = NonNull::new(unsafe { bindings::fget_raw(fd) }).ok_or(EBADF)?;
+        // INVARIANT: `fget_raw` has taken a reference for us.
         let file = OpenFile(file);
         // SAFETY: The file is held.
         let kind = match unsafe { ffi::alpc_shim_file_kind(file.0.as_ptr()) } {

@@ -13,8 +13,9 @@ const READY: u32 = uapi::ALPC_TAKE_VIEWS
     | uapi::ALPC_TAKE_IDENTITY;
 const RESERVED: u32 = uapi::ALPC_TAKE_DIRECT;
 
-/// Every kind of handle.
-pub(crate) const KINDS: u32 = uapi::ALPC_HANDLE_FILE
+/// The kinds of handle that who names none takes. This says for ever what it says: nobody gets a
+/// kind that it can't know of. A device does what its driver thinks of, so it must be asked for.
+const UNNAMED: u32 = uapi::ALPC_HANDLE_FILE
     | uapi::ALPC_HANDLE_DIRECTORY
     | uapi::ALPC_HANDLE_PIPE
     | uapi::ALPC_HANDLE_EVENTFD
@@ -22,8 +23,15 @@ pub(crate) const KINDS: u32 = uapi::ALPC_HANDLE_FILE
     | uapi::ALPC_HANDLE_MEMFD
     | uapi::ALPC_HANDLE_PIDFD
     | uapi::ALPC_HANDLE_SOCKET
-    | uapi::ALPC_HANDLE_SECTION
-    | uapi::ALPC_HANDLE_DEVICE;
+    | uapi::ALPC_HANDLE_SECTION;
+
+/// Every kind of handle.
+pub(crate) const KINDS: u32 = UNNAMED
+    | uapi::ALPC_HANDLE_DEVICE
+    | uapi::ALPC_HANDLE_PATH
+    | uapi::ALPC_HANDLE_NAMESPACE
+    | uapi::ALPC_HANDLE_DMA_BUF
+    | uapi::ALPC_HANDLE_NTSYNC;
 
 /// What is taken: `ALPC_TAKE_*`, and of handles `ALPC_HANDLE_*`.
 #[derive(Clone, Copy, Default)]
@@ -44,8 +52,7 @@ impl Takes {
         let kinds = match (flags & uapi::ALPC_TAKE_HANDLES != 0, kinds) {
             (false, 0) => 0,
             (false, _) => return Err(EINVAL),
-            // A device does what its driver thinks of: that must be asked for.
-            (true, 0) => KINDS & !uapi::ALPC_HANDLE_DEVICE,
+            (true, 0) => UNNAMED,
             (true, kinds) => kinds,
         };
         Ok(Self { flags, kinds })

@@ -117,7 +117,12 @@ struct alpc_acl_entry {
 #define ALPC_HANDLE_PIDFD	0x00000040u
 #define ALPC_HANDLE_SOCKET	0x00000080u	/* AF_INET, AF_INET6, AF_NETLINK, AF_VSOCK */
 #define ALPC_HANDLE_SECTION	0x00000100u	/* ALPC section */
+/* Those below are taken only if they are named. */
 #define ALPC_HANDLE_DEVICE	0x00000200u	/* character or block device, of a few drivers */
+#define ALPC_HANDLE_PATH	0x00000400u	/* of O_PATH, whatever is there */
+#define ALPC_HANDLE_NAMESPACE	0x00000800u	/* of any type but mount */
+#define ALPC_HANDLE_DMA_BUF	0x00001000u	/* of udmabuf and the system heap */
+#define ALPC_HANDLE_NTSYNC	0x00002000u	/* event, mutex or semaphore of ntsync */
 
 /* ---------------------------------------------------------------- security */
 
@@ -499,8 +504,8 @@ struct alpc_query {
  * @max_connections: Connections the port may have; 0 for the default.
  * @accept: ALPC_TAKE_*: what the server takes from its clients.
  * @outcome: Out: ALPC_OUTCOME_*.
- * @handle_kinds: With ALPC_TAKE_HANDLES, the ALPC_HANDLE_* taken; 0 for all but
- *	ALPC_HANDLE_DEVICE. Else 0.
+ * @handle_kinds: With ALPC_TAKE_HANDLES, the ALPC_HANDLE_* taken; 0 for those
+ *	up to ALPC_HANDLE_SECTION. Else 0.
  */
 struct alpc_create_port {
 	__u64 name;

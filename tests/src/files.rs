@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::link::socketpair;
+use crate::places::identity;
 use crate::raw::*;
 use crate::Pair;
 
@@ -203,13 +204,7 @@ pub fn forbidden() -> Vec<(&'static str, OwnedFd)> {
             all.push((path, file.into()));
         }
     }
-    for path in [
-        "/proc/self/ns/mnt",
-        "/proc/self/ns/net",
-        "/proc/self/ns/ipc",
-    ] {
-        all.push((path, open(path)));
-    }
+    all.extend(crate::kinds::lookalikes());
     all.push(("connection port", pair.port.into()));
     all.push(("server port", pair.server.into()));
     all.push(("client port", pair.client.into()));
@@ -238,7 +233,8 @@ pub fn write(fd: &OwnedFd, data: &[u8]) {
     );
 }
 
-/// Whether both are the same open file: one has the status flags of the other.
+/// Whether both are the same open file: one has the status flags of the other. Those of a place
+/// can't be changed, and one is like the other.
 pub fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
     let flags = |fd: &OwnedFd| {
         // SAFETY: Takes no pointers.
@@ -255,6 +251,9 @@ pub fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
         flags(a) == flags(b)
     };
     let before = flags(a);
+    if before & libc::O_PATH != 0 {
+        return before == flags(b) && identity(a) == identity(b);
+    }
     let toggled = agree_on(before ^ libc::O_NONBLOCK);
     agree_on(before) && toggled
 }

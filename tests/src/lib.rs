@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod hang;
 pub mod inspect;
 pub mod isolate;
+pub mod kinds;
 pub mod link;
 pub mod low;
 pub mod memory;

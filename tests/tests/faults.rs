@@ -604,11 +604,16 @@ fn a_copy_of_a_callers_memory_fails_and_says_how_far_it_came() {
 #[test]
 fn handles_that_could_not_be_sent_leave_nothing_open() {
     isolated_long(3, || {
-        let pair = Pair::with_handles(0);
+        const KINDS: u32 = ALPC_HANDLE_PIPE | ALPC_HANDLE_PATH | ALPC_HANDLE_NAMESPACE;
+        let pair = Pair::with_handles(KINDS);
         for count in [1, 20] {
             sweep(&format!("a message with {count} handles"), |fault| {
                 let (reader, writer) = files::pipe();
-                let fds = vec![writer.as_raw_fd(); count];
+                let mut fds = vec![writer.as_raw_fd(); count];
+                let others = [places::place("/tmp", 0), files::open("/proc/self/ns/uts")];
+                for (fd, other) in fds.iter_mut().skip(1).zip(&others) {
+                    *fd = other.as_raw_fd();
+                }
                 let mut handles = HandleContainer::sending(&fds);
                 let mut send = Transfer::new().send(b"x").flags(ALPC_RELEASE);
                 send = send.handles(&mut handles);

@@ -40,7 +40,15 @@ impl HandleKinds {
     pub const SECTION: Self = Self(sys::ALPC_HANDLE_SECTION);
     /// Devices, of a few drivers.
     pub const DEVICE: Self = Self(sys::ALPC_HANDLE_DEVICE);
-    /// All but devices, which do what their drivers think of.
+    /// What `O_PATH` opens: a place in a file system, and no right to what is there.
+    pub const PATH: Self = Self(sys::ALPC_HANDLE_PATH);
+    /// Namespaces of any type but mount.
+    pub const NAMESPACE: Self = Self(sys::ALPC_HANDLE_NAMESPACE);
+    /// Buffers of udmabuf and of the system's DMA heap.
+    pub const DMA_BUF: Self = Self(sys::ALPC_HANDLE_DMA_BUF);
+    /// Events, mutexes and semaphores of ntsync.
+    pub const NTSYNC: Self = Self(sys::ALPC_HANDLE_NTSYNC);
+    /// From [`FILE`](Self::FILE) to [`SECTION`](Self::SECTION): the others must be named.
     pub const ANY: Self = Self(sys::ALPC_HANDLE_DEVICE - 1);
 
     /// From `ALPC_HANDLE_*`.
