@@ -480,6 +480,9 @@ impl ObjectFile for CommPort {
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
         this.port().print(m, &this.info());
+        if this.side == Side::Client {
+            this.window.print(m);
+        }
     }
 
     fn release(this: Arc<Self>) {

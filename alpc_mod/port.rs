@@ -476,6 +476,7 @@ impl ObjectFile for Port {
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
         this.print(m, &this.info());
+        this.window.print(m);
     }
 
     fn release(this: Arc<Self>) {

@@ -27,7 +27,10 @@ use crate::{
         Failure,
         Outcome, //
     },
-    pages::pages_of,
+    pages::{
+        bytes_of,
+        pages_of, //
+    },
     quota::Counter,
     slot::{
         Open,
@@ -46,6 +49,7 @@ use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
     seq_file::SeqFile,
+    seq_print,
     sync::{
         Arc,
         ArcBorrow,
@@ -128,6 +132,15 @@ impl ObjectFile for Window {
 pub(crate) type LazyWindow = Lazy<FileRef<Window>>;
 
 impl LazyWindow {
+    /// The line of `fdinfo` of whose it is: the views that are received there and not given back, and
+    /// their memory. Waits for nobody.
+    pub(crate) fn print(&self, m: &SeqFile) {
+        let usage = self.get().map(|window| window.object().arena.usage());
+        let (views, pages) = usage.unwrap_or_default();
+        let bytes = bytes_of(pages);
+        seq_print!(m, "alpc-window:\t{views} views, {bytes} bytes\n");
+    }
+
     /// Nothing will be received any more. What has been stays.
     pub(crate) fn close(&self) {
         if let Some(window) = self.get() {

@@ -154,6 +154,14 @@ impl Peer {
         assert!(aborted, "{} ended with status {status:#x}", self.name);
     }
 
+    /// Waits for its end, which the kernel brings about for want of memory.
+    #[track_caller]
+    pub fn killed(mut self) {
+        let status = self.reap();
+        let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+        assert!(killed, "{} ended with status {status:#x}", self.name);
+    }
+
     fn reap(&mut self) -> i32 {
         let mut status = 0;
         loop {

@@ -107,3 +107,73 @@ fn who_locks_all_its_future_memory_makes_and_lends_views_all_the_same() {
         client.wait();
     });
 }
+
+/// How likely the kernel is to kill this process for want of memory.
+fn score() -> u64 {
+    let score = std::fs::read_to_string("/proc/self/oom_score").expect("oom_score");
+    score.trim().parse().expect("a number")
+}
+
+#[test]
+fn views_make_nobody_the_killers_choice() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let (before, resident) = (score(), status("VmRSS"));
+        let (_section, view) = filled(&pair.client, ALPC_SECTION_MAX.into(), 1);
+        view.assert_holds(1);
+        let with_views = score() - before;
+        assert!(status("VmRSS") < resident + 4096, "they are not resident");
+        let memory = std::hint::black_box(vec![1_u8; ALPC_SECTION_MAX as usize]);
+        let with_memory = score() - before;
+        drop(memory);
+        assert!(
+            with_views * 8 <= with_memory && with_memory > 0,
+            "{with_views}, {with_memory}"
+        );
+    });
+}
+
+/// Lines of `fdinfo` of a descriptor.
+fn fdinfo(fd: &impl AsFd, name: &str) -> Option<String> {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let info = std::fs::read_to_string(path).expect("fdinfo");
+    let line = info.lines().find_map(|line| line.strip_prefix(name));
+    line.map(|line| line.trim_start_matches(':').trim().to_string())
+}
+
+#[test]
+fn a_port_tells_what_memory_its_receivers_have_from_others() {
+    isolated(|| {
+        let pair = Pair::of_views();
+        let held = |port| fdinfo(port, "alpc-window");
+        for port in [&pair.port, &pair.client] {
+            assert_eq!(held(port).as_deref(), Some("0 views, 0 bytes"));
+        }
+        let first = pair.lent(3 * PAGE, 1, 0);
+        let second = pair.lent(PAGE, 2, ALPC_VIEW_SECURE);
+        assert_eq!(held(&pair.port).as_deref(), Some("2 views, 16384 bytes"));
+        assert_eq!(held(&pair.client).as_deref(), Some("0 views, 0 bytes"));
+        assert_eq!(held(&pair.server), None, "it receives on the other one's");
+        let own = |section| fdinfo(section, "alpc-view-bytes");
+        assert_eq!(own(&first.section).as_deref(), Some("12288"));
+        pair.port.delete_view(first.held.base).expect("release");
+        assert_eq!(held(&pair.port).as_deref(), Some("1 views, 4096 bytes"));
+        // The owner deletes what it has lent: it is who holds it that has it.
+        second
+            .section
+            .delete_view(second.view.base)
+            .expect("delete");
+        assert_eq!(own(&second.section).as_deref(), Some("0"));
+        assert_eq!(held(&pair.port).as_deref(), Some("1 views, 4096 bytes"));
+        pair.port.delete_view(second.held.base).expect("release");
+        assert_eq!(held(&pair.port).as_deref(), Some("0 views, 0 bytes"));
+        let (_section, view) = filled(&pair.server, 5 * PAGE, 3);
+        let send = Transfer::new().send(b"").flags(ALPC_RELEASE);
+        send.lend(&pair.server, view, 0).expect("send");
+        let back = pair.client.receive_view().expect("receive").1;
+        assert_eq!(held(&pair.client).as_deref(), Some("1 views, 20480 bytes"));
+        pair.client
+            .delete_view(back.expect("a view").base)
+            .expect("release");
+    });
+}

@@ -97,12 +97,31 @@ pub fn is_stuck(line: &str) -> bool {
 
 /// The bad lines of a log.
 pub fn bad_lines(log: &str) -> Vec<&str> {
-    log.lines().filter(|line| is_bad(line)).collect()
+    // Who has asked for the last of a memory cgroup's memory is shown with its stack, which by
+    // itself is no trouble. If the machine's memory has ended, another line says so.
+    let mut asked = false;
+    let is_trouble = |line: &&str| {
+        asked |= has(line, &["invoked oom-killer:"]);
+        let shown = asked && has(line, &["Call Trace:"]);
+        asked &= !shown;
+        is_bad(line) && !shown
+    };
+    log.lines().filter(is_trouble).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_memory_cgroup_may_end_and_the_memory_may_not() {
+        let asks = "[    1.000000] killed invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL)";
+        let stack = "[    1.000001] Call Trace:";
+        let group = "[    1.000002] Memory cgroup out of memory: Killed process 113 (killed)";
+        let machine = "[    1.000003] Out of memory: Killed process 113 (killed)";
+        let log = [asks, stack, group, asks, stack, machine, stack].join("\n");
+        assert_eq!(bad_lines(&log), [machine, stack]);
+    }
 
     #[test]
     fn trouble_is_seen() {

@@ -11,6 +11,7 @@ use alpc_tests::raw::*;
 use alpc_tests::*;
 
 mod foreign;
+mod killed;
 
 const LIMIT: u64 = 8 << 20;
 
