@@ -78,6 +78,7 @@ pub struct Options<'a> {
     pub(crate) timeout: Timeout,
     pub(crate) interruptible: bool,
     pub(crate) nonblocking: bool,
+    pub(crate) ends_with_thread: bool,
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
     pub(crate) ask_token: bool,
@@ -101,6 +102,7 @@ impl<'a> Options<'a> {
             timeout: Timeout::Infinite,
             interruptible: false,
             nonblocking: false,
+            ends_with_thread: false,
             message_context: None,
             ask_context: false,
             ask_token: false,
@@ -139,6 +141,22 @@ impl<'a> Options<'a> {
     pub const fn nonblocking(self) -> Self {
         Self {
             nonblocking: true,
+            ..self
+        }
+    }
+
+    /// A conversation that the call receives, or takes over by [`Turn::adopt_with`], ends with
+    /// the calling thread too: who waits for the answer gets [`Outcome::Lost`] a moment after the
+    /// thread's end. By default it ends with the process. A thread that ends by a panic ends so.
+    ///
+    /// The call fails with `EOPNOTSUPP` on a kernel that tells nobody of the ends of threads, and
+    /// keeps the message then.
+    ///
+    /// [`Turn::adopt_with`]: crate::Turn::adopt_with
+    /// [`Outcome::Lost`]: crate::Outcome::Lost
+    pub const fn ending_with_thread(self) -> Self {
+        Self {
+            ends_with_thread: true,
             ..self
         }
     }

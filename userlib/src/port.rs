@@ -134,6 +134,9 @@ impl Port {
         if options.nonblocking && sends {
             previous.flags |= sys::ALPC_NONBLOCK;
         }
+        if options.ends_with_thread && (receives || start.flags & sys::ALPC_ADOPT != 0) {
+            previous.flags |= sys::ALPC_HOLD_THREAD;
+        }
         loop {
             let mut transfer = sys::Transfer::resume(&previous);
             if sends {
@@ -274,6 +277,9 @@ impl Port {
     ///
     /// The kernel checks the id at its use. Making two turns of one id is no
     /// danger to anybody else: the second answer fails.
+    ///
+    /// The conversation ends with the process that has received it, also if another one
+    /// has its turn: [`Turn::adopt`] makes that its holder.
     pub fn turn(&self, id: TurnId) -> Turn<'_> {
         Turn::new(self, id.conversation.to_raw(), id.callback_id)
     }

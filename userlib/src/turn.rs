@@ -153,6 +153,51 @@ impl<'p> Turn<'p> {
         self.id()
     }
 
+    /// Makes this process the holder of the conversation. One ioctl, which never waits.
+    ///
+    /// The process that has received a request holds it: when it ends, or has closed its last
+    /// descriptor by which it could answer, the requester is told that no answer will come
+    /// ([`Outcome::Lost`]). A process that has been told the [`TurnId`] and is to go on with the
+    /// conversation takes it over so.
+    ///
+    /// # Errors
+    ///
+    /// The conversation stays with its holder. [`Outcome::NotFound`]: it is over.
+    /// [`Outcome::StaleTurn`], [`Outcome::NotOwner`]: this is not its turn, or not any more.
+    /// [`Outcome::Canceled`], [`Outcome::Lost`]: it is void, and the notice of that is to be
+    /// received. [`Outcome::Limit`]: as many processes and threads hold something at the port as
+    /// can. `ENOMEM`.
+    ///
+    /// ```no_run
+    /// # fn main() -> alpc::Result<()> {
+    /// # let (server, id): (alpc::Server, alpc::TurnId) = todo!();
+    /// // The id has come from a worker that is about to leave.
+    /// let turn = server.turn(id);
+    /// turn.adopt()?;
+    /// turn.reply(b"from its successor")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn adopt(&self) -> Result<()> {
+        self.adopt_with(Options::new())
+    }
+
+    /// Makes this process the holder of the conversation as [`adopt`](Self::adopt) does, or the
+    /// calling thread with [`Options::ending_with_thread`]. Other options have no effect.
+    ///
+    /// # Errors
+    ///
+    /// As for [`adopt`](Self::adopt); and `EOPNOTSUPP` as in [`Options::ending_with_thread`].
+    pub fn adopt_with<'o>(&self, options: impl Into<Options<'o>>) -> Result<()> {
+        let options = options.into();
+        let only = match options.ends_with_thread {
+            true => Options::new().ending_with_thread(),
+            false => Options::new(),
+        };
+        let start = self.start("adopt", sys::ALPC_SEND | sys::ALPC_ADOPT, &[]);
+        self.port.transfer_out(start, only).map(drop)
+    }
+
     /// Replies and ends the conversation. One ioctl, which never waits.
     ///
     /// # Errors

@@ -4,8 +4,10 @@
 
 use std::thread;
 
-use alpc::{Exchange, Options, Outcome, PortBuilder, Received, TurnError};
-use alpc_tests::isolated;
+use alpc::{
+    ConversationId, Exchange, Options, Outcome, PortBuilder, Received, TurnError, TurnId,
+};
+use alpc_tests::{isolated, Peer, ROOT};
 
 use super::{outcome, pair, pair_of, request};
 
@@ -202,6 +204,70 @@ fn an_open_reply_passes_the_turn_and_a_server_may_begin() {
             let reply = port.call(b"are you there?", &mut buffer).expect("call");
             assert_eq!(reply.data(), b"yes");
             serving.join().expect("join");
+        });
+    });
+}
+
+#[test]
+fn a_process_that_adopts_a_turn_answers_after_its_receivers_end() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        let heir = Peer::fork(ROOT, |link| {
+            let turn = server.turn(TurnId {
+                conversation: ConversationId::from_raw(link.take()),
+                callback_id: 0,
+            });
+            turn.adopt().expect("adopt");
+            link.sync();
+            link.take();
+            turn.reply(b"from the heir").expect("reply");
+        });
+        let first = Peer::fork(ROOT, |link| {
+            let turn = request(&server, &mut [0; 64]).into_turn();
+            link.put(turn.into_id().conversation.to_raw());
+            link.take();
+        });
+        thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                let mut buffer = [0; 64];
+                client.call(b"x", &mut buffer).map(|reply| reply.data().to_vec())
+            });
+            heir.put(first.take());
+            heir.sync();
+            first.kill();
+            heir.put(0);
+            let reply = call.join().expect("join").expect("reply");
+            assert_eq!(reply, b"from the heir");
+        });
+        heir.wait();
+    });
+}
+
+#[test]
+fn a_turn_ends_with_its_thread_where_that_is_asked_for() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 64];
+                let options = Options::new().ending_with_thread();
+                match server.receive_with(&mut buffer, options).expect("receive") {
+                    Received::Request(request) => {
+                        let _ = request.into_turn().into_id();
+                    }
+                    other => panic!("{other:?}"),
+                }
+            });
+            let error = client.call(b"x", &mut [0; 64]).expect_err("nobody answers");
+            assert_eq!(error.outcome(), Outcome::Lost);
+            // Nor what has been taken over.
+            scope.spawn(|| {
+                let turn = request(&server, &mut [0; 64]).into_turn();
+                turn.adopt_with(Options::new().ending_with_thread()).expect("adopt");
+                let _ = turn.into_id();
+            });
+            let error = client.call(b"x", &mut [0; 64]).expect_err("nobody answers");
+            assert_eq!(error.outcome(), Outcome::Lost);
         });
     });
 }
