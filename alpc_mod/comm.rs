@@ -404,6 +404,7 @@ impl CommPort {
         let mut progress = Progress::default();
         self.port()
             .run(|engine, fx| engine.disconnect(self.index(), self.side, flush, &mut progress, fx));
+        self.port().tell_of_no_clients();
         if self.side == Side::Client {
             self.connection.not_pending();
         }

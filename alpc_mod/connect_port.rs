@@ -26,9 +26,15 @@ use crate::{
     port::Port,
     uapi, //
 };
-use core::mem::{
-    offset_of,
-    size_of, //
+use core::{
+    mem::{
+        offset_of,
+        size_of, //
+    },
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
 use kernel::{
     bindings,
@@ -43,7 +49,9 @@ use kernel::{
 
 /// The right to connect to a port, which it keeps in memory, but not open.
 pub(crate) struct ConnectPort {
-    pub(crate) port: Arc<Port>,
+    port: Arc<Port>,
+    /// Whether the port misses it when it is gone.
+    counted: AtomicBool,
 }
 
 impl ObjectFile for ConnectPort {
@@ -67,10 +75,19 @@ impl ObjectFile for ConnectPort {
         this.port.print(m, &this.info());
     }
 
-    fn release(_this: Arc<Self>) {}
+    fn release(this: Arc<Self>) {
+        if this.counted.load(Ordering::Relaxed) {
+            this.port.lose_way();
+        }
+    }
 }
 
 impl ConnectPort {
+    fn new(port: Arc<Port>) -> Result<Arc<Self>> {
+        let counted = AtomicBool::new(false);
+        Ok(Arc::new(Self { port, counted }, GFP_KERNEL_ACCOUNT)?)
+    }
+
     /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor.
     pub(crate) fn info(&self) -> uapi::alpc_query_port {
         let port = self.port.info();
@@ -103,6 +120,19 @@ fn request(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
     }
 }
 
+/// Answers `ALPC_IOC_CREATE_CONNECT`.
+pub(crate) fn create(port: Arc<Port>) -> Result<isize> {
+    let this = ConnectPort::new(port)?;
+    let file = new_file(this.clone())?;
+    // Nothing fails any more, so none is counted that nobody ever had. Who has a name is found
+    // without.
+    if this.port.name.is_none() {
+        this.counted.store(true, Ordering::Relaxed);
+        this.port.lock().add_descriptor();
+    }
+    Ok(file.install())
+}
+
 /// Answers `ALPC_IOC_OPEN`.
 pub(crate) fn open(
     size: usize,
@@ -121,7 +151,7 @@ pub(crate) fn open(
             return Err(EINVAL.into());
         }
         let port = find(arg.name, arg.name_length)?;
-        let file = new_file(Arc::new(ConnectPort { port }, GFP_KERNEL_ACCOUNT)?)?;
+        let file = new_file(ConnectPort::new(port)?)?;
         write(uapi::ALPC_OUTCOME_OK)?;
         Ok(file.install())
     };

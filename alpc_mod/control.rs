@@ -13,7 +13,7 @@ use crate::{
     },
     call::Scope,
     comm::CommPort,
-    connect_port::ConnectPort,
+    connect_port,
     cred::Party,
     file::new_file,
     handle::claim,
@@ -53,10 +53,7 @@ use core::mem::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    }, //
+    sync::ArcBorrow, //
 };
 
 /// A request on a connection port.
@@ -68,10 +65,7 @@ pub(crate) fn port_request(
 ) -> Result<isize> {
     let size = ioctl::size(cmd);
     match ioctl::base(cmd) {
-        ioctl::CREATE_CONNECT => {
-            let connect = Arc::new(ConnectPort { port: port.into() }, GFP_KERNEL_ACCOUNT)?;
-            Ok(new_file(connect)?.install())
-        }
+        ioctl::CREATE_CONNECT => connect_port::create(port.into()),
         ioctl::ACCEPT => accept(scope, size, addr),
         ioctl::QUERY_ACL => acl::query(&port, size, addr),
         ioctl::SET_ACL => acl::replace(&port, size, addr),
@@ -244,7 +238,13 @@ fn try_accept(
     }
     port.leave(engine, &mut fx);
     match answered {
-        Ok(()) => Ok(accepting.map_or(0, |(file, _)| file.install())),
+        Ok(()) => Ok(match accepting {
+            Some((file, _)) => file.install(),
+            None => {
+                port.lose_way();
+                0
+            }
+        }),
         Err((refusal, body)) => {
             put_back(scope, body);
             Err(refusal.into())

@@ -212,6 +212,11 @@
 //!     └────────── no descriptor, no slot, no notice left ──────┴───────────────┘
 //! ```
 //!
+//! A port without a name has a count of what leads to it: connect descriptors, and connections that
+//! are pending or open. An end that takes steps counts until its last, which is behind all that it
+//! queues. A receive that finds nothing queued and no way left is told so; so is who waits, by
+//! whoever takes the last away. Named ports count none of their descriptors, and are never there.
+//!
 //! A conversation: see [`logic::engine`]. At most one thread waits for a
 //! conversation, on the side that has not the turn. Whatever ends a conversation
 //! hands that thread the reason, and leaves a notice to a side that knows of the

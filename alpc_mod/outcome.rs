@@ -66,6 +66,8 @@ pub(crate) enum Outcome {
     NotGranted,
     /// The caller could not become that by itself.
     BeyondReach,
+    /// Nobody can reach the port.
+    NoClients,
 }
 
 impl Outcome {
@@ -108,6 +110,7 @@ impl Outcome {
             Self::NotAContext => (uapi::ALPC_OUTCOME_NOT_A_CONTEXT, ENXIO),
             Self::NotGranted => (uapi::ALPC_OUTCOME_NOT_GRANTED, EACCES),
             Self::BeyondReach => (uapi::ALPC_OUTCOME_BEYOND_REACH, EPERM),
+            Self::NoClients => (uapi::ALPC_OUTCOME_NO_CLIENTS, ENOLINK),
             Self::Revoked => (uapi::ALPC_OUTCOME_REVOKED, ESTALE),
         }
     }
@@ -179,6 +182,7 @@ impl From<End> for Outcome {
             End::Lost => Self::Lost,
             End::Canceled => Self::Canceled,
             End::Mismatch => Self::ReceiverMismatch,
+            End::NoClients => Self::NoClients,
         }
     }
 }

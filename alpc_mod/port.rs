@@ -326,6 +326,20 @@ impl Port {
         }
     }
 
+    /// What led to the port does no more: a connect descriptor, a connection that was refused.
+    pub(crate) fn lose_way(&self) {
+        self.step(Engine::lose_way);
+        self.tell_of_no_clients();
+    }
+
+    /// Wakes who polls, if nobody can reach the port any more. Who waits has been told.
+    pub(crate) fn tell_of_no_clients(&self) {
+        // As long as it has a name, it can be found.
+        if self.name.is_none() && self.poll.is_active() && self.lock().has_no_clients() {
+            self.poll.wake_all(READABLE | bindings::POLLRDHUP);
+        }
+    }
+
     /// Gives the tables back that nothing can be in any more, of a port that others keep.
     pub(crate) fn retire(&self) {
         let (mut slots, mut conns, mut holders) = (Chunks::new(), Chunks::new(), Chunks::new());
@@ -343,10 +357,14 @@ impl Port {
             Source::Port => false,
             Source::Side(conn, side) => engine.has_room(conn, side),
         };
+        let no_clients = source == Source::Port && engine.has_no_clients();
         drop(engine);
         let mut events = 0;
-        if readable || ended {
+        if readable || ended || no_clients {
             events |= READABLE;
+        }
+        if no_clients {
+            events |= bindings::POLLRDHUP;
         }
         if writable {
             events |= WRITABLE;

@@ -198,6 +198,7 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_REVOKED		34u	/* ESTALE: the security context is revoked */
 #define ALPC_OUTCOME_NOT_GRANTED	35u	/* EACCES: the sender doesn't let itself be impersonated */
 #define ALPC_OUTCOME_BEYOND_REACH	36u	/* EPERM: the caller couldn't become that by itself */
+#define ALPC_OUTCOME_NO_CLIENTS		37u	/* ENOLINK: nobody can reach the port any more */
 
 /* ---------------------------------------------------------------- timeouts */
 

@@ -96,6 +96,8 @@ fn a_sleeping_poll_wakes_for_a_message() {
 fn notices_wake_who_polls_the_connection_port() {
     isolated(|| {
         let pair = Pair::new();
+        // Somebody else may come.
+        let _through = pair.port.connect_descriptor().expect("connect descriptor");
         thread::scope(|scope| {
             let poller = scope.spawn(|| poll_wait(&pair.port, IN));
             wait::settle();

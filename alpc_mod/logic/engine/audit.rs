@@ -249,6 +249,13 @@ impl<H: Host> Engine<H> {
         )
     }
 
+    /// How many descriptors and connections lead here, and of the latter those that have not ended.
+    pub fn ways(&self) -> (u64, u64) {
+        let live = (0..self.conns.len())
+            .filter(|conn| matches!(self.phase(*conn), Phase::Pending | Phase::Open));
+        (self.ways, live.count() as u64)
+    }
+
     /// Whether senders wait for room in an empty queue.
     pub fn waits_for_room_in_vain(&self, conn: u32, side: Side) -> bool {
         self.conns.get(conn).is_some_and(|c: &Conn<H>| {

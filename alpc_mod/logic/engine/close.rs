@@ -18,6 +18,8 @@ use super::{Effects, Engine, Source, SLOTS_MAX};
 pub struct Progress {
     begun: bool,
     announce: bool,
+    /// The last step is to come.
+    last: bool,
     left: u32,
     conn: u32,
 }
@@ -55,6 +57,7 @@ impl<H: Host> Engine<H> {
                 // It has ended before. Whoever ends it again does so in vain.
                 _ => return false,
             }
+            progress.last = true;
             progress.left = c.all.len();
             fx.poll = self.polled_peer(conn);
             return true;
@@ -65,11 +68,11 @@ impl<H: Host> Engine<H> {
         if self.end_next(conn, side, flush, progress, fx) {
             return true;
         }
-        if core::mem::take(&mut progress.announce) {
-            if !self.is_gone(conn, Place::Port) {
+        if core::mem::take(&mut progress.last) {
+            if progress.announce && !self.is_gone(conn, Place::Port) {
                 self.announce_close(conn, false, fx);
             }
-            return true;
+            self.lose_way(fx);
         }
         false
     }

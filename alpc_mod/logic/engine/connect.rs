@@ -3,7 +3,7 @@
 //! Asking for a connection, and the server's answer.
 #![deny(unsafe_code)]
 
-use super::list::{Store, Via};
+use super::list::{Store, Via, NONE};
 use super::types::{End, Host, Kind, Phase, Place, Refusal, Share, Side, State, What};
 use super::{Effects, Engine, Sent, PENDING_MAX};
 
@@ -36,6 +36,7 @@ impl<H: Host> Engine<H> {
             }
         };
         self.connections = self.connections.saturating_add(1);
+        self.ways = self.ways.saturating_add(1);
         self.pending = self.pending.saturating_add(1);
         if let Some(c) = self.conns.get_mut(conn) {
             c.phase = Phase::Pending;
@@ -90,7 +91,8 @@ impl<H: Host> Engine<H> {
         Ok(conn)
     }
 
-    /// Refuses the received connection request `id`.
+    /// Refuses the received connection request `id`. [`Self::lose_way`] is to follow, in a step of
+    /// its own.
     pub fn refuse(
         &mut self,
         id: u64,
@@ -108,6 +110,29 @@ impl<H: Host> Engine<H> {
         // The answer is for one, the end for all who wait on the client's port.
         self.dispatch(conn, Place::Side(Side::Client), fx);
         Ok(())
+    }
+
+    /// There is a connect descriptor, which counts until [`Self::lose_way`]. Of a port that has a
+    /// name none is counted: it can always be found.
+    pub fn add_descriptor(&mut self) {
+        self.ways = self.ways.saturating_add(1);
+        self.had_descriptor = true;
+    }
+
+    /// What led here does no more: a connect descriptor is gone, or a connection has ended and what
+    /// is to be told of that is queued. Tells who waits at the port if it was the last.
+    pub fn lose_way(&mut self, fx: &mut Effects<H>) {
+        self.ways = self.ways.saturating_sub(1);
+        if self.has_no_clients() {
+            fx.poll_port = true;
+            self.dispatch(NONE, Place::Port, fx);
+        }
+    }
+
+    /// Whether nobody can reach the port: there were connect descriptors, and none is left, nor is a
+    /// connection. What has been sent may be queued still.
+    pub fn has_no_clients(&self) -> bool {
+        self.had_descriptor && self.ways == 0 && !self.closed
     }
 
     /// The connection of the received connection request `id`, and its peer.

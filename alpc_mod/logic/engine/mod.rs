@@ -132,6 +132,10 @@ pub struct Engine<H: Host> {
     pending: u32,
     connections: u32,
     max_connections: u32,
+    /// What leads others here: connect descriptors, and connections that have not ended.
+    ways: u64,
+    /// Whether a connect descriptor has been among them.
+    had_descriptor: bool,
     /// The server's context value of connections that are not accepted yet.
     context: u64,
     closed: bool,
@@ -165,6 +169,8 @@ impl<H: Host> Engine<H> {
             pending: 0,
             connections: 0,
             max_connections,
+            ways: 0,
+            had_descriptor: false,
             context: 0,
             closed: false,
             gone: false,

@@ -68,7 +68,8 @@ impl<H: Host> Engine<H> {
     /// Why nothing more comes to a port, if so.
     pub(super) fn end_of(&self, source: Source) -> Option<End> {
         match source {
-            Source::Port => self.closed.then_some(End::Closed),
+            Source::Port if self.closed => Some(End::Closed),
+            Source::Port => self.has_no_clients().then_some(End::NoClients),
             Source::Side(conn, side) => match self.phase(conn) {
                 Phase::Pending | Phase::Open => None,
                 Phase::Refused => Some(End::Refused),

@@ -151,6 +151,8 @@ pub enum End {
     Canceled,
     /// The request was not for who received it.
     Mismatch,
+    /// Nobody can reach the port, until there is a connect descriptor again.
+    NoClients,
 }
 
 /// Why a send, an accept or a cancel did not happen. Nothing has changed then.

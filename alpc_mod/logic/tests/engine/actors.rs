@@ -4,7 +4,7 @@
 
 use crate::engine::*;
 use crate::host::{Inbox, Link, Test};
-use crate::random::{Descriptor, Fd, Sim};
+use crate::random::{Descriptor, Fd, Job, Sim};
 use crate::world::*;
 
 /// Whom a thread belongs to: to one of three processes, and in part to itself.
@@ -272,7 +272,10 @@ impl Sim {
         };
         let body = self.text(u32::from(b) % 50);
         if b % 16 == 0 {
-            let _result = self.w.step(|engine, fx| engine.refuse(id, body, fx));
+            let refused = self.w.begin_half(|engine, fx| engine.refuse(id, body, fx));
+            if refused.is_ok() {
+                self.jobs.push(Job::Refused);
+            }
             return;
         }
         let result = self

@@ -7,6 +7,7 @@
 mod engine;
 
 mod actors;
+mod clients;
 mod disconnect;
 mod ends;
 mod gauges;

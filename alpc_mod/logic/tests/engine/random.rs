@@ -31,6 +31,8 @@ pub enum Job {
     Close(usize, u32, Progress, Progress),
     Shut(bool, Progress, Progress),
     Drain,
+    /// A connection request was.
+    Refused,
 }
 
 pub struct Sim {
@@ -237,6 +239,10 @@ impl Sim {
                 }
                 more
             }
+            Job::Refused => {
+                self.w.step(Engine::lose_way);
+                false
+            }
         };
         match more {
             true => self.jobs.push(job),
@@ -296,6 +302,8 @@ impl Sim {
             (31, Some(fd)) if self.mortal && thread % 4 == 0 => self.flush(fd, a, b),
             (31, Some(fd)) if self.mortal && thread % 4 == 1 => self.end_thread(thread, fd),
             (31, Some(fd)) if thread % 4 == 2 => self.adopt(fd, a, b),
+            (31, _) if a % 8 == 0 => self.w.add_descriptor(),
+            (31, _) if a % 8 < 4 && self.w.descriptors > 0 => self.w.lose_descriptor(),
             _ => self.go_on(a),
         }
     }
@@ -333,6 +341,9 @@ impl Sim {
         for end in 0..self.ends.len() {
             if !self.ends[end].closed {
                 self.begin(Job::Disconnect(end, end % 2 == 0, Progress::default()));
+            }
+            if self.w.descriptors > 0 {
+                self.w.lose_descriptor();
             }
         }
         if !self.port_closed {

@@ -43,6 +43,9 @@ enum Act {
     NoFlush,
     Close,
     Shut,
+    /// Makes a connect descriptor. It is closed as it is connected through, or by `Unmint`.
+    Mint,
+    Unmint,
 }
 
 type Event = (Side, Act);
@@ -58,7 +61,7 @@ fn events() -> Vec<Event> {
         .flat_map(|act| [(Client, act), (Server, act)])
         .collect();
     all.push((Client, Connect));
-    all.extend([Accept, Refuse, Port, Shut].map(|act| (Server, act)));
+    all.extend([Accept, Refuse, Port, Shut, Mint, Unmint].map(|act| (Server, act)));
     all
 }
 
@@ -99,6 +102,12 @@ impl Play {
         if self.w.engine.is_closed() {
             text += " shut";
         }
+        if self.w.descriptors > 0 {
+            text += " descriptor";
+        }
+        if self.w.engine.has_no_clients() {
+            text += " no-clients";
+        }
         match self.sketch() {
             Some(s) => {
                 write!(text, ", {:?} {:?} by {:?}", s.state, s.what, s.origin).unwrap();
@@ -132,7 +141,12 @@ impl Play {
         };
         let stands = self.w.inboxes.contains_key(&(side as usize));
         match act {
-            Act::Connect => self.w.engine.phase(self.conn) == Phase::Free,
+            Act::Connect => self.w.engine.phase(self.conn) == Phase::Free && self.w.descriptors > 0,
+            Act::Mint => {
+                let phase = self.w.engine.phase(self.conn);
+                self.w.descriptors == 0 && !matches!(phase, Phase::Pending | Phase::Open)
+            }
+            Act::Unmint => self.w.descriptors > 0,
             Act::Accept | Act::Refuse => self.request != 0,
             Act::Shut => !self.w.engine.is_closed(),
             Act::Port => true,
@@ -186,6 +200,7 @@ impl Play {
                     (self.conn, self.request, self.id) = (conn, sent.id, sent.id);
                     self.open = [true, false];
                     assert_eq!(self.w.engine.phase(conn), phase);
+                    self.w.lose_descriptor();
                 }
                 said(result.map(drop))
             }
@@ -265,6 +280,14 @@ impl Play {
             }
             Act::Shut => {
                 self.w.shut(false);
+                "done".into()
+            }
+            Act::Mint => {
+                self.w.add_descriptor();
+                "done".into()
+            }
+            Act::Unmint => {
+                self.w.lose_descriptor();
                 "done".into()
             }
         };
@@ -365,6 +388,7 @@ fn every_event_in_every_state_is_in_the_table() {
 fn any_three_events_leave_nothing_behind() {
     use Act::*;
     let open = [
+        (Server, Mint),
         (Client, Connect),
         (Server, Port),
         (Server, Accept),

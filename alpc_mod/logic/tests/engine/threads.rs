@@ -33,8 +33,32 @@ impl World {
 
     pub fn refuse(&mut self, id: u64) -> Result<(), Refusal> {
         let body = self.text(10);
-        self.step(|engine, fx| engine.refuse(id, body, fx))
-            .map_err(|(refusal, _)| refusal)
+        self.half_done += 1;
+        let result = self.step(|engine, fx| engine.refuse(id, body, fx));
+        if result.is_ok() {
+            self.step(Engine::lose_way);
+        }
+        self.half_done -= 1;
+        self.check();
+        result.map_err(|(refusal, _)| refusal)
+    }
+
+    /// A connect descriptor is made.
+    pub fn add_descriptor(&mut self) {
+        self.descriptors += 1;
+        self.step(|engine, _| engine.add_descriptor());
+    }
+
+    /// One is closed.
+    pub fn lose_descriptor(&mut self) {
+        self.descriptors -= 1;
+        self.step(Engine::lose_way);
+    }
+
+    /// The server receives a connection request.
+    pub fn settle_request(&mut self, id: u64) {
+        let request = self.next(Source::Port).message();
+        assert_eq!((request.id, request.what), (id, What::ConnectionRequest));
     }
 
     /// A connection that is open, all of it received.

@@ -83,6 +83,8 @@ pub struct World {
     pub awake: BTreeSet<usize>,
     /// Whether pollers of the connection port were woken since last asked.
     pub port_polled: bool,
+    /// Connect descriptors.
+    pub descriptors: u64,
     /// Ends that are half done.
     pub half_done: u32,
     serial: u64,
@@ -117,6 +119,7 @@ impl World {
             inboxes: BTreeMap::new(),
             awake: BTreeSet::new(),
             port_polled: false,
+            descriptors: 0,
             half_done: 0,
             serial: 0,
             owed: Vec::new(),
@@ -197,6 +200,11 @@ impl World {
         if let Err(what) = self.engine.audit(settled) {
             panic!("{what}");
         }
+        let (ways, live) = self.engine.ways();
+        match self.half_done {
+            0 => assert_eq!(ways, self.descriptors + live, "ways are miscounted"),
+            _ => assert!(ways >= self.descriptors + live, "a way is lost too early"),
+        }
         let wrong = take_wrong();
         assert!(wrong.is_empty(), "{wrong:?}");
         for (thread, (_, inbox)) in &self.inboxes {
@@ -225,6 +233,17 @@ impl World {
     pub fn text(&mut self, len: u32) -> Text {
         self.serial += 1;
         Text::new(self.serial, len, &self.live)
+    }
+
+    /// One pass that leaves something to be done if it succeeds.
+    pub fn begin_half<T, E>(
+        &mut self,
+        f: impl FnOnce(&mut Engine<Test>, &mut Effects<Test>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.half_done += 1;
+        let result = self.step(f);
+        self.half_done -= u32::from(result.is_err());
+        result
     }
 
     /// Steps until there are no more.
