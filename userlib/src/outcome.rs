@@ -163,6 +163,10 @@ outcomes! {
     /// The caller couldn't become that by itself (`EPERM`).
     BeyondReach = ALPC_OUTCOME_BEYOND_REACH,
         "the caller couldn't become what the sender is by itself: it takes CAP_SETUID and CAP_SETGID";
+    /// Nobody can reach the port any more, and all that came has been received (`ENOLINK`). It goes
+    /// on: a new [`Connector`](crate::Connector) ends this.
+    NoClients = ALPC_OUTCOME_NO_CLIENTS,
+        "nobody can reach the port any more: end, or make another connector";
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ use crate::views::{HeldView, Leaving};
 ///
 /// # poll
 ///
-/// A port is readable while a message waits to be received, level-triggered.
+/// A port is readable while a message waits to be received, or is not waited for any more,
+/// level-triggered.
 /// It implements [`AsFd`], which is all that `poll`, `epoll` and an event loop's
 /// wrapper for descriptors need; pair it with [`try_receive`](Port::try_receive).
 #[derive(Debug, Clone)]

@@ -105,8 +105,12 @@ impl<'s> ServerLoop<'s> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves until the service says [`Answer::Stop`] or the port is
-    /// disconnected, from whichever thread.
+    /// Serves until the service says [`Answer::Stop`], the port is
+    /// disconnected, from whichever thread, or nobody can reach it any more
+    /// ([`Outcome::NoClients`]): a service that was made for some clients ends
+    /// with the last of them. To go on without any, keep a [`Connector`].
+    ///
+    /// [`Connector`]: crate::Connector
     ///
     /// Begins with one ioctl to learn the port's largest message, and allocates
     /// a buffer of that size. A client that goes away or cancels while its
@@ -173,7 +177,9 @@ impl<'s> ServerLoop<'s> {
             };
             let received = match result {
                 Ok(received) => received,
-                Err(error) if error.outcome() == Outcome::Closed => return Ok(()),
+                Err(error) if matches!(error.outcome(), Outcome::Closed | Outcome::NoClients) => {
+                    return Ok(());
+                }
                 // The message would stand before all others for ever. Its view goes back.
                 Err(error) if error.outcome() == Outcome::NoWindow => {
                     crowded = true;

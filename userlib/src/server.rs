@@ -44,7 +44,9 @@ impl<'a> PortBuilder<'a> {
         }
     }
 
-    /// A port without a name, reached through [`Server::connector`] only.
+    /// A port without a name, reached through [`Server::connector`] only. Once the last connector
+    /// and the last connection are gone, a receive fails with
+    /// [`Outcome::NoClients`](crate::Outcome::NoClients), until there is a connector again.
     pub fn anonymous() -> Self {
         Self {
             name: None,
@@ -224,7 +226,8 @@ impl Server {
 
     /// Accepts everyone the access control list admits, and has `handler` fill
     /// in the reply to each request: one ioctl per request. Returns when the
-    /// handler says [`Answer::Stop`] or the port is disconnected.
+    /// handler says [`Answer::Stop`], the port is disconnected, or it has no
+    /// name and nobody can reach it any more, see [`ServerLoop::run`].
     ///
     /// ```no_run
     /// # let server = alpc::Server::create("demo/echo")?;

@@ -185,3 +185,58 @@ fn errors_say_what_to_do_and_queries_what_is() {
         assert_eq!(outcome(error), Outcome::ServerMismatch);
     });
 }
+
+#[test]
+fn a_service_without_a_name_ends_with_its_last_client() {
+    isolated(|| {
+        let server = PortBuilder::anonymous().create().expect("create");
+        let serving = ServerLoop::new(&server);
+        struct Echo;
+        impl alpc::Service for Echo {
+            fn request(&mut self, request: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
+                reply.extend_from_slice(request.data());
+                Answer::Reply
+            }
+        }
+        for _ in 0..2 {
+            let connector = server.connector().expect("connector");
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..2)
+                    .map(|_| scope.spawn(|| serving.run(&mut Echo)))
+                    .collect();
+                let clients = [0; 3].map(|_| connector.connect().expect("connect"));
+                drop(connector);
+                for client in clients {
+                    assert!(!threads.iter().any(thread::ScopedJoinHandle::is_finished));
+                    let mut buffer = [0; 8];
+                    let reply = client.call(b"here", &mut buffer).expect("call");
+                    assert_eq!(reply.data(), b"here");
+                }
+                for thread in threads {
+                    thread.join().expect("join").expect("the loop's end");
+                }
+            });
+            let error = server.receive(&mut [0; 64]).expect_err("nobody is left");
+            assert_eq!(error.outcome(), Outcome::NoClients);
+            assert!(!error.is_gone(), "the port goes on");
+        }
+    });
+}
+
+#[test]
+fn a_connector_that_is_kept_keeps_a_service_going() {
+    isolated(|| {
+        let server = PortBuilder::anonymous().create().expect("create");
+        let connector = server.connector().expect("connector");
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| server.serve(|_, _| {}));
+            for _ in 0..5 {
+                let client = connector.connect().expect("connect");
+                client.call(b"", &mut [0; 8]).expect("call");
+            }
+            assert!(!serving.is_finished());
+            drop(connector);
+            serving.join().expect("join").expect("the loop's end");
+        });
+    });
+}
