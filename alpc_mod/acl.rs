@@ -222,6 +222,14 @@ fn may_manage(port: &Port) -> Result<(), Failure> {
     }
 }
 
+/// Whether the current task is told what it takes to connect to a port, and what its server is: who
+/// may connect just now is, and who may change that.
+pub(crate) fn is_let_in(port: &Port) -> bool {
+    let rights = port.acl().granted(&Connector::current(&port.owner.who));
+    // Security modules are told of the use of a capability, so that comes last.
+    rights & uapi::ALPC_RIGHT_CONNECT != 0 || may_manage(port).is_ok()
+}
+
 /// The current task, about to connect to a port.
 pub(crate) struct Connector<'a> {
     caller: Caller,

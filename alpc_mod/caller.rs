@@ -149,6 +149,11 @@ pub(crate) fn gid_for_user(kgid: u32) -> u32 {
     unsafe { bindings::from_kgid_munged(bindings::current_user_ns(), kgid) }
 }
 
+/// The numbers of a user and a group that have none: the overflow ids.
+pub(crate) fn nobody() -> (u32, u32) {
+    (uid_for_user(INVALID_ID), gid_for_user(INVALID_ID))
+}
+
 /// The number of the caller's IPC namespace. No other namespace ever has it.
 pub(crate) fn ipc_namespace_id() -> u64 {
     // SAFETY: A task inside a system call has namespaces.

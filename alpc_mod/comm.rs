@@ -480,7 +480,8 @@ impl ObjectFile for CommPort {
     }
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
-        this.port().print(m, &this.info());
+        let port = this.port();
+        port.print(m, port.name.as_ref(), &this.info());
         if this.side == Side::Client {
             this.window.print(m);
         }

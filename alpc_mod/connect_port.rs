@@ -72,7 +72,11 @@ impl ObjectFile for ConnectPort {
     }
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
-        this.port.print(m, &this.info());
+        let name = match acl::is_let_in(&this.port) {
+            true => this.port.name.as_ref(),
+            false => None,
+        };
+        this.port.print(m, name, &this.info());
     }
 
     fn release(this: Arc<Self>) {
@@ -88,15 +92,22 @@ impl ConnectPort {
         Ok(Arc::new(Self { port, counted }, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor.
-    pub(crate) fn info(&self) -> uapi::alpc_query_port {
+    /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor. Who is refused is told that there is a
+    /// port, and not what it is like.
+    fn info(&self) -> uapi::alpc_query_port {
         let port = self.port.info();
-        uapi::alpc_query_port {
+        let refused = uapi::alpc_query_port {
             role: uapi::ALPC_ROLE_CONNECT,
             state: port.state,
-            flags: port.flags,
-            max_message_length: port.max_message_length,
             ..Default::default()
+        };
+        match acl::is_let_in(&self.port) {
+            true => uapi::alpc_query_port {
+                flags: port.flags,
+                max_message_length: port.max_message_length,
+                ..refused
+            },
+            false => refused,
         }
     }
 }

@@ -8,17 +8,20 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    acl,
     buffer::{
         copy_range_out,
         copy_struct_in,
         copy_struct_out, //
     },
     call::Scope,
+    caller::nobody,
     comm::CommPort,
     cred::{
         Identity,
         Origin,
-        Party, //
+        Party,
+        Told, //
     },
     ioctl,
     logic::engine::{
@@ -73,8 +76,16 @@ fn answer(
     {
         return Err(EINVAL.into());
     }
-    let answer = whose.look(arg.id, arg.callback_id, |who, origin| {
-        tell(who, origin, arg)
+    let all = match whose {
+        Whose::Held(_) => true,
+        Whose::Maker(port) => acl::is_let_in(port),
+    };
+    let answer = whose.look(arg.id, arg.callback_id, |who, origin| match all {
+        true => tell(who, who.told_to_current(origin), arg),
+        false => {
+            let answer = tell(who, whose_only(who.told_to_current(None)), arg)?;
+            Ok(uapi::alpc_query_identity { tid: 0, ..answer })
+        }
     })?;
     Ok(write(answer)?)
 }
@@ -159,15 +170,39 @@ fn other_end(end: &CommPort) -> Result<&Party, Failure> {
     }
 }
 
+/// What is told to whom a port refuses: whose it is. All else is as if it could not be expressed.
+fn whose_only(told: Told) -> Told {
+    let (user, group) = nobody();
+    Told {
+        uid: user,
+        euid: told.euid,
+        suid: user,
+        fsuid: user,
+        gid: group,
+        egid: told.egid,
+        sgid: group,
+        fsgid: group,
+        loginuid: u32::MAX,
+        session: u32::MAX,
+        user_ns: uapi::ALPC_USER_NS_OTHER,
+        groups: 0,
+        cgroup: 0,
+        cap_effective: 0,
+        cap_permitted: 0,
+        cap_inheritable: 0,
+        cap_bounding: 0,
+        cap_ambient: 0,
+    }
+}
+
 /// Writes what has no fixed size, and says the rest.
 fn tell(
     identity: &Identity,
-    origin: Option<&Origin>,
+    told: Told,
     arg: &uapi::alpc_query_identity,
 ) -> Result<uapi::alpc_query_identity> {
     const GROUP: u64 = size_of::<u32>() as u64;
     let seen = identity.seen_by_current();
-    let told = identity.told_to_current(origin);
     for index in 0..arg.group_count.min(told.groups) {
         let Some(group) = identity.group(index) else {
             break;

@@ -393,7 +393,7 @@ impl Port {
     }
 
     /// The lines of `fdinfo` that all roles have.
-    pub(crate) fn print(&self, m: &SeqFile, info: &uapi::alpc_query_port) {
+    pub(crate) fn print(&self, m: &SeqFile, name: Option<&PortName>, info: &uapi::alpc_query_port) {
         let role = match info.role {
             uapi::ALPC_ROLE_CONNECTION => "connection",
             uapi::ALPC_ROLE_SERVER => "server",
@@ -407,7 +407,7 @@ impl Port {
             _ => "disconnected",
         };
         seq_print!(m, "alpc-role:\t{role}\nalpc-state:\t{state}\n");
-        if let Some(name) = &self.name {
+        if let Some(name) = name {
             seq_print!(m, "alpc-name:\t{}\n", name.as_str());
         }
         seq_print!(
@@ -493,7 +493,7 @@ impl ObjectFile for Port {
     }
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
-        this.print(m, &this.info());
+        this.print(m, this.name.as_ref(), &this.info());
         this.window.print(m);
     }
 

@@ -641,7 +641,8 @@ struct alpc_connect {
  * @reserved: Zero.
  *
  * It stays the same port's, whoever has the name later. Whether the caller may
- * connect is found out when it does.
+ * connect is found out when it does. Until then, QUERY_PORT and QUERY_IDENTITY
+ * tell who may not connect only whose port it is.
  */
 struct alpc_open {
 	__u64 name;

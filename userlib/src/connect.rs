@@ -281,7 +281,7 @@ impl Connector {
     /// # Errors
     ///
     /// [`Outcome::NameNotFound`](crate::Outcome::NameNotFound). Whether the port admits the caller
-    /// is found out by connecting.
+    /// is found out by connecting. Of one that doesn't, queries tell whose it is, and nothing else.
     pub fn open(name: &str) -> Result<Self> {
         Self::open_on(&Device::open()?, name)
     }
