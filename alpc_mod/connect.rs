@@ -263,7 +263,13 @@ fn begin(
             Refusal::Grow => port.grow()?,
             // The port went away after it was found.
             Refusal::Ended(End::Refused) if by_name => return Err(Outcome::NameNotFound.into()),
-            refusal => return Err(refusal.into()),
+            refusal => {
+                // Who has made the port has no share of its places, but there may be none.
+                if refusal == Refusal::Limit {
+                    port.note_refusal();
+                }
+                return Err(refusal.into());
+            }
         }
         engine = port.lock();
     };
