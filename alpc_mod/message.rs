@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A message as the kernel holds it, and the spare one each sender keeps.
+//! A message as the kernel holds it, and the spare one that each port keeps for its sends.
 //!
-//! Each side of a conversation has a message of its own, which goes back to that
-//! side when the conversation ends. So a thread that calls again finds memory of
-//! the right size, its own identity already captured, and a slot in the port's
-//! table: a call in the steady state allocates nothing. The only reference that it counts is
-//! that of the table to the message.
+//! Each side of a conversation has a message of its own. When the conversation ends, the one that
+//! began it becomes the spare one of the communication port that it was sent on, and its slot in
+//! the port's table goes with it; the server's reply becomes that of the connection port. So a
+//! thread that calls again, or replies again there, finds memory of the right size and its own
+//! identity already captured, if no other thread has sent on its port meanwhile: such a call
+//! allocates nothing. The only reference that it counts is the one that who receives the request
+//! has beside the table's.
 
 use crate::{
     buffer::{

@@ -4,8 +4,9 @@
 //!
 //! The table holds a reference to what it names, so an entry has to be taken out by the owner's
 //! release, not by its drop. Users can fill it with names as they like. A name is found by a number
-//! that nobody can foresee, so that looking for one compares the bytes of one other at most, and
-//! nobody can choose which other names are near it.
+//! of its bytes that nobody can foresee, and by its namespace. So bytes are compared only with what
+//! agrees in both, which is the name itself but for chance; and nobody can choose what else is near
+//! it, apart from the same bytes in other namespaces.
 #![deny(unsafe_code)]
 
 use crate::{

@@ -65,6 +65,8 @@ impl Offer {
                 let Some((turn, memory)) = offered(scope, &engine, t.send_id) else {
                     return Ok((engine, Some(body)));
                 };
+                // Only where there is some, the lock is taken twice: room for it may have to be
+                // allocated, and its own lock taken, neither of which is done under this one.
                 drop(engine);
                 return self.go_on(scope, plan, turn, memory, body);
             }
