@@ -233,7 +233,11 @@ pub(crate) fn flush(port: &Port, at: Source, table: &FileTable) {
         let next = port.lock().next_held(at, who, &mut ending);
         match next {
             Next::Held(held) if has_ends && has_end(port, held.conn, Side::Server, table) => {}
-            Next::Held(held) => port.step(|engine, fx| engine.lose(at, who, held, fx)),
+            Next::Held(held) => {
+                if port.step(|engine, fx| engine.lose(at, who, held, fx)) {
+                    port.lose_way();
+                }
+            }
             Next::Again => {}
             Next::Done => return,
         }

@@ -37,7 +37,7 @@ use crate::{
         New,
         Side,
         Source,
-        Straight,
+        Then,
         Wait,
         Who,
         NONE as NO_SLOT, //
@@ -232,11 +232,11 @@ impl SendFirst for Request {
     type Error = Arc<Message>;
 
     #[inline(always)]
-    fn send<R>(
+    fn send<T: Then<Kernel>>(
         self,
         engine: &mut Engine<Kernel>,
-        then: impl FnOnce(Straight<'_, '_, Kernel>) -> R,
-    ) -> Result<R, Self::Error> {
+        then: T,
+    ) -> Result<T::Out, Self::Error> {
         engine.call_straight(self.conn, self.kept, self.body, then)
     }
 }
@@ -422,11 +422,11 @@ impl SendFirst for Reply {
     type Error = Option<Arc<Message>>;
 
     #[inline(always)]
-    fn send<R>(
+    fn send<T: Then<Kernel>>(
         self,
         engine: &mut Engine<Kernel>,
-        then: impl FnOnce(Straight<'_, '_, Kernel>) -> R,
-    ) -> Result<R, Self::Error> {
+        then: T,
+    ) -> Result<T::Out, Self::Error> {
         engine.reply_straight(self.id, self.turn, self.who, self.body, then)
     }
 }

@@ -111,7 +111,14 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     let target = unsafe { ArcBorrow::from_raw(data.cast::<Target>().cast_const()) };
     let mut watch = None;
     let Target { port, at, who } = &*target;
-    port.run(|engine, fx| engine.thread_ended(*at, *who, &mut watch, fx));
+    let mut more = true;
+    while more {
+        let refused;
+        (more, refused) = port.step(|engine, fx| engine.thread_ended(*at, *who, &mut watch, fx));
+        if refused {
+            port.lose_way();
+        }
+    }
     drop(watch);
 }
 

@@ -11,6 +11,7 @@ use crate::{
         Engine,
         Hand,
         Straight,
+        Then,
         Wait, //
     },
     port::{
@@ -29,6 +30,7 @@ use core::{
     },
 };
 use kernel::{
+    bindings,
     task::Task,
     warn_on, //
 };
@@ -151,11 +153,33 @@ pub(crate) trait SendFirst {
     type Error;
 
     /// Sends something to a thread that waits. `then` is called with the lock held.
-    fn send<R>(
+    fn send<T: Then<Kernel>>(
         self,
         engine: &mut Engine<Kernel>,
-        then: impl FnOnce(Straight<'_, '_, Kernel>) -> R,
-    ) -> Result<R, Self::Error>;
+        then: T,
+    ) -> Result<T::Out, Self::Error>;
+}
+
+/// Enters the place where a sender waits.
+///
+/// # Invariants
+///
+/// The node is new, and its thread does not go on while it is linked.
+struct Enter(*mut Node);
+
+impl Then<Kernel> for Enter {
+    /// The thread to wake, and the conversation.
+    type Out = (*mut bindings::task_struct, u64);
+
+    #[inline(always)]
+    fn then(self, sent: Straight<'_, '_, Kernel>) -> Self::Out {
+        // SAFETY: By the invariants.
+        unsafe {
+            (*self.0).holder = sent.holder;
+            sent.next.add(self.0, false);
+        }
+        (sent.to.task, sent.id)
+    }
 }
 
 /// Sends, wakes the receiver and waits with no deadline, giving up the processor to it.
@@ -176,14 +200,8 @@ pub(crate) fn hand_over<'a, S: SendFirst>(
     let cell = Node::new(task, capacity, hand);
     let node = cell.get();
     let mut engine = port.lock();
-    let sent = first.send(&mut engine, |sent| {
-        // SAFETY: The node is new, and this function does not return while it is linked.
-        unsafe {
-            (*node).holder = sent.holder;
-            sent.next.add(node, false);
-        }
-        (sent.to.task, sent.id)
-    });
+    // INVARIANT: It is new, and this function does not return while it is linked.
+    let sent = first.send(&mut engine, Enter(node));
     let (to, id) = match sent {
         Ok(sent) => sent,
         Err(error) => {

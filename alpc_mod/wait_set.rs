@@ -371,7 +371,7 @@ impl Waiters<Kernel> for WaitSet {
         !self.find(len).is_null()
     }
 
-    #[inline]
+    #[inline(always)]
     fn holder(&self, len: u32) -> u64 {
         // SAFETY: By the invariants, all nodes that are found are valid.
         unsafe { self.find(len).as_ref() }.map_or(0, |node| node.holder)
@@ -384,11 +384,7 @@ impl Waiters<Kernel> for WaitSet {
     }
 
     #[inline(always)]
-    fn hand_with(
-        &mut self,
-        len: u32,
-        make: impl FnOnce(u64) -> Hand<Kernel>,
-    ) -> Option<Handed<'_>> {
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Kernel>) -> Option<Handed<'_>> {
         let node = self.take(len);
         if node.is_null() {
             return None;
@@ -399,7 +395,7 @@ impl Waiters<Kernel> for WaitSet {
         unsafe {
             let task = (*node).task;
             // Its thread has put `None` there, which needs no drop.
-            (*node).hand.write(Some(make((*node).holder)));
+            (*node).hand.write(Some(make()));
             (*node).done.store(true, Ordering::Release);
             // INVARIANT: The lock is held as long as the set is borrowed.
             Some(Handed {

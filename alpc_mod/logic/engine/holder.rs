@@ -604,20 +604,21 @@ impl<H: Host> Engine<H> {
         holder.is_some_and(|holder| holder.client == client && holder.who.files == files)
     }
 
-    /// Ends a conversation if it is still held by the same: no answer will come.
-    pub fn lose(&mut self, source: Source, who: Who, lost: Lost, fx: &mut Effects<H>) {
+    /// Ends a conversation if it is still held by the same: no answer will come. True says that a
+    /// connection has been refused so: [`Self::lose_way`] is to follow, in a step of its own.
+    pub fn lose(&mut self, source: Source, who: Who, lost: Lost, fx: &mut Effects<H>) -> bool {
         let is_same = self.slots.get(lost.slot).is_some_and(|s| s.id == lost.id);
-        if is_same && self.is_held_by(lost.slot, client_of(source), who.files) {
-            self.lose_slot(lost.slot, fx);
-        }
+        is_same
+            && self.is_held_by(lost.slot, client_of(source), who.files)
+            && self.lose_slot(lost.slot, fx)
     }
 
-    fn lose_slot(&mut self, index: u32, fx: &mut Effects<H>) {
+    fn lose_slot(&mut self, index: u32, fx: &mut Effects<H>) -> bool {
         let Some(slot) = self.slots.get(index) else {
-            return;
+            return false;
         };
         let State::Held(by) = slot.state else {
-            return;
+            return false;
         };
         let conn = slot.conn;
         match (slot.kind, self.phase(conn)) {
@@ -630,33 +631,36 @@ impl<H: Host> Engine<H> {
                 self.end_request(index, Side::Server, fx);
                 // The end is for all who wait on the client's port.
                 self.dispatch(conn, Place::Side(Side::Client), fx);
+                return true;
             }
             // Its client has ended it, and the step that says so is to come.
             (Kind::Connect, _) => self.let_go(index),
             _ => self.end_conversation(index, by, Why::Cancel, fx),
         }
+        false
     }
 
-    /// A thread has ended with which its conversations end: does that a step at a time; true says
-    /// that more is to do. What told of it comes out at last, to be dropped with no lock held.
+    /// A thread has ended with which its conversations end: does that a step at a time. The first
+    /// says that more is to do, the second what [`Self::lose`] says. What told of the end comes
+    /// out at last, to be dropped with no lock held.
     pub fn thread_ended(
         &mut self,
         source: Source,
         who: Who,
         watch: &mut Option<H::Watch>,
         fx: &mut Effects<H>,
-    ) -> bool {
+    ) -> (bool, bool) {
         let index = self.find_holder(client_of(source), who);
         let Some(holder) = self.holders.table.get(index) else {
-            return false;
+            return (false, false);
         };
         let first = holder.held.head();
         if first == NONE {
             *watch = self.free_holder(index);
-            return false;
+            return (false, false);
         }
-        self.lose_slot(first, fx);
-        true
+        let refused = self.lose_slot(first, fx);
+        (true, refused)
     }
 
     /// Forgets all holders of a side whose last descriptor is gone, a step at a time; true

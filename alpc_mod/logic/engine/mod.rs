@@ -53,7 +53,7 @@ pub use holder::{Ending, Flush, Hold, Holder, Next, Who};
 pub use list::{Store, NONE};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};
-pub use straight::Straight;
+pub use straight::{Straight, Then};
 pub use types::{
     Body, Conn, Delivery, End, Hand, Host, Kind, Peer, Phase, Refusal, Share, Side, Slot, Waiters,
     What,

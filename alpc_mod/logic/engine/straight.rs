@@ -26,19 +26,28 @@ pub struct Straight<'to, 'next, H: Host + 'to> {
     pub holder: u64,
 }
 
+/// What a sender does when it has sent so, while the lock is held.
+pub trait Then<H: Host> {
+    /// What comes of it.
+    type Out;
+
+    /// Does it.
+    fn then(self, sent: Straight<'_, '_, H>) -> Self::Out;
+}
+
 impl<H: Host> Engine<H> {
     /// Sends a new request of the client into the hands of a thread that waits at
     /// the connection port. `kept` is the slot that came idle with `body`. Gives
     /// the body back if this is not such a case.
     /// `then` is called with the lock held.
     #[inline(always)]
-    pub fn call_straight<R>(
+    pub fn call_straight<T: Then<H>>(
         &mut self,
         conn: u32,
         kept: u32,
         body: H::Body,
-        then: impl FnOnce(Straight<'_, '_, H>) -> R,
-    ) -> Result<R, H::Body> {
+        then: T,
+    ) -> Result<T::Out, H::Body> {
         let len = body.len();
         let mut handed = Some(body.clone());
         let Some(c) = self.conns.get_mut(conn) else {
@@ -62,10 +71,9 @@ impl<H: Host> Engine<H> {
         let id = (generation << INDEX_BITS) | u64::from(kept.wrapping_add(1));
         let sequence = self.sequence.wrapping_add(1);
         let port_context = *c.context.get(Side::Server);
-        let (holders, mut holder) = (&mut self.holders, None);
-        let (handed_over, found) = (&mut handed, &mut holder);
-        let to = self.receivers.hand_with(len, move |receiver| {
-            *found = holders.sure(receiver);
+        let holder = self.holders.sure(self.receivers.holder(len));
+        let noted = holder.is_some();
+        let to = self.receivers.hand_with(len, || {
             Hand::Message(Delivery {
                 conn,
                 slot: kept,
@@ -75,8 +83,8 @@ impl<H: Host> Engine<H> {
                 what: What::Request,
                 open: true,
                 idle: false,
-                noted: found.is_some(),
-                body: handed_over.take(),
+                noted,
+                body: handed.take(),
                 own: None,
                 peer: None,
                 port_context,
@@ -107,7 +115,7 @@ impl<H: Host> Engine<H> {
         // There was none. Both forgotten values are `None`, which the compiler can't see.
         forget(slot.bodies.get_mut(Side::Client).replace(body));
         forget(handed);
-        let done = then(Straight {
+        let done = then.then(Straight {
             to,
             id,
             next: slot.waiters.get_mut(Side::Client),
@@ -127,14 +135,14 @@ impl<H: Host> Engine<H> {
     /// there is nothing to receive at the port, and `who` holds it. Gives the body back if this
     /// is not such a case. `then` is called with the lock held.
     #[inline(always)]
-    pub fn reply_straight<R>(
+    pub fn reply_straight<T: Then<H>>(
         &mut self,
         id: u64,
         turn: u32,
         who: Who,
         body: H::Body,
-        then: impl FnOnce(Straight<'_, '_, H>) -> R,
-    ) -> Result<R, Option<H::Body>> {
+        then: T,
+    ) -> Result<T::Out, Option<H::Body>> {
         let len = body.len();
         let index = ((id & u64::from(SLOTS_MAX)) as u32).wrapping_sub(1);
         let Some(mut slot) = self.slots.get_mut(index) else {
@@ -180,7 +188,7 @@ impl<H: Host> Engine<H> {
         let (conn, port_context) = (slot.conn, *c.context.get(Side::Client));
         let message_context = *slot.context.get(Side::Client);
         let request = slot.bodies.get_mut(Side::Client);
-        let to = slot.waiters.get_mut(Side::Client).hand_with(len, |_| {
+        let to = slot.waiters.get_mut(Side::Client).hand_with(len, || {
             Hand::Message(Delivery {
                 conn,
                 slot: index,
@@ -218,7 +226,7 @@ impl<H: Host> Engine<H> {
         slot.answered = true;
         slot.sequence = sequence;
         *slot.seen.get_mut(Side::Client) = true;
-        Ok(then(Straight {
+        Ok(then.then(Straight {
             to,
             id,
             next: &mut self.receivers,

@@ -105,15 +105,14 @@ pub trait Waiters<H: Host>: Default {
     /// The id of the [`Holder`] that the first thread is that has room for `len` bytes, or 0.
     fn holder(&self, len: u32) -> u64;
     /// Ends the wait of the first thread that has room for `len` bytes by handing
-    /// it what `make` makes, which is not called when there is none. `make` is told the id of
-    /// the [`Holder`] that the thread is, or 0.
-    fn hand_with(&mut self, len: u32, make: impl FnOnce(u64) -> Hand<H>) -> Option<H::Handed<'_>>;
+    /// it what `make` makes, which is not called when there is none.
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<H>) -> Option<H::Handed<'_>>;
 
     /// The same for something that costs nothing to make. Gives it back when
     /// there is no such thread.
     fn hand(&mut self, len: u32, hand: Hand<H>) -> Result<H::Waker, Hand<H>> {
         let mut hand = Some(hand);
-        let handed = self.hand_with(len, |_| hand.take().unwrap_or(Hand::Room));
+        let handed = self.hand_with(len, || hand.take().unwrap_or(Hand::Room));
         match (handed.map(Into::into), hand) {
             (Some(waker), _) => Ok(waker),
             (None, hand) => Err(hand.unwrap_or(Hand::Room)),

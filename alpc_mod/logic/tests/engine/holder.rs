@@ -111,7 +111,11 @@ impl World {
             match self.step(|engine, _| engine.next_held(at, who, &mut ending)) {
                 Next::Held(held) if answers(held.conn) => {}
                 Next::Held(held) => {
-                    self.step(|engine, fx| engine.lose(at, who, held, fx));
+                    self.half_done += 1;
+                    if self.step(|engine, fx| engine.lose(at, who, held, fx)) {
+                        self.step(Engine::lose_way);
+                    }
+                    self.half_done -= 1;
                     lost += 1;
                 }
                 Next::Again => {}
@@ -123,8 +127,16 @@ impl World {
 
     /// A thread ends.
     pub fn end_thread(&mut self, at: Source, who: Who) {
-        let mut watch = None;
-        self.run(|engine, fx| engine.thread_ended(at, who, &mut watch, fx));
+        let (mut watch, mut more) = (None, true);
+        self.half_done += 1;
+        while more {
+            let refused;
+            (more, refused) = self.step(|engine, fx| engine.thread_ended(at, who, &mut watch, fx));
+            if refused {
+                self.step(Engine::lose_way);
+            }
+        }
+        self.half_done -= 1;
         drop(watch);
         self.check();
     }

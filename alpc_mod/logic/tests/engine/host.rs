@@ -215,10 +215,10 @@ impl Waiters<Test> for Set {
         fits.map_or(0, |waiting| waiting.holder)
     }
 
-    fn hand_with(&mut self, len: u32, make: impl FnOnce(u64) -> Hand<Test>) -> Option<Alarm> {
+    fn hand_with(&mut self, len: u32, make: impl FnOnce() -> Hand<Test>) -> Option<Alarm> {
         let at = self.0.iter().position(|waiting| waiting.capacity >= len)?;
         let waiting = self.0.remove(at);
-        *waiting.inbox.borrow_mut() = Some(make(waiting.holder));
+        *waiting.inbox.borrow_mut() = Some(make());
         Some(Alarm(Some(waiting.thread)))
     }
 }

@@ -3,9 +3,20 @@
 //! The short way of a call does what the long way does, or nothing.
 
 use crate::engine::*;
-use crate::host::{Alarm, Text};
+use crate::host::{Alarm, Test, Text};
 use crate::holder::SOMEBODY;
 use crate::world::*;
+
+/// Looks at what has been sent, and waits for nothing.
+struct Look;
+
+impl Then<Test> for Look {
+    type Out = (Alarm, u64, u64);
+
+    fn then(self, sent: Straight<'_, '_, Test>) -> Self::Out {
+        (sent.to, sent.id, sent.holder)
+    }
+}
 
 impl World {
     /// A slot kept by the client of a connection.
@@ -40,12 +51,8 @@ impl World {
     /// A call the short way; the body comes back if that can't be.
     pub fn call_straight(&mut self, conn: u32, kept: u32, len: u32) -> Result<Sent, Text> {
         let body = self.text(len);
-        let then = |sent: Straight<'_, '_, crate::host::Test>| {
-            assert!(sent.next.is_empty());
-            (sent.to, sent.id)
-        };
-        match crate::host::locked(|| self.engine.call_straight(conn, kept, body, then)) {
-            Ok((to, id)) => {
+        match crate::host::locked(|| self.engine.call_straight(conn, kept, body, Look)) {
+            Ok((to, id, _)) => {
                 self.woken(to);
                 Ok(Sent { id, slot: kept })
             }
@@ -70,9 +77,8 @@ impl World {
         len: u32,
     ) -> Result<u64, Text> {
         let body = self.text(len);
-        let then = |sent: Straight<'_, '_, crate::host::Test>| (sent.to, sent.holder);
-        match crate::host::locked(|| self.engine.reply_straight(id, turn, who, body, then)) {
-            Ok((to, holder)) => {
+        match crate::host::locked(|| self.engine.reply_straight(id, turn, who, body, Look)) {
+            Ok((to, _, holder)) => {
                 self.woken(to);
                 Ok(holder)
             }
