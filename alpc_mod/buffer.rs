@@ -77,6 +77,74 @@ impl Buffer {
         unsafe { core::slice::from_raw_parts(self.memory.as_ptr(), self.len as usize) }
     }
 
+    /// Bytes that the allocator gives for so many of payload, or a little more.
+    pub(crate) const fn footprint_of(len: u32) -> u32 {
+        match len {
+            0 => 0,
+            ..=MIN_CAPACITY => MIN_CAPACITY,
+            // No length comes near the end of the numbers.
+            len => match len.checked_next_power_of_two() {
+                Some(bytes) => bytes,
+                None => u32::MAX,
+            },
+        }
+    }
+
+    /// The same for the memory that it has, payload or not.
+    pub(crate) fn footprint(&self) -> u32 {
+        Self::footprint_of(self.capacity)
+    }
+
+    /// Whether it takes no more than a buffer takes at least.
+    pub(crate) fn is_small(&self) -> bool {
+        self.capacity <= MIN_CAPACITY
+    }
+
+    /// Whether it has room for `len` bytes.
+    pub(crate) fn holds(&self, len: u32) -> bool {
+        len <= self.capacity
+    }
+
+    /// Makes room for `len` bytes, and no more than for about twice as many if they are many.
+    pub(crate) fn provide(&mut self, len: u32) -> Result {
+        self.clear();
+        match self.capacity < len || self.capacity > KEEP_CAPACITY {
+            true => self.fit(len),
+            false => Ok(()),
+        }
+    }
+
+    /// Moves the payload into less memory, if it has twice as much as that needs and there is some.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_small() || Self::footprint_of(self.len) > self.footprint() / 2 {
+            return;
+        }
+        let mut small = Self::new();
+        if self.len == 0 || small.copy_from(self).is_ok() {
+            *self = small;
+        }
+    }
+
+    /// Replaces the payload by that of another one.
+    pub(crate) fn copy_from(&mut self, from: &Self) -> Result {
+        self.clear();
+        let len = from.len;
+        if len == 0 {
+            return Ok(());
+        }
+        if self.capacity < len {
+            self.allocate(len)?;
+        }
+        let (to, from) = (self.memory.as_ptr(), from.memory.as_ptr());
+        // SAFETY: By the invariants, the first `len` bytes at `from` are initialised, and by the
+        // check above there are as many at `to`. One of the two is borrowed for writing, so they
+        // are not the same memory.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, len as usize) };
+        // INVARIANT: All `len` bytes were written.
+        self.len = len;
+        Ok(())
+    }
+
     /// Forgets the payload and keeps the memory.
     #[inline]
     pub(crate) fn clear(&mut self) {
@@ -232,13 +300,13 @@ plain! {
     alpc_handle = 8;
     alpc_memory_range = 24;
     alpc_query = 64;
-    alpc_create_port = 64;
+    alpc_create_port = 72;
     alpc_connect = 128;
     alpc_accept = 56;
     alpc_transfer = 128;
     alpc_cancel = 16;
     alpc_disconnect = 8;
-    alpc_query_port = 80;
+    alpc_query_port = 88;
     alpc_gauge = 16;
     alpc_query_user = 136;
     alpc_query_connection = 64;

@@ -61,6 +61,7 @@ use crate::{
     send::{
         loaded_message,
         may_await,
+        prepare,
         put_back,
         send, //
     },
@@ -395,6 +396,10 @@ fn exchange(
         (Send::New(_), None) => Some(loaded_message(scope, true, t, plan.outgoing)?),
         (Send::Into(_), None) => Some(loaded_message(scope, false, t, plan.outgoing)?),
         (_, body) => body,
+    };
+    let body = match body {
+        Some(body) => Some(prepare(scope, plan, body)?),
+        None => None,
     };
     let parting = body.as_deref().and_then(Message::parting);
     let result = exchange_ready(scope, plan, t, body, parting.as_ref(), hand);

@@ -19,6 +19,7 @@ use crate::{
     view::Loan,
     window::Given, //
 };
+use core::mem::size_of;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -184,6 +185,13 @@ impl Cargo {
         if let Some(given) = self.given() {
             given.end();
         }
+    }
+
+    /// Bytes of memory that it takes, or a little more.
+    pub(crate) fn footprint(&self) -> u32 {
+        const REST: usize = size_of::<Rest>() + size_of::<Loan>() + size_of::<Given>();
+        // CAST: It is some hundred bytes, and those of at most `ALPC_HANDLES_MAX` handles.
+        (self.handles.footprint().saturating_add(REST)) as u32
     }
 
     /// Lets go of everything. Says whether the message can be used again.

@@ -62,6 +62,49 @@ impl Drop for OpenAccount {
     }
 }
 
+/// Of what a server has to give to all its clients, the part that one user has at most.
+const PART: u32 = 8;
+
+/// A port, to the accounts of what users have there. Its address tells it apart from others.
+pub(crate) struct Place {
+    /// What all have taken of the port's window.
+    room: Counter,
+    /// Bytes of what the server has sent, and clients have still.
+    told: Counter,
+    /// The most of these.
+    told_most: u32,
+    /// The accounts of who made the port, who sends all that.
+    maker: Arc<Charger>,
+}
+
+impl Place {
+    /// A port where nobody has anything.
+    pub(crate) fn new(told_most: u32, maker: Arc<Charger>) -> Result<Arc<Self>> {
+        let this = Self {
+            room: Counter::new(),
+            told: Counter::new(),
+            told_most,
+            maker,
+        };
+        Ok(Arc::new(this, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// The accounts of who made the port.
+    pub(crate) fn maker(&self) -> &Arc<Charger> {
+        &self.maker
+    }
+
+    /// Bytes of what the server has sent and clients have still, and the most of these.
+    pub(crate) fn told(&self) -> (u32, u32) {
+        (self.told.get(), self.told_most)
+    }
+
+    /// Whether `told_most` allows one user at least one message that takes so many bytes.
+    pub(crate) fn allows(told_most: u32, bytes: u32) -> bool {
+        bytes <= told_most / PART
+    }
+}
+
 /// The accounts that something is charged to: one task's, at the time when this was made. All of
 /// them are at the same port, or at none.
 ///
@@ -72,7 +115,7 @@ pub(crate) struct Charger {
     whose: (u32, Namespace),
     chain: KVec<OpenAccount>,
     /// Of the accounts at a port. Goes last: its address is in their key.
-    room: Option<Arc<Counter>>,
+    place: Option<Arc<Place>>,
 }
 
 impl Charger {
@@ -98,17 +141,16 @@ impl Charger {
         self.whose == (current_euid(), Namespace::current())
     }
 
-    /// The accounts of the current task at one port, whose owner has none there. `room` is what
-    /// all have taken of the port's window.
+    /// The accounts of the current task at one port, whose owner has none there.
     pub(crate) fn for_current_at(
         accounts: &Arc<Accounts>,
-        room: &Arc<Counter>,
+        place: &Arc<Place>,
         owner: &Identity,
     ) -> Result<Arc<Self>> {
         // It is kept as long as the accounts, so its address tells the port apart.
-        let port = Arc::as_ptr(room).addr();
+        let port = Arc::as_ptr(place).addr();
         let mut charger = Self::empty(accounts);
-        charger.room = Some(room.clone());
+        charger.place = Some(place.clone());
         for_each_accountable_to(owner, |who| charger.add(Key { port, who }))?;
         charger.shared()
     }
@@ -118,7 +160,7 @@ impl Charger {
             accounts: accounts.clone(),
             whose: (current_euid(), Namespace::current()),
             chain: KVec::new(),
-            room: None,
+            place: None,
         }
     }
 
@@ -170,13 +212,41 @@ impl Charger {
     /// Charges `count` to every account, or `EDQUOT` and to none.
     #[inline]
     fn try_charge(&self, kind: Kind, count: u32) -> Result {
+        let also = self.also(kind, count);
+        if let Some((maker, kind, count)) = also {
+            maker.try_charge(kind, count)?;
+        }
         let charged = match self.common(kind) {
-            None => quota::take_all(self.counters(kind), count, kind.limit()),
+            None => quota::take_all(self.counters(kind), count, self.limit(kind)),
             Some(common) => self.try_share(kind, count, common),
         };
-        match charged {
-            true => Ok(()),
-            false => Err(self.refuse(kind, count)),
+        if charged {
+            return Ok(());
+        }
+        if let Some((maker, kind, count)) = also {
+            maker.uncharge(kind, count);
+        }
+        Err(self.refuse(kind, count))
+    }
+
+    /// What is charged to who made the port, along with so many of a kind at the port.
+    #[inline]
+    fn also(&self, kind: Kind, count: u32) -> Option<(&Self, Kind, u32)> {
+        let place = self.place.as_ref()?;
+        match kind {
+            Kind::ToldByte => Some((&place.maker, Kind::Told, 1)),
+            Kind::HandleTold => Some((&place.maker, kind, count)),
+            _ => None,
+        }
+    }
+
+    /// The most that one user may have.
+    #[inline]
+    fn limit(&self, kind: Kind) -> u32 {
+        match (kind, &self.place) {
+            (Kind::ToldByte, Some(place)) => place.told_most / PART,
+            (Kind::HandleTold, Some(_)) => kind.limit() / PART,
+            _ => kind.limit(),
         }
     }
 
@@ -185,7 +255,7 @@ impl Charger {
     fn refuse(&self, kind: Kind, count: u32) -> Error {
         let is_full = |open: &&OpenAccount| {
             let used = open.account.used(kind);
-            used.saturating_add(count) > kind.limit()
+            used.saturating_add(count) > self.limit(kind)
         };
         if let Some(open) = self.counted().find(is_full).or(self.chain.first()) {
             open.account.refuse(kind);
@@ -200,7 +270,7 @@ impl Charger {
         }
         // Who has most has no more than is left for others.
         let left = capacity.saturating_sub(all.get());
-        let fits = quota::take_all(self.counters(kind), count, kind.limit().min(left));
+        let fits = quota::take_all(self.counters(kind), count, self.limit(kind).min(left));
         if !fits {
             quota::Account::give_back(all, count);
         }
@@ -214,6 +284,9 @@ impl Charger {
         if let Some((all, _)) = self.common(kind) {
             quota::Account::give_back(all, count);
         }
+        if let Some((maker, kind, count)) = self.also(kind, count) {
+            maker.uncharge(kind, count);
+        }
     }
 
     /// What all users have of a kind together, and the most that they may have.
@@ -221,7 +294,11 @@ impl Charger {
     fn common(&self, kind: Kind) -> Option<(&Counter, u32)> {
         match kind {
             Kind::Page => Some((self.accounts.all_pages(), view_pages())),
-            Kind::Room => Some((self.room.as_ref()?, window::ROOM)),
+            Kind::Room => Some((&self.place.as_ref()?.room, window::ROOM)),
+            Kind::ToldByte => {
+                let place = self.place.as_ref()?;
+                Some((&place.told, place.told_most))
+            }
             _ => None,
         }
     }

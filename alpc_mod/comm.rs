@@ -183,14 +183,15 @@ impl Connection {
         }
     }
 
-    /// What a side's conversations are charged to: the client's accounts in either
-    /// case, as it is the client who may leave unread what the server tells it.
-    pub(crate) fn account(&self, side: Side) -> (&Arc<Charger>, Kind) {
-        let kind = match side {
-            Side::Client => Kind::Conversation,
-            Side::Server => Kind::Told,
-        };
-        (&self.costs.charger, kind)
+    /// What a conversation of the client's is charged to.
+    pub(crate) fn charge_conversation(&self) -> Result<Charge> {
+        Charge::new(&self.costs.charger, Kind::Conversation)
+    }
+
+    /// What so many bytes are charged to that the server sends and that the client may leave where
+    /// they are: to who made the port, and there to the client's part of all that.
+    pub(crate) fn charge_told(&self, bytes: u32) -> Result<Charge> {
+        Charge::several(&self.costs.here, Kind::ToldByte, bytes)
     }
 
     /// The accounts of who owns a side: who has connected, or who has made the port. Others may send
@@ -198,17 +199,17 @@ impl Connection {
     pub(crate) fn owner(&self, side: Side) -> &Arc<Charger> {
         match side {
             Side::Client => &self.costs.charger,
-            Side::Server => &self.port.charger,
+            Side::Server => self.port.place.maker(),
         }
     }
 
-    /// What the handles in a side's messages are charged to, for the same reason.
+    /// What the handles in a side's messages are charged to.
     pub(crate) fn charge_handles(&self, side: Side, count: u32) -> Result<Charge> {
-        let kind = match side {
-            Side::Client => Kind::Handle,
-            Side::Server => Kind::HandleTold,
+        let (charger, kind) = match side {
+            Side::Client => (&self.costs.charger, Kind::Handle),
+            Side::Server => (&self.costs.here, Kind::HandleTold),
         };
-        Charge::several(&self.costs.charger, kind, count)
+        Charge::several(charger, kind, count)
     }
 
     /// What a view of so many pages takes of the server's window.
@@ -304,7 +305,7 @@ impl Connection {
 
     /// The client's end is closed: what there still is, is the server's affair.
     fn client_left(&self) {
-        let remains = Charge::beyond(&self.port.charger, Kind::Remains);
+        let remains = Charge::beyond(self.port.place.maker(), Kind::Remains);
         self.remains.populate(remains);
         self.costs.connection.end();
     }

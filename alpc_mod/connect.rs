@@ -172,10 +172,10 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<u32, Failure> {
 /// What the current task pays for a connection to `port`.
 fn charge(accounts: &Arc<Accounts>, port: &Arc<Port>) -> Result<Costs, Failure> {
     // Whoever has made the port may do with it what he wants.
-    let here = Charger::for_current_at(accounts, &port.room, &port.owner.who)?;
+    let here = Charger::for_current_at(accounts, &port.place, &port.owner.who)?;
     let charger = Charger::for_current(accounts)?;
     // A server that keeps too much of what its clients have closed gets no more of it.
-    if !port.charger.has_room(Kind::Remains) {
+    if !port.place.maker().has_room(Kind::Remains) {
         return Err(Outcome::Limit.into());
     }
     let take = |charger, kind| Charge::new(charger, kind).map_err(|_| Outcome::Limit);

@@ -116,12 +116,15 @@ impl ConnectPort {
 fn request(this: &ConnectPort, cmd: u32, addr: u64) -> Result<isize> {
     let size = ioctl::size(cmd);
     match ioctl::base(cmd) {
-        ioctl::CONNECT => connect(this.port.charger.accounts(), size, addr, |arg| {
-            match (arg.name, arg.name_length) {
+        ioctl::CONNECT => connect(
+            this.port.place.maker().accounts(),
+            size,
+            addr,
+            |arg| match (arg.name, arg.name_length) {
                 (0, 0) => Ok(this.port.clone()),
                 _ => Err(EINVAL.into()),
-            }
-        }),
+            },
+        ),
         ioctl::QUERY_ACL => acl::query(&this.port, size, addr),
         ioctl::SET_ACL => acl::replace(&this.port, size, addr),
         ioctl::QUERY_IDENTITY => identity::query(Whose::Maker(&this.port), size, addr),

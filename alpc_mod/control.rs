@@ -40,8 +40,10 @@ use crate::{
     },
     security,
     send::{
+        give_up,
         message,
-        put_back, //
+        put_back,
+        told_of_request, //
     },
     uapi,
     usage,
@@ -209,6 +211,8 @@ fn try_accept(
     // Taken out when it is given away: what is left is dropped with no lock held.
     let mut server = Some(Party::current());
     let body = message(scope, false, arg.send_data, arg.send_length)?;
+    // The client may leave the answer where it is.
+    let body = told_of_request(&connection, body).map_err(|failed| give_up(scope, failed))?;
     // A caller that can't be told is found out before anything has happened, but behind all that
     // may still fail and has no outcome: then nothing is to be written.
     if let Err(error) = write(uapi::ALPC_OUTCOME_OK) {

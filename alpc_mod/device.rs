@@ -12,7 +12,8 @@ use crate::{
     },
     charge::{
         Charge,
-        Charger, //
+        Charger,
+        Place, //
     },
     connect::connect,
     connect_port,
@@ -24,6 +25,7 @@ use crate::{
         CONVERSATIONS_PER_CONNECTION,
         PENDING_MAX, //
     },
+    message::footprint_of,
     names::{
         Names,
         PortName, //
@@ -51,10 +53,7 @@ use crate::{
     uapi,
     usage, //
 };
-use core::mem::{
-    offset_of,
-    size_of, //
-};
+use core::mem::offset_of;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -113,6 +112,13 @@ impl Factory {
         if share.bytes < share.max_length {
             return Err(EINVAL.into());
         }
+        let told_bytes = match arg.told_bytes {
+            0 => uapi::ALPC_TOLD_DEFAULT,
+            asked => asked,
+        };
+        if arg.reserved != 0 || !Place::allows(told_bytes, footprint_of(share.max_length)) {
+            return Err(EINVAL.into());
+        }
         let max_connections = at_most(arg.max_connections, CONNECTIONS_PER_PORT)?;
         let name = match arg.name {
             0 => None,
@@ -135,6 +141,7 @@ impl Factory {
             share,
             takes,
             max_connections,
+            told_bytes,
             charger,
             charge,
         };
@@ -171,7 +178,7 @@ impl NodeState for Factory {
         match ioctl::base(cmd) {
             ioctl::QUERY => query_limits(size, addr),
             ioctl::CREATE_PORT => {
-                const FIRST: usize = size_of::<uapi::alpc_create_port>();
+                const FIRST: usize = offset_of!(uapi::alpc_create_port, told_bytes);
                 let arg: uapi::alpc_create_port = copy_struct_in(size, addr, FIRST)?;
                 let write = |outcome: u32| {
                     let answer = uapi::alpc_create_port { outcome, ..arg };

@@ -80,6 +80,11 @@ impl Handles {
         self.files().len()
     }
 
+    /// Bytes of memory that they take.
+    pub(crate) fn footprint(&self) -> usize {
+        self.bundle.as_ref().map_or(0, |bundle| bundle.footprint())
+    }
+
     /// Empty, with room for so many.
     fn room(&mut self, count: usize, owner: &Arc<Charger>) -> Result<&mut Bundle> {
         let bundle = match self.bundle.take() {

@@ -20,10 +20,15 @@ use crate::{
         Parting, //
     },
     charge::Charge,
+    comm::Connection,
     cred::Identity,
     logic::engine::{
         Body,
         NONE, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
     }, //
 };
 use core::{
@@ -55,7 +60,8 @@ pub(crate) struct Message {
     pub(crate) cargo: Cargo,
     /// The thread that sent it.
     pub(crate) sender: Identity,
-    /// What a conversation begun with it is charged to.
+    /// What a conversation begun with it is charged to; of the server's, what it takes itself, as
+    /// long as the client may have it.
     pub(crate) charge: Option<Charge>,
     /// The idle slot that goes with it while it is a spare.
     kept: AtomicU32,
@@ -66,11 +72,37 @@ pub(crate) struct Message {
 // The allocator's next size is half as large again.
 const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 128);
 
+/// What each message takes beside its payload: itself, and a place in the port's table.
+const OVERHEAD: u32 = 128 + 256;
+
+/// Bytes that a message with so many of payload, and nothing else, takes at most.
+pub(crate) const fn footprint_of(len: u32) -> u32 {
+    Buffer::footprint_of(len).saturating_add(OVERHEAD)
+}
+
 impl Message {
     /// Whether it carries nothing.
     #[inline(always)]
     pub(crate) fn is_bare(&self) -> bool {
         !self.loaded
+    }
+
+    /// Ends what it is charged to as a message of the server's, and says whether it may be kept for
+    /// the next one: nobody pays for it meanwhile, so it must not be large.
+    pub(crate) fn is_spared(&self) -> bool {
+        if let Some(charge) = &self.charge {
+            charge.end();
+        }
+        self.buffer.is_small()
+    }
+
+    /// Bytes of memory that it takes, with a place in the port's table.
+    pub(crate) fn footprint(&self) -> u32 {
+        let cargo = match self.is_bare() {
+            true => 0,
+            false => self.cargo.footprint(),
+        };
+        (self.buffer.footprint().saturating_add(cargo)).saturating_add(OVERHEAD)
     }
 
     /// What its sender has to see to once it is sent.
@@ -141,6 +173,17 @@ impl Draft {
         self.0.charge = Some(charge);
     }
 
+    /// Charges what it takes to those who pay for what the server of a connection sends.
+    pub(crate) fn charge_told(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let message = &mut *self.0;
+        // Its last use is over, and may have been another size.
+        message.charge = None;
+        message.buffer.shrink();
+        let charge = connection.charge_told(message.footprint());
+        message.charge = Some(charge.map_err(|_| Outcome::Limit)?);
+        Ok(())
+    }
+
     /// Takes a message back that nobody else has got.
     pub(crate) fn reopen(message: Arc<Message>) -> Option<Self> {
         Arc::into_unique_or_drop(message).map(Self)
@@ -160,6 +203,12 @@ impl Draft {
             self.0.sender.show();
         }
         self.0.cargo.clear()
+    }
+
+    /// Ready to be sent, in as little memory as it needs.
+    pub(crate) fn small(mut self) -> Arc<Message> {
+        self.0.buffer.shrink();
+        self.finish()
     }
 
     /// Ready to be sent.

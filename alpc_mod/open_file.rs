@@ -185,6 +185,13 @@ impl Bundle {
         self.files.list.as_slice()
     }
 
+    /// Bytes of memory that it takes, with what closes the files.
+    pub(crate) fn footprint(&self) -> usize {
+        const FIXED: usize = 2 * size_of::<Bundle>();
+        // It is at most some thousand entries.
+        (self.room().saturating_mul(size_of::<Sendable>())).saturating_add(FIXED)
+    }
+
     /// How many there is room for.
     pub(crate) fn room(&self) -> usize {
         self.files.list.capacity()

@@ -10,7 +10,8 @@ use crate::{
     call,
     charge::{
         Charge,
-        Charger, //
+        Charger,
+        Place, //
     },
     comm::Connection,
     cred::Party,
@@ -47,10 +48,7 @@ use crate::{
         Names,
         PortName, //
     },
-    quota::{
-        Counter,
-        LazyCounter, //
-    },
+    quota::LazyCounter,
     table::{
         Chunks,
         Growth, //
@@ -131,17 +129,16 @@ pub(crate) struct Port {
     pub(crate) share: Share,
     /// What the server takes from a client, if it says nothing else on accepting it.
     pub(crate) takes: Takes,
-    /// Where the server sees what its clients lend, and how much room of it they have taken.
+    /// Where the server sees what its clients lend.
     pub(crate) window: LazyWindow,
-    pub(crate) room: Arc<Counter>,
+    /// What users have here, and who made it.
+    pub(crate) place: Arc<Place>,
     /// Held while that or a counter becomes known, or those of a connection.
     #[pin]
     pub(crate) maker: MakeLock,
     /// Sections made on the port's descriptor.
     pub(crate) sections: LazyCounter,
     pub(crate) owner: Party,
-    /// What the conversations that the server begins are charged to.
-    pub(crate) charger: Arc<Charger>,
     /// The port itself, until it is closed.
     charge: Charge,
     /// Connections that there was no place for.
@@ -159,6 +156,8 @@ pub(crate) struct Config {
     pub(crate) share: Share,
     pub(crate) takes: Takes,
     pub(crate) max_connections: u32,
+    /// Memory of what the server has sent and clients have still.
+    pub(crate) told_bytes: u32,
     pub(crate) charger: Arc<Charger>,
     pub(crate) charge: Charge,
 }
@@ -174,7 +173,7 @@ impl Port {
             config.max_connections,
         );
         engine.set_port_context(config.context);
-        let room = Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?;
+        let place = Place::new(config.told_bytes, config.charger)?;
         Arc::pin_init(
             pin_init!(Self {
                 engine <- new_spinlock!(engine, "Port::engine"),
@@ -188,11 +187,10 @@ impl Port {
                 share: config.share,
                 takes: config.takes,
                 window: LazyWindow::new(),
-                room,
+                place,
                 maker <- new_spinlock!((), "Port::maker"),
                 sections: LazyCounter::new(),
                 owner: Party::current(),
-                charger: config.charger,
                 charge: config.charge,
                 refused: Atomic::new(0),
                 by_end: Atomic::new(false),
@@ -433,6 +431,14 @@ impl Port {
             info.sections,
             info.views
         );
+        if info.told_limit != 0 {
+            seq_print!(
+                m,
+                "alpc-told:\t{} of {} bytes\n",
+                info.told_bytes,
+                info.told_limit
+            );
+        }
         if info.peer_pid != 0 {
             seq_print!(
                 m,
@@ -447,6 +453,7 @@ impl Port {
     /// Answers `ALPC_IOC_QUERY_PORT` on the connection port.
     pub(crate) fn info(&self) -> uapi::alpc_query_port {
         let closed = self.lock().is_closed();
+        let (told_bytes, told_limit) = self.place.told();
         uapi::alpc_query_port {
             state: match closed {
                 true => uapi::ALPC_STATE_DISCONNECTED,
@@ -458,6 +465,8 @@ impl Port {
             context: self.context,
             refused: self.refused.load(Relaxed),
             sections: self.sections.get().map_or(0, |sections| sections.get()),
+            told_limit,
+            told_bytes,
             ..self.describe(Source::Port, uapi::ALPC_ROLE_CONNECTION)
         }
     }

@@ -98,13 +98,18 @@ pub(crate) enum Kind {
     Pending,
     /// Open conversations, charged to the client that begins them.
     Conversation,
-    /// The same that a server begins, charged to the client that it tells something.
+    /// What a server has sent and a client has still, charged to who made the port: a server that
+    /// sends what nobody reads must not use up what its clients, or other servers, may have.
     Told,
+    /// Bytes of it, charged to the client that has it, at that port: who reads nothing must not use
+    /// up what the server may send to others.
+    ToldByte,
     /// Pages of views, charged to who made the section.
     Page,
     /// Handles in messages, charged to the client that sends them.
     Handle,
-    /// Those that a server sends, charged to the client that leaves them unread.
+    /// Those that a server sends, charged to who made the port, and at that port to the client that
+    /// has them.
     HandleTold,
     /// Room in a port's window, charged to the client whose views take it, at that port.
     Room,
@@ -117,7 +122,7 @@ impl Kind {
             Self::Port => ports_per_user(),
             Self::Connection | Self::Remains => connections_per_user(),
             // The port has a limit of its own for all.
-            Self::Pending | Self::Room => u32::MAX,
+            Self::Pending | Self::Room | Self::ToldByte => u32::MAX,
             Self::Conversation | Self::Told => conversations_per_user(),
             Self::Page => view_pages_per_user(),
             Self::Handle | Self::HandleTold => handles_per_user(),
@@ -249,6 +254,7 @@ pub(crate) struct Account {
     pending: Gauge,
     conversations: Gauge,
     told: Gauge,
+    told_bytes: Gauge,
     pages: Gauge,
     handles: Gauge,
     handles_told: Gauge,
@@ -266,6 +272,7 @@ impl Account {
             pending: Gauge::new(),
             conversations: Gauge::new(),
             told: Gauge::new(),
+            told_bytes: Gauge::new(),
             pages: Gauge::new(),
             handles: Gauge::new(),
             handles_told: Gauge::new(),
@@ -282,6 +289,7 @@ impl Account {
             Kind::Pending => &self.pending,
             Kind::Conversation => &self.conversations,
             Kind::Told => &self.told,
+            Kind::ToldByte => &self.told_bytes,
             Kind::Page => &self.pages,
             Kind::Handle => &self.handles,
             Kind::HandleTold => &self.handles_told,

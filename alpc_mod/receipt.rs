@@ -140,7 +140,9 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
     let own = delivery.own.take();
     if delivery.idle {
         let kept = match (own, scope.end) {
-            (Some(own), Some(end)) if own.charge.is_some() => keep_own(end, own, delivery.slot),
+            (Some(own), Some(end)) if own.charge.is_some() => {
+                (end.side == Side::Client || own.is_spared()) && keep_own(end, own, delivery.slot)
+            }
             (Some(own), _) => {
                 scope.port.recycle(own);
                 false

@@ -136,8 +136,8 @@ fn try_create(
     }
     let pages = pages_of(arg.size).ok_or(EINVAL)?;
     let accounts = match &maker {
-        Maker::Port(port) => port.charger.accounts(),
-        Maker::End(end) => end.port().charger.accounts(),
+        Maker::Port(port) => port.place.maker().accounts(),
+        Maker::End(end) => end.port().place.maker().accounts(),
     };
     let charger = Charger::for_current(accounts)?;
     let counted = Counted::new(&maker)?;

@@ -7,7 +7,6 @@
 use crate::{
     attributes::Outgoing,
     call::Scope,
-    charge::Charge,
     comm::{
         CommPort,
         Connection, //
@@ -15,6 +14,7 @@ use crate::{
     logic::engine::{
         Effects,
         Hand,
+        How,
         New,
         Refusal,
         Sent,
@@ -54,44 +54,25 @@ use kernel::{
     sync::Arc, //
 };
 
+/// Why a message was not sent, and the message if it is there still.
+type Unsent = (Failure, Option<Arc<Message>>);
+
 /// Sends, and leaves the lock taken.
 pub(crate) fn send<'a>(
     scope: Scope<'a>,
     plan: &Plan<'_>,
     t: &uapi::alpc_transfer,
-    mut engine: Locked<'a>,
+    engine: Locked<'a>,
     body: Arc<Message>,
     fx: &mut Effects<Kernel>,
 ) -> Result<(Locked<'a>, Sent), Failure> {
     let kept = take_kept(&body);
     let result = match (plan.send, scope.end) {
         (Send::New(new), Some(end)) => send_new(scope, end, plan, t, new, kept, engine, body, fx),
-        (Send::Into(how), _) => {
-            match engine.send_into(
-                scope.conn(),
-                scope.side(),
-                t.send_id,
-                t.send_callback_id,
-                how,
-                body,
-                fx,
-            ) {
-                Ok(sent) => {
-                    // The message is part of another conversation now.
-                    if let (Some(slot), Some(conn)) = (kept, scope.conn()) {
-                        engine.release(conn, slot, fx);
-                    }
-                    Ok((engine, sent))
-                }
-                Err((refusal, body)) => {
-                    scope.port.leave(engine, fx);
-                    Err((refusal.into(), body))
-                }
-            }
-        }
+        (Send::Into(how), _) => send_into(scope, t, how, kept, engine, body, fx),
         _ => {
             scope.port.leave(engine, fx);
-            Err((EINVAL.into(), body))
+            Err((EINVAL.into(), Some(body)))
         }
     };
     match result {
@@ -101,13 +82,112 @@ pub(crate) fn send<'a>(
             }
             Ok((engine, sent))
         }
-        Err((failure, body)) => {
+        Err((failure, None)) => Err(failure),
+        Err((failure, Some(body))) => {
             if let Some(slot) = kept {
                 keep_slot(&body, slot);
             }
             put_back(scope, body);
             Err(failure)
         }
+    }
+}
+
+/// Sends into a held conversation.
+fn send_into<'a>(
+    scope: Scope<'a>,
+    t: &uapi::alpc_transfer,
+    how: How,
+    kept: Option<u32>,
+    engine: Locked<'a>,
+    body: Arc<Message>,
+    fx: &mut Effects<Kernel>,
+) -> Result<(Locked<'a>, Sent), Unsent> {
+    let (conn, side) = (scope.conn(), scope.side());
+    let (mut engine, body) = match side {
+        Side::Client => (engine, body),
+        Side::Server => answer_told(scope, t, how, engine, body)?,
+    };
+    match engine.send_into(conn, side, t.send_id, t.send_callback_id, how, body, fx) {
+        Ok(sent) => {
+            // The message is part of another conversation now.
+            if let (Some(slot), Some(conn)) = (kept, conn) {
+                engine.release(conn, slot, fx);
+            }
+            Ok((engine, sent))
+        }
+        Err((refusal, body)) => {
+            scope.port.leave(engine, fx);
+            Err((refusal.into(), Some(body)))
+        }
+    }
+}
+
+/// Charges what the server is about to send into a conversation, unless a thread that waits has it
+/// at once and nobody keeps it.
+fn answer_told<'a>(
+    scope: Scope<'a>,
+    t: &uapi::alpc_transfer,
+    how: How,
+    mut engine: Locked<'a>,
+    body: Arc<Message>,
+) -> Result<(Locked<'a>, Arc<Message>), Unsent> {
+    let (conn, id, turn) = (scope.conn(), t.send_id, t.send_callback_id);
+    let Some(stay) = engine.stays(conn, id, turn, how, body.buffer.len()) else {
+        return Ok((engine, body));
+    };
+    let connection = stay.peer.clone();
+    drop(engine);
+    let body = told(&connection, body)?;
+    Ok((scope.port.lock(), body))
+}
+
+/// Charges a message of the server's that stays where it is until its client has received it, or
+/// has given the turn back. Nobody else has it yet.
+pub(crate) fn told(connection: &Connection, body: Arc<Message>) -> Result<Arc<Message>, Unsent> {
+    let mut draft = Draft::reopen(body).ok_or((ENOMEM.into(), None))?;
+    let charged = draft.charge_told(connection);
+    let body = draft.finish();
+    match charged {
+        Ok(()) => Ok(body),
+        Err(failure) => Err((failure, Some(body))),
+    }
+}
+
+/// The same with the answer to a request for a connection. One that says nothing is small and a part
+/// of the connection: so a server can refuse, whatever the client has left where it is.
+pub(crate) fn told_of_request(
+    connection: &Connection,
+    body: Arc<Message>,
+) -> Result<Arc<Message>, Unsent> {
+    match body.buffer.len() {
+        0 => Ok(Draft::reopen(body).ok_or((ENOMEM.into(), None))?.small()),
+        _ => told(connection, body),
+    }
+}
+
+/// Makes a message ready whose sender does not wait for what comes of it: a new one of the
+/// server's is charged.
+#[inline]
+pub(crate) fn prepare(
+    scope: Scope<'_>,
+    plan: &Plan<'_>,
+    body: Arc<Message>,
+) -> Result<Arc<Message>, Failure> {
+    match (plan.send, scope.end) {
+        (Send::New(_), Some(end)) if end.side == Side::Server => {
+            told(&end.connection, body).map_err(|unsent| give_up(scope, unsent))
+        }
+        _ => Ok(body),
+    }
+}
+
+/// Puts a message back that could not be sent.
+#[cold]
+pub(crate) fn give_up(scope: Scope<'_>, (failure, body): Unsent) -> Failure {
+    match body {
+        Some(body) => unsent(scope, body, failure),
+        None => failure,
     }
 }
 
@@ -123,7 +203,7 @@ fn send_new<'a>(
     mut engine: Locked<'a>,
     mut body: Arc<Message>,
     fx: &mut Effects<Kernel>,
-) -> Result<(Locked<'a>, Sent), (Failure, Arc<Message>)> {
+) -> Result<(Locked<'a>, Sent), Unsent> {
     let port = scope.port;
     let (conn, side) = (end.index(), end.side);
     // A client may let it wait for ever, and so has to have that right.
@@ -141,7 +221,7 @@ fn send_new<'a>(
             Refusal::Grow => {
                 port.leave(engine, fx);
                 if let Err(error) = port.grow() {
-                    return Err((error.into(), body));
+                    return Err((error.into(), Some(body)));
                 }
             }
             Refusal::QueueFull if may_wait => {
@@ -160,17 +240,19 @@ fn send_new<'a>(
                     (Waited::Nothing(gone, engine), _) => {
                         drop(engine);
                         return Err(match gone {
-                            Gone::TimedOut => (Outcome::TimedOut.into(), body),
-                            Gone::Signal | Gone::Killed => (Outcome::Interrupted.into(), body),
+                            Gone::TimedOut => (Outcome::TimedOut.into(), Some(body)),
+                            Gone::Signal | Gone::Killed => {
+                                (Outcome::Interrupted.into(), Some(body))
+                            }
                         });
                     }
-                    (_, Some(Hand::Ended(end))) => return Err((end.into(), body)),
+                    (_, Some(Hand::Ended(end))) => return Err((end.into(), Some(body))),
                     (_, _) => {}
                 }
             }
             refusal => {
                 port.leave(engine, fx);
-                return Err((refusal.into(), body));
+                return Err((refusal.into(), Some(body)));
             }
         }
         engine = port.lock();
@@ -247,9 +329,8 @@ fn load(
 
 /// A message from the current thread, with its payload.
 ///
-/// What begins a conversation is charged, and so is what a client sends into one.
-/// What a server sends into one is not: a client that doesn't read its answers must
-/// not use up what the server may have.
+/// What a client sends is charged. What a server sends is charged when it is known whether it stays
+/// anywhere, see [`told`].
 #[inline(always)]
 pub(crate) fn message(
     scope: Scope<'_>,
@@ -302,10 +383,9 @@ fn new_message(
     if scope.end.is_some_and(CommPort::sends_origin) {
         ready = draft.load().add_origin().map_err(Failure::from);
     }
-    let charged = |end: &&CommPort| (new || end.side == Side::Client) && !draft.is_charged();
+    let charged = |end: &&CommPort| end.side == Side::Client && !draft.is_charged();
     if let Some(end) = scope.end.filter(charged).filter(|_| ready.is_ok()) {
-        let (charger, kind) = end.connection.account(end.side);
-        ready = Charge::new(charger, kind)
+        ready = (end.connection.charge_conversation())
             .map(|charge| draft.charge(charge))
             .map_err(|_| Failure::from(Outcome::Limit));
     }
@@ -354,6 +434,12 @@ pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
         scope.port.recycle(message);
         return;
     };
+    if end.side == Side::Server && !message.is_spared() {
+        if let Some(slot) = take_kept(&message) {
+            end.release_slot(slot);
+        }
+        return;
+    }
     if let Some(message) = end.connection.spare(end.side).put(message) {
         if let Some(slot) = take_kept(&message) {
             end.release_slot(slot);

@@ -40,6 +40,7 @@
 #define ALPC_MEMORY_RANGES_MAX	64	/* ranges of caller memory of one message */
 #define ALPC_LABEL_MAX		4095	/* bytes of a required label */
 #define ALPC_CONTEXTS_MAX	64	/* security contexts of one side of a connection */
+#define ALPC_TOLD_DEFAULT	8388608	/* memory of what a server has sent, by default */
 
 /* -------------------------------------------------------------- port flags */
 
@@ -507,6 +508,11 @@ struct alpc_query {
  * @outcome: Out: ALPC_OUTCOME_*.
  * @handle_kinds: With ALPC_TAKE_HANDLES, the ALPC_HANDLE_* taken; 0 for those
  *	up to ALPC_HANDLE_SECTION. Else 0.
+ * @told_bytes: Memory that what the server has sent may take until its clients have
+ *	received it, or give the turn back; 0 for the default, ALPC_TOLD_DEFAULT. One
+ *	user has an eighth at most, which must be enough for a message of the largest
+ *	size: 8192 more than 16 times @max_message_length always are.
+ * @reserved: Zero.
  */
 struct alpc_create_port {
 	__u64 name;
@@ -522,6 +528,8 @@ struct alpc_create_port {
 	__u32 accept;
 	__u32 outcome;
 	__u32 handle_kinds;
+	__u32 told_bytes;
+	__u32 reserved;
 };
 
 /* ------------------------------------------------------- QUERY_ACL, SET_ACL */
@@ -853,6 +861,8 @@ struct alpc_disconnect {
  * @refused: Out: connections that there was no place for, of a connection port.
  * @sections: Out: sections made on this descriptor that have not ended.
  * @views: Out: views that a communication port's side has from the other one.
+ * @told_limit: Out: of a connection port, as in struct alpc_create_port; else 0.
+ * @told_bytes: Out: how much of that is in use.
  */
 struct alpc_query_port {
 	__u32 role;
@@ -873,6 +883,8 @@ struct alpc_query_port {
 	__u32 refused;
 	__u32 sections;
 	__u32 views;
+	__u32 told_limit;
+	__u32 told_bytes;
 };
 
 /* --------------------------------------------------------- who uses what */
@@ -901,10 +913,11 @@ struct alpc_gauge {
  * @connections: Out: connections that it has begun and not closed.
  * @left_connections: Out: ended connections that its servers have not closed.
  * @conversations: Out: conversations that it has begun.
- * @told_conversations: Out: conversations that servers have begun with it.
+ * @told_conversations: Out: messages that its servers have sent, and that clients
+ *	have not received, or hold.
  * @view_pages: Out: pages of memory of its views.
  * @handles: Out: handles in messages that it has sent.
- * @told_handles: Out: handles in messages that servers have sent to it.
+ * @told_handles: Out: handles in messages that its servers have sent.
  */
 struct alpc_query_user {
 	__u32 uid;

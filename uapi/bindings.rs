@@ -17,6 +17,7 @@ pub const ALPC_HANDLES_MAX: u32 = 512;
 pub const ALPC_MEMORY_RANGES_MAX: u32 = 64;
 pub const ALPC_LABEL_MAX: u32 = 4095;
 pub const ALPC_CONTEXTS_MAX: u32 = 64;
+pub const ALPC_TOLD_DEFAULT: u32 = 8388608;
 pub const ALPC_PORT_LPC_MODE: u32 = 4096;
 pub const ALPC_PORT_ARRIVAL_ORDER: u32 = 1;
 pub const ALPC_PORT_ACL: u32 = 2;
@@ -308,6 +309,8 @@ pub struct alpc_create_port {
     pub accept: __u32,
     pub outcome: __u32,
     pub handle_kinds: __u32,
+    pub told_bytes: __u32,
+    pub reserved: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -434,6 +437,8 @@ pub struct alpc_query_port {
     pub refused: __u32,
     pub sections: __u32,
     pub views: __u32,
+    pub told_limit: __u32,
+    pub told_bytes: __u32,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -592,7 +597,7 @@ pub struct alpc_memory {
     pub reserved: __u32,
 }
 pub const ALPC_IOCTL_QUERY: alpc_ioctl = 3225463040;
-pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225463041;
+pub const ALPC_IOCTL_CREATE_PORT: alpc_ioctl = 3225987329;
 pub const ALPC_IOCTL_CONNECT: alpc_ioctl = 3229657346;
 pub const ALPC_IOCTL_OPEN: alpc_ioctl = 3222841603;
 pub const ALPC_IOCTL_QUERY_USER: alpc_ioctl = 3230181636;
@@ -604,7 +609,7 @@ pub const ALPC_IOCTL_SET_ACL: alpc_ioctl = 3222841619;
 pub const ALPC_IOCTL_SEND_WAIT_RECEIVE: alpc_ioctl = 3229657376;
 pub const ALPC_IOCTL_CANCEL: alpc_ioctl = 3222317345;
 pub const ALPC_IOCTL_DISCONNECT: alpc_ioctl = 1074309410;
-pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3226511651;
+pub const ALPC_IOCTL_QUERY_PORT: alpc_ioctl = 3227035939;
 pub const ALPC_IOCTL_CREATE_SECTION: alpc_ioctl = 3222317348;
 pub const ALPC_IOCTL_DELETE_VIEW: alpc_ioctl = 3222317349;
 pub const ALPC_IOCTL_QUERY_VIEW: alpc_ioctl = 3222841640;

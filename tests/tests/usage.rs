@@ -73,7 +73,9 @@ fn what_a_user_has_is_counted_while_it_has_it() {
         let mut transfer = Transfer::new().send(b"one");
         transfer.arg.send_attributes = handles.address();
         transfer.run(&server).expect("post");
-        assert_eq!(used(ALICE.uid), [1, 1, 0, 1, 1, 2, 2, 1]);
+        assert_eq!(used(ALICE.uid), [1, 1, 0, 1, 0, 2, 2, 0]);
+        // What a server sends counts for who made its port.
+        assert_eq!(used(ROOT.uid), [1, 0, 0, 0, 1, 0, 0, 1]);
         alice.sync();
         alice.sync();
         // She has closed all; the server keeps its end.

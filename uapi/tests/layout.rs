@@ -63,6 +63,7 @@ fn layouts() -> Vec<Layout> {
         alpc_create_port {
             name, acl, context, name_length, acl_count, flags, max_message_length,
             queue_messages, queue_bytes, max_connections, accept, outcome, handle_kinds,
+            told_bytes, reserved,
         }
         alpc_acl { entries, count, flags, outcome, reserved }
         alpc_connect {
@@ -89,6 +90,7 @@ fn layouts() -> Vec<Layout> {
             role, state, flags, max_message_length, queue_messages, queue_bytes,
             queued_messages, queued_bytes, connections, conversations, context, sequence,
             peer_pid, peer_uid, peer_gid, refused, sections, views,
+            told_limit, told_bytes,
         }
         alpc_gauge { used, limit, refused }
         alpc_query_user {

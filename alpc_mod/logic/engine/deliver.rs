@@ -104,7 +104,7 @@ impl<H: Host> Engine<H> {
 
     /// Whether nothing is queued at `target` and a thread waits there that has
     /// room for `len` bytes.
-    fn is_free_for(&mut self, conn: u32, target: Place, len: u32) -> bool {
+    pub(super) fn is_free_for(&mut self, conn: u32, target: Place, len: u32) -> bool {
         let empty = match target {
             Place::Port => self.ready.is_empty() && self.arrivals.is_empty(),
             Place::Side(side) => self

@@ -32,6 +32,17 @@ pub enum How {
     Answer,
 }
 
+/// What the server is about to send stays where it is for as long as the client likes: in a
+/// queue, or with the client if that gets the turn.
+pub struct Stay<'a, H: Host> {
+    /// The connection.
+    pub peer: &'a H::Peer,
+    /// What the client has sent into the conversation last.
+    pub request: Option<&'a H::Body>,
+    /// Whether a thread of the client's waits for it.
+    pub waited: bool,
+}
+
 /// A message that is under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
@@ -145,7 +156,15 @@ impl<H: Host> Engine<H> {
         body: H::Body,
         fx: &mut Effects<H>,
     ) -> Result<Sent, (Refusal, H::Body)> {
-        let (index, depth) = match self.may_send_into(conn, side, id, turn, how, body.len()) {
+        let found = self
+            .may_send_into(conn, side, id, turn, how, body.len())
+            .and_then(|found| {
+                match body.is_paid() || self.has_share(found.0, side.other(), body.len()) {
+                    true => Ok(found),
+                    false => Err(Refusal::QueueFull),
+                }
+            });
+        let (index, depth) = match found {
             Ok(found) => found,
             Err(refusal) => return Err((refusal, body)),
         };
@@ -195,18 +214,57 @@ impl<H: Host> Engine<H> {
             How::Answer if slot.depth == 0 => return Err(Refusal::WrongKind),
             How::Reply | How::FinalReply | How::Answer => slot.depth.saturating_sub(1),
         };
-        let to = side.other();
-        // A thread that waits and has not enough room leaves it in the queue.
-        if !slot.waiters.get(to).fits(len) {
-            let queue = match place(slot, to) {
-                Place::Side(to) => c.queues.get(to),
-                Place::Port | Place::Nowhere => &c.port,
-            };
-            if queue.bytes.saturating_add(len) > c.share.bytes {
-                return Err(Refusal::QueueFull);
-            }
-        }
         Ok((index, depth))
+    }
+
+    /// Whether `len` bytes into the conversation in slot `index` find room in what the connection
+    /// has towards `to`.
+    fn has_share(&self, index: u32, to: Side, len: u32) -> bool {
+        let Some(slot) = self.slots.get(index) else {
+            return false;
+        };
+        // A thread that waits and has not enough room leaves it in the queue.
+        if slot.waiters.get(to).fits(len) {
+            return true;
+        }
+        let Some(c) = self.conns.get(slot.conn) else {
+            return false;
+        };
+        let queue = match place(slot, to) {
+            Place::Side(to) => c.queues.get(to),
+            Place::Port | Place::Nowhere => &c.port,
+        };
+        queue.bytes.saturating_add(len) <= c.share.bytes
+    }
+
+    /// Whether `len` bytes that the server would send into conversation `id` stay anywhere. If it
+    /// may not send them it is of no concern.
+    pub fn stays(
+        &mut self,
+        conn: Option<u32>,
+        id: u64,
+        turn: u32,
+        how: How,
+        len: u32,
+    ) -> Option<Stay<'_, H>> {
+        let (side, to) = (Side::Server, Side::Client);
+        let (index, _) = self.may_send_into(conn, side, id, turn, how, len).ok()?;
+        let slot = self.slots.get(index)?;
+        let (waiters, conn) = (slot.waiters.get(to), slot.conn);
+        let waited = match waiters.is_empty() {
+            true => self.is_free_for(conn, place(slot, to), len),
+            false => waiters.fits(len),
+        };
+        if waited && how == How::FinalReply {
+            return None;
+        }
+        let request = self.slots.get(index)?.bodies.get(to).as_ref();
+        let peer = self.conns.get(conn)?.peer.as_ref()?;
+        Some(Stay {
+            peer,
+            request,
+            waited,
+        })
     }
 
     /// The slot of conversation `id`, which `side` must hold at `turn`.

@@ -86,6 +86,10 @@ pub trait Host: Sized {
 pub trait Body: Clone {
     /// Bytes of payload.
     fn len(&self) -> u32;
+    /// Whether who receives it has made room for it: it takes nothing of the connection's share.
+    fn is_paid(&self) -> bool {
+        false
+    }
 }
 
 /// What the engine must know of a connection's outside.
