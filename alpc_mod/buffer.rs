@@ -100,12 +100,12 @@ impl Buffer {
         self.capacity <= MIN_CAPACITY
     }
 
-    /// Whether it has room for `len` bytes.
-    pub(crate) fn holds(&self, len: u32) -> bool {
-        len <= self.capacity
+    /// Whether it is little enough to be kept for what may need less.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.capacity <= KEEP_CAPACITY
     }
 
-    /// Makes room for `len` bytes, and no more than for about twice as many if they are many.
+    /// Makes room for `len` bytes, and for no more than about twice as many if they are many.
     pub(crate) fn provide(&mut self, len: u32) -> Result {
         self.clear();
         match self.capacity < len || self.capacity > KEEP_CAPACITY {

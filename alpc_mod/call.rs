@@ -56,7 +56,8 @@ use crate::{
     receipt::{
         arrives,
         give,
-        settle, //
+        settle,
+        undeliver, //
     },
     send::{
         loaded_message,
@@ -312,7 +313,9 @@ pub(crate) fn conclude(
             // Its sender counts on whoever was handed it, for what goes back with it.
             arrives(body);
         }
-        scope.port.undeliver(delivery);
+        if let Err(error) = undeliver(scope, delivery) {
+            return Err(fail(scope, plan, size, addr, t, error.into()));
+        }
     }
     Err(fail(scope, plan, size, addr, t, failure))
 }
@@ -398,7 +401,7 @@ fn exchange(
         (_, body) => body,
     };
     let body = match body {
-        Some(body) => Some(prepare(scope, plan, body)?),
+        Some(body) => Some(prepare(scope, plan, t, body)?),
         None => None,
     };
     let parting = body.as_deref().and_then(Message::parting);

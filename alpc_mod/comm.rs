@@ -98,6 +98,8 @@ pub(crate) struct Connection {
     server_poll: PollHead,
     client_spare: Spare,
     server_spare: Spare,
+    /// Room for the answer to what the client sends next without waiting.
+    pub(crate) room: Spare,
     /// What the client takes from the server.
     client_takes: Takes,
     /// What the client may do: `ALPC_RIGHT_*`, settled when it connected.
@@ -151,6 +153,7 @@ impl Connection {
                 server_poll <- PollHead::new(),
                 client_spare: Spare::new(),
                 server_spare: Spare::new(),
+                room: Spare::new(),
                 client_takes: takes,
                 rights,
                 security,
@@ -506,6 +509,7 @@ impl ObjectFile for CommPort {
                 if this.connection.holds() {
                     this.port().forget_holders(this.source());
                 }
+                drop(this.connection.room.take());
                 this.connection.client_left();
                 this.window.close();
             }

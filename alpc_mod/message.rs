@@ -32,6 +32,7 @@ use crate::{
     }, //
 };
 use core::{
+    mem::swap,
     ptr::null_mut,
     sync::atomic::{
         AtomicPtr,
@@ -63,14 +64,23 @@ pub(crate) struct Message {
     /// What a conversation begun with it is charged to; of the server's, what it takes itself, as
     /// long as the client may have it.
     pub(crate) charge: Option<Charge>,
+    /// Of the client's, if it does not wait for the answer: a message that this goes into.
+    room: Spare,
     /// The idle slot that goes with it while it is a spare.
     kept: AtomicU32,
     /// Whether it carries anything: all that most messages' path looks at of it.
     loaded: bool,
+    /// Whether it is room that the client has made, with the server's answer in it.
+    paid: bool,
+    /// Of room, how long an answer it is for, less one.
+    longest: u16,
 }
 
 // The allocator's next size is half as large again.
 const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 128);
+
+/// The least room for an answer, whatever its request asks for: what the smallest buffer has.
+const ROOM_MIN: u32 = 256;
 
 /// What each message takes beside its payload: itself, and a place in the port's table.
 const OVERHEAD: u32 = 128 + 256;
@@ -93,7 +103,27 @@ impl Message {
         if let Some(charge) = &self.charge {
             charge.end();
         }
-        self.buffer.is_small()
+        self.buffer.is_small() && !self.paid
+    }
+
+    /// Whether it is room that a client has made, with the answer in it.
+    pub(crate) fn is_paid(&self) -> bool {
+        self.paid
+    }
+
+    /// Whether it is room for an answer of so many bytes, whatever memory it has.
+    pub(crate) fn is_room_for(&self, len: u32) -> bool {
+        len <= u32::from(self.longest).saturating_add(1)
+    }
+
+    /// Adds the room for the answer.
+    pub(crate) fn add_room(&self, room: Arc<Message>) {
+        drop(self.room.put(room));
+    }
+
+    /// Takes that out again.
+    pub(crate) fn take_room(&self) -> Option<Arc<Message>> {
+        self.room.take()
     }
 
     /// Bytes of memory that it takes, with a place in the port's table.
@@ -119,6 +149,10 @@ impl Body for Arc<Message> {
     fn len(&self) -> u32 {
         self.buffer.len()
     }
+
+    fn is_paid(&self) -> bool {
+        self.paid
+    }
 }
 
 /// A message that nobody else has yet, to be filled and sent.
@@ -133,8 +167,11 @@ impl Draft {
             cargo: Cargo::new(),
             sender: Identity::current(),
             charge: None,
+            room: Spare::new(),
             kept: AtomicU32::new(NONE),
             loaded: false,
+            paid: false,
+            longest: 0,
         });
         Ok(Self(Pin::from(message)))
     }
@@ -182,6 +219,43 @@ impl Draft {
         let charge = connection.charge_told(message.footprint());
         message.charge = Some(charge.map_err(|_| Outcome::Limit)?);
         Ok(())
+    }
+
+    /// Makes it room for an answer of so many bytes.
+    pub(crate) fn make_room(&mut self, len: u32) -> Result {
+        let len = len.max(ROOM_MIN);
+        self.0.longest = u16::try_from(len.saturating_sub(1))?;
+        self.0.buffer.provide(len)
+    }
+
+    /// Puts what another one says and carries into this one, which is room for it. What that
+    /// carries is charged to those who pay for what the server of a connection sends: it is not in
+    /// the room.
+    pub(crate) fn take_over(
+        &mut self,
+        from: &mut Self,
+        connection: &Connection,
+    ) -> Result<(), Failure> {
+        let (to, from) = (&mut *self.0, &mut *from.0);
+        if from.loaded {
+            let charge = connection.charge_told(from.cargo.footprint());
+            to.charge = Some(charge.map_err(|_| Outcome::Limit)?);
+        }
+        to.buffer.copy_from(&from.buffer)?;
+        swap(&mut to.cargo, &mut from.cargo);
+        swap(&mut to.loaded, &mut from.loaded);
+        swap(&mut to.sender, &mut from.sender);
+        to.paid = true;
+        Ok(())
+    }
+
+    /// Makes it room again that somebody has emptied. Says whether it is to be kept.
+    fn clear_room(&mut self) -> bool {
+        let message = &mut *self.0;
+        message.paid = false;
+        message.charge = None;
+        message.buffer.clear();
+        message.buffer.is_kept()
     }
 
     /// Takes a message back that nobody else has got.
@@ -293,6 +367,28 @@ impl Spare {
             Ok(_) => None,
             // SAFETY: It was not stored, so the reference is still ours.
             Err(_) => Some(unsafe { Arc::from_raw(raw) }),
+        }
+    }
+}
+
+impl Spare {
+    /// Room for an answer of so many bytes: what is here, or new.
+    pub(crate) fn room(&self, len: u32) -> Result<Draft> {
+        let mut room = match self.draft() {
+            Some(Ok(room)) => room,
+            _ => Draft::new()?,
+        };
+        room.make_room(len)?;
+        Ok(room)
+    }
+
+    /// Keeps room that is of use again, unless there is some already.
+    pub(crate) fn keep_room(&self, room: Arc<Message>) {
+        let Some(mut room) = unload(room).and_then(Draft::reopen) else {
+            return;
+        };
+        if room.clear_room() {
+            drop(self.put(room.finish()));
         }
     }
 }

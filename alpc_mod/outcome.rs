@@ -68,6 +68,8 @@ pub(crate) enum Outcome {
     BeyondReach,
     /// Nobody can reach the port.
     NoClients,
+    /// Nobody waits for the answer, and who asked has made less room for it.
+    TooLongForReply,
 }
 
 impl Outcome {
@@ -111,6 +113,7 @@ impl Outcome {
             Self::NotGranted => (uapi::ALPC_OUTCOME_NOT_GRANTED, EACCES),
             Self::BeyondReach => (uapi::ALPC_OUTCOME_BEYOND_REACH, EPERM),
             Self::NoClients => (uapi::ALPC_OUTCOME_NO_CLIENTS, ENOLINK),
+            Self::TooLongForReply => (uapi::ALPC_OUTCOME_TOO_LONG_FOR_REPLY, EMSGSIZE),
             Self::Revoked => (uapi::ALPC_OUTCOME_REVOKED, ESTALE),
         }
     }

@@ -98,7 +98,9 @@ impl<'a> Plan<'a> {
         const DISCARD_RECEIVE: u32 = DISCARD | RECEIVE;
         const SEND_RELEASE: u32 = SEND | RELEASE;
 
-        if t.flags & !FLAGS != 0 || t.reserved != 0 {
+        // Room is made by who does not wait for the answer. A server's answers need none.
+        let makes_room = matches!(t.flags & SHAPE, SEND | SEND_RECEIVE);
+        if t.flags & !FLAGS != 0 || (t.reply_bytes != 0 && !makes_room) {
             return Err(EINVAL.into());
         }
         // What goes out as a new message, and what into a held conversation.
@@ -168,7 +170,8 @@ impl<'a> Plan<'a> {
             }
         }
         // The connection may allow less, which the engine sees.
-        if send != Send::Nothing && t.send_length > scope.port.share.max_length {
+        let longest = t.send_length.max(t.reply_bytes);
+        if send != Send::Nothing && longest > scope.port.share.max_length {
             return Err(Outcome::TooLong.into());
         }
         let deadline = Deadline::new(t.flags, t.timeout)?;

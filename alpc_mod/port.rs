@@ -263,7 +263,8 @@ impl Port {
     /// Keeps a message that a reply through this port can use, or drops it.
     #[inline(always)]
     pub(crate) fn recycle(&self, message: Arc<Message>) {
-        if let Some(message) = unload(message) {
+        // The client's memory is not for the server's next reply.
+        if let Some(message) = unload(message).filter(|message| !message.is_paid()) {
             self.recycle_empty(message);
         }
     }

@@ -22,6 +22,7 @@ use crate::{
         keep_slot,
         take_kept,
         unload,
+        Draft,
         Message, //
     },
     outcome::Failure,
@@ -138,6 +139,12 @@ const _: () = {
 pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
     let body = delivery.body.take();
     let own = delivery.own.take();
+    if let (Some(own), Some(end)) = (&own, scope.end) {
+        // It was not needed: somebody waited after all.
+        if let Some(room) = own.take_room() {
+            end.connection.room.keep_room(room);
+        }
+    }
     if delivery.idle {
         let kept = match (own, scope.end) {
             (Some(own), Some(end)) if own.charge.is_some() => {
@@ -153,9 +160,46 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
             finish(scope, delivery);
         }
     }
-    if let (Some(body), Side::Client) = (body, delivery.to) {
-        scope.port.recycle(body);
+    match (body, delivery.to, scope.end) {
+        (Some(body), Side::Client, Some(end)) if delivery.idle && body.is_paid() => {
+            end.connection.room.keep_room(body);
+        }
+        (Some(body), Side::Client, _) => scope.port.recycle(body),
+        _ => {}
     }
+}
+
+/// Puts a message back that could not be given to the caller. What a client has been handed costs
+/// nobody anything, as it was to be received at once: what stays is memory of the client's. `ENOMEM`
+/// if there is none; then it is lost.
+#[cold]
+pub(crate) fn undeliver(scope: Scope<'_>, mut delivery: Delivery<Kernel>) -> Result {
+    if let (Some(end), Side::Client, true) = (scope.end, delivery.to, delivery.idle) {
+        if let Some(body) = delivery.body.take() {
+            match keep_answer(end, body) {
+                Ok(body) => delivery.body = Some(body),
+                Err(error) => {
+                    settle(scope, &mut delivery);
+                    return Err(error);
+                }
+            }
+        }
+    }
+    scope.port.undeliver(delivery);
+    Ok(())
+}
+
+/// Makes an answer memory of the client's, unless it is paid for.
+fn keep_answer(end: &CommPort, body: Arc<Message>) -> Result<Arc<Message>> {
+    if body.charge.is_some() || body.is_paid() {
+        return Ok(body);
+    }
+    let mut room = end.connection.room.room(body.buffer.len())?;
+    let mut from = Draft::reopen(body).ok_or(ENOMEM)?;
+    room.take_over(&mut from, &end.connection)
+        .map_err(Failure::errno)?;
+    end.port().recycle(from.finish());
+    Ok(room.finish())
 }
 
 /// Keeps the message that began a conversation, and the slot with it, for the next one. Says

@@ -34,6 +34,7 @@ use crate::{
     },
     plan::{
         Plan,
+        Receive,
         Send, //
     },
     port::{
@@ -136,10 +137,53 @@ fn answer_told<'a>(
     let Some(stay) = engine.stays(conn, id, turn, how, body.buffer.len()) else {
         return Ok((engine, body));
     };
-    let connection = stay.peer.clone();
+    let (connection, waited) = (stay.peer.clone(), stay.waited);
+    let room = stay.request.and_then(|request| request.take_room());
     drop(engine);
-    let body = told(&connection, body)?;
+    let body = match room {
+        Some(room) if room.is_room_for(body.buffer.len()) => {
+            move_to(scope, &connection, room, body)?
+        }
+        Some(_) if !waited => return Err(too_long(scope, t, body)),
+        _ => told(&connection, body)?,
+    };
     Ok((scope.port.lock(), body))
+}
+
+/// Moves an answer into the room that its receiver has made for it.
+fn move_to(
+    scope: Scope<'_>,
+    connection: &Connection,
+    room: Arc<Message>,
+    body: Arc<Message>,
+) -> Result<Arc<Message>, Unsent> {
+    let mut from = Draft::reopen(body).ok_or((ENOMEM.into(), None))?;
+    let moved = Draft::reopen(room)
+        .ok_or(ENOMEM.into())
+        .and_then(|mut room| room.take_over(&mut from, connection).map(|()| room));
+    let from = from.finish();
+    match moved {
+        Ok(room) => {
+            put_back(scope, from);
+            Ok(room.finish())
+        }
+        Err(failure) => Err((failure, Some(from))),
+    }
+}
+
+/// Ends a conversation whose answer is longer than the room for it, and would be again: so the
+/// client learns that none will come.
+#[cold]
+fn too_long(scope: Scope<'_>, t: &uapi::alpc_transfer, body: Arc<Message>) -> Unsent {
+    let mut fx = Effects::default();
+    let mut engine = scope.port.lock();
+    let ended = engine.end_too_long(scope.conn(), t.send_id, t.send_callback_id, &mut fx);
+    scope.port.leave(engine, &mut fx);
+    let failure = match ended {
+        Ok(()) => Outcome::TooLongForReply.into(),
+        Err(refusal) => refusal.into(),
+    };
+    (failure, Some(body))
 }
 
 /// Charges a message of the server's that stays where it is until its client has received it, or
@@ -166,17 +210,32 @@ pub(crate) fn told_of_request(
     }
 }
 
-/// Makes a message ready whose sender does not wait for what comes of it: a new one of the
-/// server's is charged.
+/// Makes a message ready that may stay, or whose answer may: a new one of the server's is charged,
+/// and what a client sends without waiting for the answer is given room for that.
 #[inline]
 pub(crate) fn prepare(
     scope: Scope<'_>,
     plan: &Plan<'_>,
+    t: &uapi::alpc_transfer,
     body: Arc<Message>,
 ) -> Result<Arc<Message>, Failure> {
-    match (plan.send, scope.end) {
-        (Send::New(_), Some(end)) if end.side == Side::Server => {
+    let Some(end) = scope.end else {
+        return Ok(body);
+    };
+    match (end.side, plan.send) {
+        (Side::Server, Send::New(_)) => {
             told(&end.connection, body).map_err(|unsent| give_up(scope, unsent))
+        }
+        (Side::Client, Send::New(New::Request) | Send::Into(How::Reply))
+            if plan.receive != Receive::Answer =>
+        {
+            match end.connection.room.room(t.send_length.max(t.reply_bytes)) {
+                Ok(room) => {
+                    body.add_room(room.finish());
+                    Ok(body)
+                }
+                Err(error) => Err(unsent(scope, body, error.into())),
+            }
         }
         _ => Ok(body),
     }
@@ -434,6 +493,9 @@ pub(crate) fn put_back(scope: Scope<'_>, message: Arc<Message>) {
         scope.port.recycle(message);
         return;
     };
+    if let Some(room) = message.take_room() {
+        end.connection.room.keep_room(room);
+    }
     if end.side == Side::Server && !message.is_spared() {
         if let Some(slot) = take_kept(&message) {
             end.release_slot(slot);

@@ -94,7 +94,10 @@ const REPLY: u32 = uapi::ALPC_SEND | uapi::ALPC_RECEIVE | uapi::ALPC_RELEASE;
 /// Whether a call does just that, with no deadline.
 #[inline(always)]
 fn is_just(flags: u32, t: &uapi::alpc_transfer, port: &Port) -> bool {
-    t.flags == flags && t.reserved == 0 && t.timeout == 0 && t.send_length <= port.share.max_length
+    t.flags == flags
+        && t.reply_bytes == 0
+        && t.timeout == 0
+        && t.send_length <= port.share.max_length
 }
 
 /// The scope of a call. It is made where it is needed, which is where a call is not straight.

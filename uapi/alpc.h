@@ -200,6 +200,7 @@ struct alpc_acl_entry {
 #define ALPC_OUTCOME_NOT_GRANTED	35u	/* EACCES: the sender doesn't let itself be impersonated */
 #define ALPC_OUTCOME_BEYOND_REACH	36u	/* EPERM: the caller couldn't become that by itself */
 #define ALPC_OUTCOME_NO_CLIENTS		37u	/* ENOLINK: nobody can reach the port any more */
+#define ALPC_OUTCOME_TOO_LONG_FOR_REPLY	38u	/* EMSGSIZE: nobody waits, and there is less room for it */
 
 /* ---------------------------------------------------------------- timeouts */
 
@@ -746,7 +747,9 @@ struct alpc_accept {
  * @send_length: In bytes.
  * @recv_capacity: In bytes.
  * @send_callback_id: Turn of @send_id as received last; 0 for a new message.
- * @reserved: Zero.
+ * @reply_bytes: Of what is sent without waiting for the answer, ALPC_SEND without
+ *	ALPC_SYNC and ALPC_RELEASE: room to make for the answer, if more is needed than
+ *	@send_length or 256. Else 0. A server's needs none: answers are the client's memory.
  * @timeout: See ALPC_TIMEOUT_*. Rewritten to an absolute time, and the flags
  *	with it, when a signal ends the wait.
  * @flags: ALPC_SEND, ALPC_RECEIVE, …, and ALPC_TIMEOUT_*.
@@ -777,7 +780,7 @@ struct alpc_transfer {
 	__u32 send_length;
 	__u32 recv_capacity;
 	__u32 send_callback_id;
-	__u32 reserved;
+	__u32 reply_bytes;
 	__u64 timeout;
 	__u32 flags;
 	__u32 outcome;

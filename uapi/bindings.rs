@@ -111,6 +111,7 @@ pub const ALPC_OUTCOME_REVOKED: u32 = 34;
 pub const ALPC_OUTCOME_NOT_GRANTED: u32 = 35;
 pub const ALPC_OUTCOME_BEYOND_REACH: u32 = 36;
 pub const ALPC_OUTCOME_NO_CLIENTS: u32 = 37;
+pub const ALPC_OUTCOME_TOO_LONG_FOR_REPLY: u32 = 38;
 pub const ALPC_TIMEOUT_MASK: u32 = 7;
 pub const ALPC_TIMEOUT_INFINITE: u32 = 0;
 pub const ALPC_TIMEOUT_RELATIVE: u32 = 1;
@@ -385,7 +386,7 @@ pub struct alpc_transfer {
     pub send_length: __u32,
     pub recv_capacity: __u32,
     pub send_callback_id: __u32,
-    pub reserved: __u32,
+    pub reply_bytes: __u32,
     pub timeout: __u64,
     pub flags: __u32,
     pub outcome: __u32,

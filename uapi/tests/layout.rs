@@ -80,7 +80,7 @@ fn layouts() -> Vec<Layout> {
         }
         alpc_transfer {
             send_data, recv_data, send_attributes, recv_attributes, send_length,
-            recv_capacity, send_callback_id, reserved, timeout, flags, outcome, send_id,
+            recv_capacity, send_callback_id, reply_bytes, timeout, flags, outcome, send_id,
             id, callback_id, type_, type_flags, recv_length, pid, tid, uid, gid,
             reserved1, port_context, sequence,
         }

@@ -118,6 +118,10 @@ impl Endpoint {
 
     /// Sends a request without waiting. The reply arrives in this port's queue,
     /// with this conversation's id. One ioctl.
+    ///
+    /// A reply that nobody waits for must fit into the room that a client makes for it: as many
+    /// bytes as the request has, 256 at least, or as [`Options::reply_bytes`] says. In the place of
+    /// a longer one [`NoticeKind::LostReply`](crate::NoticeKind::LostReply) comes.
     pub fn send_request(&self, request: &[u8]) -> Result<ConversationId> {
         self.send_request_with(request, Options::new())
     }

@@ -79,6 +79,7 @@ pub struct Options<'a> {
     pub(crate) interruptible: bool,
     pub(crate) nonblocking: bool,
     pub(crate) ends_with_thread: bool,
+    pub(crate) reply_bytes: u32,
     pub(crate) message_context: Option<u64>,
     pub(crate) ask_context: bool,
     pub(crate) ask_token: bool,
@@ -103,6 +104,7 @@ impl<'a> Options<'a> {
             interruptible: false,
             nonblocking: false,
             ends_with_thread: false,
+            reply_bytes: 0,
             message_context: None,
             ask_context: false,
             ask_token: false,
@@ -157,6 +159,20 @@ impl<'a> Options<'a> {
     pub const fn ending_with_thread(self) -> Self {
         Self {
             ends_with_thread: true,
+            ..self
+        }
+    }
+
+    /// Make room for a reply of so many bytes. For what is sent without waiting for the
+    /// reply. What a client sends has room for as many bytes as it has itself, and for 256 at least: a longer
+    /// reply that nobody waits for is refused, and a notice comes in its place. The room is this
+    /// process's memory until the reply is received. A server needs none. `EINVAL` with anything
+    /// else, [`Outcome::TooLong`] above the port's maximum.
+    ///
+    /// [`Outcome::TooLong`]: crate::Outcome::TooLong
+    pub const fn reply_bytes(self, bytes: u32) -> Self {
+        Self {
+            reply_bytes: bytes,
             ..self
         }
     }
@@ -333,6 +349,7 @@ impl Options<'_> {
             lent: None,
             given: None,
             handles: &[],
+            reply_bytes: 0,
             message_context: None,
             security: None,
             for_user: None,

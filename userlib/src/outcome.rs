@@ -167,6 +167,10 @@ outcomes! {
     /// on: a new [`Connector`](crate::Connector) ends this.
     NoClients = ALPC_OUTCOME_NO_CLIENTS,
         "nobody can reach the port any more: end, or make another connector";
+    /// Nobody waits for the reply, and who asked has made less room for it (`EMSGSIZE`). The
+    /// conversation is over.
+    TooLongForReply = ALPC_OUTCOME_TOO_LONG_FOR_REPLY,
+        "nobody waits for the reply, and it is longer than who asked expects: it learns that none comes";
 }
 
 #[cfg(test)]

@@ -128,6 +128,7 @@ impl Port {
             timeout: time,
             send_id: start.id,
             send_callback_id: start.callback_id,
+            reply_bytes: options.reply_bytes,
             ..Default::default()
         };
         let sends = start.flags & sys::ALPC_SEND != 0;

@@ -110,6 +110,15 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
+    /// Sets how much memory what the server has sent may take until its clients have received it,
+    /// 8 MiB by default. One user has an eighth at most. It counts each message with some 400 bytes
+    /// more than its payload, but no reply that somebody waits for or has made room for. `EINVAL`
+    /// if an eighth is less than a message of the largest size takes.
+    pub fn told_bytes(mut self, bytes: u32) -> Self {
+        self.raw.told_bytes = bytes;
+        self
+    }
+
     /// Has the audit session and the cgroup captured with each message of clients, for
     /// [`Request::identity`](crate::Request::identity). The rest of the identity always is.
     pub fn take_identity(mut self) -> Self {

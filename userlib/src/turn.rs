@@ -117,7 +117,8 @@ impl<'p> Turn<'p> {
             | Outcome::Canceled
             | Outcome::NotFound
             | Outcome::NotOwner
-            | Outcome::StaleTurn => State::Done,
+            | Outcome::StaleTurn
+            | Outcome::TooLongForReply => State::Done,
             _ => State::Held,
         };
     }
@@ -204,7 +205,8 @@ impl<'p> Turn<'p> {
     ///
     /// The turn comes back with the error if nothing was sent and it can still
     /// be used: after [`Outcome::TooLong`] a shorter reply may do, after
-    /// [`Outcome::QueueFull`] the requester must receive something first.
+    /// [`Outcome::QueueFull`] and [`Outcome::Limit`] the requester must receive something first.
+    /// After [`Outcome::TooLongForReply`] there is none: the requester learns that no reply comes.
     pub fn reply(self, data: &[u8]) -> Result<(), TurnError<Self>> {
         self.reply_with(data, Options::new())
     }

@@ -18,6 +18,8 @@ pub(super) enum Why {
     Disconnect,
     /// A thread received it that it was not for.
     Mismatch,
+    /// There is no room for the answer.
+    TooLong,
 }
 
 impl<H: Host> Engine<H> {
@@ -78,6 +80,20 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
+    /// Ends the conversation `id`, held at `turn` by the server, whose answer is too long for the
+    /// room that the client has made.
+    pub fn end_too_long(
+        &mut self,
+        conn: Option<u32>,
+        id: u64,
+        turn: u32,
+        fx: &mut Effects<H>,
+    ) -> Result<(), Refusal> {
+        let index = self.held(conn, Side::Server, id, turn)?;
+        self.end_conversation(index, Side::Server, Why::TooLong, fx);
+        Ok(())
+    }
+
     /// Ends a conversation that began with a request which the receiver may not have.
     pub fn reject(&mut self, delivery: &Delivery<H>, fx: &mut Effects<H>) {
         let (index, to) = (delivery.slot, delivery.to);
@@ -128,6 +144,8 @@ impl<H: Host> Engine<H> {
             (Why::Disconnect, State::Queued(to)) if to == Side::Client && !slot.open => None,
             (Why::Disconnect, _) => Some(What::Canceled),
             (Why::Mismatch, _) => owed.then_some(What::LostReply),
+            // It waits for one, whatever it had before.
+            (Why::TooLong, _) => Some(What::LostReply),
             (Why::Cancel, State::Held(holder)) if holder == other => Some(What::Canceled),
             (Why::Cancel, State::Held(_)) if owed => Some(What::LostReply),
             (Why::Cancel, State::Held(_)) => None,

@@ -111,6 +111,12 @@ impl Transfer {
         self.flags(ALPC_TIMEOUT_RELATIVE)
     }
 
+    /// Makes room for an answer of so many bytes.
+    pub fn reply_bytes(mut self, bytes: u32) -> Self {
+        self.arg.reply_bytes = bytes;
+        self
+    }
+
     /// Never waits.
     pub fn now(self) -> Self {
         self.timeout(0)

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use alpc_tests::raw::*;
 use alpc_tests::*;
 
+mod answers;
 mod foreign;
 mod killed;
 
@@ -20,11 +21,15 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new(name: &str) -> Self {
+        Self::with(name, LIMIT)
+    }
+
+    fn with(name: &str, limit: u64) -> Self {
         let root = PathBuf::from("/sys/fs/cgroup");
         fs::write(root.join("cgroup.subtree_control"), "+memory").expect("a memory controller");
         let this = Self(root.join(name));
         fs::create_dir(&this.0).expect("cgroup");
-        this.write("memory.max", &LIMIT.to_string());
+        this.write("memory.max", &limit.to_string());
         // A kernel without swap has no such file.
         if this.0.join("memory.swap.max").exists() {
             this.write("memory.swap.max", "0");
@@ -48,15 +53,22 @@ impl Cgroup {
         self.read("memory.current").trim().parse().expect("bytes")
     }
 
+    /// How often something has happened.
+    fn events(&self, key: &str) -> u64 {
+        let events = self.read("memory.events");
+        let line = events.lines().find_map(|line| line.strip_prefix(key));
+        line.expect(key).trim().parse().expect("a count")
+    }
+
     /// The limit was met, and by nobody that would have had to be killed.
     fn assert_nobody_was_killed(&self) {
-        let events = self.read("memory.events");
-        let count = |key: &str| -> u64 {
-            let line = events.lines().find_map(|line| line.strip_prefix(key));
-            line.expect(key).trim().parse().expect("a count")
-        };
-        assert!(count("max ") > 0, "the limit was never met:\n{events}");
-        assert_eq!((count("oom "), count("oom_kill ")), (0, 0), "\n{events}");
+        assert!(self.events("max ") > 0, "the limit was never met");
+        self.assert_alive();
+    }
+
+    /// Nobody would have had to be killed.
+    fn assert_alive(&self) {
+        assert_eq!((self.events("oom "), self.events("oom_kill ")), (0, 0));
     }
 
     /// Waits until hardly anything is charged. What a processor has set aside
@@ -335,107 +347,6 @@ fn a_share_that_ends_first_is_full_and_takes_no_memory() {
         client.sync();
         client.wait();
     });
-}
-
-/// A server that answers asynchronous requests, `each` of so many clients, until
-/// its memory ends; with more of it, it answers the rest.
-fn replies_fail(name: &'static str, length: usize, clients: usize, each: usize) {
-    let cgroup = Cgroup::new(name);
-    let address: &'static str = format!("memcg/{name}").leak();
-    let seen = Shared::new();
-    let server = Peer::spawn(ROOT, move |link| {
-        keep_memory();
-        link.sync();
-        let port = Create::named(address).open().max(ALPC_MESSAGE_MAX).run();
-        let port = port.expect("create");
-        link.sync();
-        let accept = |_| {
-            let request = port.receive().expect("receive");
-            Accept::new(request.id).run(&port).expect("accept")
-        };
-        let _servers: Vec<_> = (0..clients).map(accept).collect();
-        let receive = |_| {
-            let request = port.receive().expect("receive");
-            (request.id, request.callback_id)
-        };
-        let requests: Vec<_> = (0..clients * each).map(receive).collect();
-        let data = vec![7; length];
-        let mut reply = Transfer::new().send(&data).flags(ALPC_RELEASE);
-        reply.point();
-        let ready = reply.arg;
-        let mut answer = |request: (u64, u32)| {
-            reply.arg = ready;
-            (reply.arg.send_id, reply.arg.send_callback_id) = request;
-            let result = reply.run_as_is(&port).map(|_| ());
-            result.map_err(|failure| (failure, reply.arg.flags & ALPC_SENT))
-        };
-        // No memory of this process's own is needed from here on.
-        keep_memory();
-        let mut requests = requests.into_iter().peekable();
-        let mut answered = 0;
-        let refused = loop {
-            let request = *requests.peek().expect("a limit that is met");
-            if let Err(refused) = answer(request) {
-                break refused;
-            }
-            requests.next();
-            answered += 1;
-        };
-        // Its link to the test takes memory as well.
-        let (failure, sent) = refused;
-        seen[SENT].store(answered, SeqCst);
-        seen[ERRNO].store(failure.errno as u64, SeqCst);
-        seen[OUTCOME].store(failure.outcome.into(), SeqCst);
-        seen[FLAGS].store(sent.into(), SeqCst);
-        seen[DONE].store(1, SeqCst);
-        eventually(|| seen[TURNS].load(SeqCst) == 1);
-        // The turn is where it was.
-        requests.for_each(|request| answer(request).expect("a reply"));
-        link.sync();
-        link.sync();
-    });
-    cgroup.add(&server);
-    server.sync();
-    server.sync();
-    let connect = |_| Connect::to(address).run().expect("connect").port;
-    let clients: Vec<_> = (0..clients).map(connect).collect();
-    let asked: Vec<Vec<_>> = clients
-        .iter()
-        .map(|client| {
-            (0..each)
-                .map(|_| client.post(b"?").expect("post"))
-                .collect()
-        })
-        .collect();
-    eventually(|| seen[DONE].load(SeqCst) == 1);
-    refused_for_want_of_memory(&cgroup, seen);
-    cgroup.write("memory.max", "max");
-    seen[TURNS].store(1, SeqCst);
-    server.sync();
-    for (client, asked) in clients.iter().zip(asked) {
-        for id in asked {
-            let reply = Transfer::new().capacity(length).now().run(client);
-            let reply = reply.expect("receive");
-            assert_eq!((reply.id, reply.kind), (id, ALPC_TYPE_REPLY));
-            assert_eq!(reply.data, vec![7; length]);
-        }
-    }
-    server.sync();
-    server.wait();
-    cgroup.until_empty();
-}
-
-#[test]
-fn long_replies_fail_at_the_servers_limit_and_leave_the_turn_where_it_is() {
-    isolated(|| replies_fail("long-replies", ALPC_MESSAGE_MAX as usize, 12, 15));
-}
-
-#[test]
-fn short_replies_fail_at_the_servers_limit_and_leave_the_turn_where_it_is() {
-    if !enough_can_be_sent() {
-        return;
-    }
-    isolated_long(2, || replies_fail("short-replies", 200, 26, 1000));
 }
 
 /// Makes views until that fails and deletes them, each time it is allowed to.

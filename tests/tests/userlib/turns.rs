@@ -5,7 +5,8 @@
 use std::thread;
 
 use alpc::{
-    ConversationId, Exchange, Options, Outcome, PortBuilder, Received, TurnError, TurnId,
+    ConversationId, Exchange, NoticeKind, Options, Outcome, PortBuilder, Received, TurnError,
+    TurnId,
 };
 use alpc_tests::{isolated, Peer, ROOT};
 
@@ -57,6 +58,35 @@ fn a_reply_that_is_too_long_gives_the_turn_back() {
             turn.reply(b"short").expect("reply");
             assert_eq!(call.join().expect("join"), 5);
         });
+    });
+}
+
+#[test]
+fn a_reply_that_nobody_waits_for_has_the_room_that_was_asked_for() {
+    isolated(|| {
+        let (server, _port, client) = pair_of(PortBuilder::anonymous().told_bytes(100_000));
+        let options = Options::new().reply_bytes(2000);
+        let mut buffer = vec![0; 4096];
+        for (length, fits) in [(2000, true), (2001, false), (1, true)] {
+            let id = client.send_request_with(b"?", options).expect("send");
+            let turn = request(&server, &mut [0; 64]).into_turn();
+            let replied = turn.reply(&vec![7; length]);
+            let received = client.receive(&mut buffer[..]).expect("receive");
+            match (replied, received) {
+                (Ok(()), Received::Reply(reply)) => {
+                    assert_eq!((reply.data().len(), fits), (length, true));
+                }
+                (Err(TurnError { error, turn }), Received::Notice(notice)) => {
+                    assert_eq!(error.outcome(), Outcome::TooLongForReply);
+                    assert!(turn.is_none() && !fits, "the conversation is over");
+                    let told = (notice.kind(), notice.conversation());
+                    assert_eq!(told, (NoticeKind::LostReply, Some(id)));
+                }
+                (replied, received) => panic!("{replied:?}, {received:?}"),
+            }
+        }
+        let refused = client.call_with(b"?", &mut buffer[..], options);
+        assert_eq!(refused.expect_err("it waits").errno(), libc::EINVAL);
     });
 }
 

@@ -286,14 +286,20 @@ impl<'p> Caller<'p> {
         self.send_request_with(request, Options::new())
     }
 
-    /// The same, with options. A view they lend is not lent.
+    /// The same, with options. A view they lend is not lent. If they make no room for a reply, there
+    /// is room for the largest message.
     pub fn send_request_with<'o>(
         &mut self,
         request: &[u8],
         options: impl Into<Options<'o>>,
     ) -> Result<ConversationId> {
         let endpoint = self.endpoint;
-        self.begin(request, options.into(), |payload, options| {
+        let mut options = options.into();
+        if options.reply_bytes == 0 {
+            // No port allows messages that long.
+            options.reply_bytes = u32::try_from(self.outbox.inline_most).unwrap_or(u32::MAX);
+        }
+        self.begin(request, options, |payload, options| {
             endpoint.send_request_with(payload, options)
         })
     }

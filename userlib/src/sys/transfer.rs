@@ -54,6 +54,7 @@ impl<'a> Transfer<'a> {
         transfer.raw.timeout = previous.timeout;
         transfer.raw.send_id = previous.send_id;
         transfer.raw.send_callback_id = previous.send_callback_id;
+        transfer.raw.reply_bytes = previous.reply_bytes;
         transfer
     }
 

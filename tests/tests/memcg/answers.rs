@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Who does not read what it is sent does not use up the memory of who sends it: room for answers
+//! is memory of who asks, and all else that a server sends has a bound of the server's own.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use alpc_tests::plenty::*;
+use alpc_tests::raw::*;
+use alpc_tests::*;
+
+use super::*;
+
+/// What a small service may have.
+const SMALL: u64 = 24 << 20;
+const ANSWER: usize = 4096;
+const CONNECTIONS: usize = 24;
+/// Requests on each connection of a stranger's.
+const EACH: usize = 200;
+
+/// Answers that came, and requests of who reads them.
+const SERVED: usize = 6;
+/// What the server could not send.
+const REFUSED: usize = 7;
+
+/// A service: answers each request at length, and tells each client something every now and then.
+/// It uses memory of its own meanwhile.
+fn serve(port: &Port, ends: &[Port], seen: Shared) {
+    let answer = vec![7; ANSWER];
+    let mut round = 0;
+    loop {
+        let request = port.receive().expect("receive");
+        if request.data == b"end" {
+            return;
+        }
+        if port.reply(&request, &answer).is_err() {
+            seen[REFUSED].fetch_add(1, SeqCst);
+        }
+        round += 1;
+        let to = &ends[round % ends.len()];
+        let mut tell = Transfer::new().send(&answer);
+        tell = tell.flags(ALPC_RELEASE | ALPC_NONBLOCK);
+        if tell.run(to).is_err() {
+            seen[REFUSED].fetch_add(1, SeqCst);
+        }
+        if round % 64 == 0 {
+            // Where the limit is met, this is what somebody would be killed for.
+            std::hint::black_box(vec![1_u8; 4 << 20]);
+        }
+    }
+}
+
+/// A user with many connections that asks as often as it may, and reads nothing.
+fn reads_nothing(user: User, name: &'static str, seen: Shared) -> Peer {
+    as_user(user, move |link| {
+        let connect = |_| Connect::to(name).run().expect("connect").port;
+        let clients: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+        eventually(|| seen[TURNS].load(SeqCst) == 1);
+        let mut asked = 0;
+        for client in &clients {
+            for _ in 0..rounds(EACH as u64) {
+                let send = Transfer::new().send(b"?").reply_bytes(ANSWER as u32);
+                match { send }.flags(ALPC_NONBLOCK).run(client) {
+                    Ok(_) => asked += 1,
+                    Err(fail::QUEUE_FULL) => wait::settle(),
+                    Err(failure) => assert_eq!(failure, fail::LIMIT),
+                }
+            }
+        }
+        link.put(asked);
+        link.sync();
+    })
+}
+
+#[test]
+fn a_server_with_little_memory_outlives_strangers_that_read_nothing() {
+    isolated_long(4, || {
+        let name = "memcg/strangers";
+        let cgroup = Cgroup::with("strangers", SMALL);
+        let seen = Shared::new();
+        let server = Peer::spawn(ROOT, move |link| {
+            many_descriptors();
+            link.sync();
+            let port = Create::named(name).open().run().expect("create");
+            link.sync();
+            let count = 1 + 3 * CONNECTIONS;
+            let accept = |_| {
+                let request = port.receive().expect("receive");
+                Accept::new(request.id).run(&port).expect("accept")
+            };
+            let ends: Vec<_> = (0..count).map(accept).collect();
+            link.sync();
+            serve(&port, &ends, seen);
+            link.sync();
+        });
+        cgroup.add(&server);
+        server.sync();
+        server.sync();
+        let honest = Peer::spawn(ALICE, move |link| {
+            let client = Connect::to(name).run().expect("connect").port;
+            eventually(|| seen[TURNS].load(SeqCst) == 1);
+            while seen[DONE].load(SeqCst) == 0 {
+                let reply = client.request(b"?").expect("served");
+                assert_eq!(reply.data, [7; ANSWER]);
+                seen[SERVED].fetch_add(1, SeqCst);
+                while client.receive_now().is_ok() {}
+            }
+            client.one_way(b"end").expect("send");
+            link.sync();
+        });
+        let strangers = [BOB, CAROL, MALLORY].map(|user| reads_nothing(user, name, seen));
+        server.sync();
+        seen[TURNS].store(1, SeqCst);
+        let asked: u64 = strangers.iter().map(|stranger| stranger.take()).sum();
+        let served = seen[SERVED].load(SeqCst);
+        eventually(|| seen[SERVED].load(SeqCst) > served + 20);
+        note!(
+            "{asked} asked, {} refused, {served} served, {} bytes",
+            seen[REFUSED].load(SeqCst),
+            cgroup.current()
+        );
+        assert!(asked as usize * ANSWER > SMALL as usize || rounds(2) < 2);
+        cgroup.assert_alive();
+        seen[DONE].store(1, SeqCst);
+        honest.sync();
+        server.sync();
+        server.wait();
+        honest.wait();
+        strangers.iter().for_each(|stranger| stranger.sync());
+        strangers.into_iter().for_each(Peer::wait);
+    });
+}
+
+/// Asks with room for long answers until that fails for want of memory, each time it may.
+fn asker(name: &'static str, seen: Shared) -> Peer {
+    Peer::spawn(ROOT, move |link| {
+        keep_memory();
+        BOB.become_it();
+        link.sync();
+        let client = Connect::to(name).run().expect("connect").port;
+        let mut transfer = Transfer::new().send(b"?").reply_bytes(ALPC_MESSAGE_MAX);
+        transfer = transfer.flags(ALPC_NONBLOCK);
+        transfer.point();
+        let ready = transfer.arg;
+        keep_memory();
+        link.sync();
+        for turn in 1.. {
+            eventually(|| seen[TURNS].load(SeqCst) >= turn);
+            let failure = loop {
+                transfer.arg = ready;
+                match transfer.run_as_is(&client) {
+                    Ok(_) => seen[SENT].fetch_add(1, SeqCst),
+                    Err(failure) => break failure,
+                };
+            };
+            seen[ERRNO].store(failure.errno as u64, SeqCst);
+            seen[OUTCOME].store(failure.outcome.into(), SeqCst);
+            seen[FLAGS].store((transfer.arg.flags & ALPC_SENT).into(), SeqCst);
+            seen[DONE].store(turn, SeqCst);
+        }
+    })
+}
+
+#[test]
+fn room_for_answers_is_memory_of_who_asks_and_fails_at_its_limit() {
+    isolated(|| {
+        let name = "memcg/room";
+        let cgroup = Cgroup::new("room");
+        let mut create = Create::named(name).open().max(ALPC_MESSAGE_MAX);
+        let port = create.run().expect("create");
+        let seen = Shared::new();
+        let client = asker(name, seen);
+        cgroup.add(&client);
+        client.sync();
+        let _end = views::accept(&port);
+        client.sync();
+        flood(&cgroup, seen);
+        let sent = seen[SENT].load(SeqCst);
+        // The answers have their room, however much there is of them, and nothing is the server's.
+        let answer = vec![7; ALPC_MESSAGE_MAX as usize];
+        for _ in 0..sent {
+            let request = port.receive_now().expect("a request");
+            port.reply(&request, &answer).expect("reply");
+        }
+        assert_eq!(port.query_port().expect("query").told_bytes, 0);
+        assert!(cgroup.current() > LIMIT / 8 * 7);
+        client.kill();
+        cgroup.until_empty();
+        cgroup.assert_nobody_was_killed();
+    });
+}
