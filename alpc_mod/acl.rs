@@ -11,7 +11,6 @@
 
 use crate::{
     buffer::{
-        charged,
         copy_range_out,
         copy_struct_in,
         copy_struct_out, //
@@ -37,6 +36,10 @@ use crate::{
         Outcome, //
     },
     port::Port,
+    shared::{
+        shared,
+        vec_of, //
+    },
     uapi, //
 };
 use core::mem::{
@@ -73,15 +76,14 @@ impl Acl {
             return Err(EINVAL);
         }
         let count = usize::try_from(count)?;
-        let size = count.saturating_mul(size_of::<Entry>());
-        let mut entries = charged(size, |flags| KVec::with_capacity(count, flags))?;
+        let mut entries = vec_of(count)?;
         let mut addr = addr;
         for _ in 0..count {
             let entry = entry_from(copy_struct_in(SIZE, addr, SIZE)?)?;
             entries.push_within_capacity(entry).map_err(|_| ENOMEM)?;
             addr = addr.checked_add(SIZE as u64).ok_or(EFAULT)?;
         }
-        Ok(Self::List(Arc::new(entries, GFP_KERNEL_ACCOUNT)?))
+        Ok(Self::List(shared(entries)?))
     }
 
     /// Writes as many entries to user space as there is room for, and says how many there are and

@@ -374,7 +374,9 @@ impl Arena {
         if self.writable && state.mappings.len() >= WRITERS {
             return Err(ENOMEM);
         }
-        state.mappings.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        charged(size_of::<Mapping>(), |flags| {
+            state.mappings.reserve(1, flags)
+        })?;
         let pages = self.reach();
         set_up(pages, self.writable)?;
         let mapping = Mapping {
@@ -383,8 +385,8 @@ impl Arena {
             pages,
             leaving: false,
         };
-        state.mappings.push(mapping, GFP_KERNEL_ACCOUNT)?;
-        Ok(())
+        let pushed = state.mappings.push_within_capacity(mapping);
+        pushed.map_err(|_| ENOMEM)
     }
 
     /// A mapping has ended: what is open to nobody else is given up.

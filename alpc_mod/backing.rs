@@ -9,7 +9,8 @@
 
 use crate::{
     pages::Pages,
-    quota::Counter, //
+    quota::Counter,
+    shared::shared_pinned, //
 };
 use core::sync::atomic::{
     AtomicBool,
@@ -52,18 +53,15 @@ struct Lending {
 impl Backing {
     /// The backing of a new view, which `views_lent` counts while it is lent.
     pub(crate) fn new(pages: Pages, views_lent: &Arc<Counter>) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                pages,
-                views_lent: views_lent.clone(),
-                closed: AtomicBool::new(false),
-                lending <- new_spinlock!(Lending {
-                    loans: 0,
-                    owned: true,
-                }, "Backing::lending"),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
+        shared_pinned(pin_init!(Self {
+            pages,
+            views_lent: views_lent.clone(),
+            closed: AtomicBool::new(false),
+            lending <- new_spinlock!(Lending {
+                loans: 0,
+                owned: true,
+            }, "Backing::lending"),
+        }))
     }
 
     /// The pages.

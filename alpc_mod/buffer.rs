@@ -7,6 +7,7 @@
 
 use crate::{
     ffi,
+    shared::vec_of,
     uapi, //
 };
 use core::{
@@ -78,15 +79,11 @@ impl Buffer {
     }
 
     /// Bytes that the allocator gives for so many of payload, or a little more.
-    pub(crate) const fn footprint_of(len: u32) -> u32 {
+    pub(crate) fn footprint_of(len: u32) -> u32 {
         match len {
             0 => 0,
             ..=MIN_CAPACITY => MIN_CAPACITY,
-            // No length comes near the end of the numbers.
-            len => match len.checked_next_power_of_two() {
-                Some(bytes) => bytes,
-                None => u32::MAX,
-            },
+            len => len.checked_next_power_of_two().unwrap_or(u32::MAX),
         }
     }
 
@@ -356,7 +353,7 @@ pub(crate) fn copy_struct_in<T: Plain>(size: usize, addr: u64, min_size: usize) 
 pub(crate) fn read_bytes(addr: u64, length: u32) -> Result<KVec<u8>> {
     let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
     let length = usize::try_from(length)?;
-    let mut bytes = charged(length, |flags| KVec::with_capacity(length, flags))?;
+    let mut bytes = vec_of(length)?;
     // It has the room, so it asks for none.
     UserSlice::new(UserPtr::from_addr(addr), length).read_all(&mut bytes, GFP_NOWAIT)?;
     Ok(bytes)

@@ -62,12 +62,12 @@ use crate::{
     send::{
         loaded_message,
         may_await,
-        prepare,
         put_back,
         send, //
     },
     straight,
     time::Deadline,
+    told::prepare,
     uapi,
     view::Loan,
     wait::{

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    buffer::charged,
     cred::Origin,
     handle::Handles,
     memory::Memory,
@@ -89,7 +90,10 @@ impl Cargo {
     fn rest_mut(&mut self) -> Result<&mut Rest> {
         match &mut self.rest {
             Some(rest) => Ok(rest),
-            none => Ok(none.insert(KBox::new(Rest::default(), GFP_KERNEL_ACCOUNT)?)),
+            none => {
+                let room = charged(size_of::<Rest>(), KBox::<Rest>::new_uninit)?;
+                Ok(none.insert(KBox::write(room, Rest::default())))
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
         Key,
         Kind, //
     },
+    shared::shared,
     window, //
 };
 use core::mem::size_of;
@@ -35,8 +36,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        UniqueArc, //
+        Arc, //
     }, //
 };
 
@@ -86,7 +86,7 @@ impl Place {
             told_most,
             maker,
         };
-        Ok(Arc::new(this, GFP_KERNEL_ACCOUNT)?)
+        shared(this)
     }
 
     /// The accounts of who made the port.
@@ -166,8 +166,7 @@ impl Charger {
 
     /// Makes it one that many can refer to. `ENOMEM`.
     fn shared(self) -> Result<Arc<Self>> {
-        let room = charged(size_of::<Self>(), UniqueArc::<Self>::new_uninit)?;
-        Ok(room.write(self).into())
+        shared(self)
     }
 
     /// A user that answers twice, as an owner of nested namespaces, still pays once.

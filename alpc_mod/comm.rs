@@ -43,6 +43,10 @@ use crate::{
         LazyContexts,
         Security, //
     },
+    shared::{
+        shared,
+        shared_pinned, //
+    },
     takes::Takes,
     token::Tokens,
     uapi,
@@ -144,30 +148,27 @@ impl Connection {
         if security.is_anonymous() {
             client.who.hide();
         }
-        Arc::pin_init(
-            pin_init!(Self {
-                costs,
-                remains: SetOnce::new(),
-                port,
-                client_poll <- PollHead::new(),
-                server_poll <- PollHead::new(),
-                client_spare: Spare::new(),
-                server_spare: Spare::new(),
-                room: Spare::new(),
-                client_takes: takes,
-                rights,
-                security,
-                client_contexts: LazyContexts::new(),
-                server_contexts: LazyContexts::new(),
-                lent_to_client: LazyCounter::new(),
-                lent_to_server: LazyCounter::new(),
-                tokens <- Tokens::new(),
-                client,
-                accepted: SetOnce::new(),
-                held: Atomic::new(false),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
+        shared_pinned(pin_init!(Self {
+            costs,
+            remains: SetOnce::new(),
+            port,
+            client_poll <- PollHead::new(),
+            server_poll <- PollHead::new(),
+            client_spare: Spare::new(),
+            server_spare: Spare::new(),
+            room: Spare::new(),
+            client_takes: takes,
+            rights,
+            security,
+            client_contexts: LazyContexts::new(),
+            server_contexts: LazyContexts::new(),
+            lent_to_client: LazyCounter::new(),
+            lent_to_server: LazyCounter::new(),
+            tokens <- Tokens::new(),
+            client,
+            accepted: SetOnce::new(),
+            held: Atomic::new(false),
+        }))
     }
 
     /// Where those wait who poll a side's port.
@@ -352,17 +353,14 @@ pub(crate) struct CommPort {
 impl CommPort {
     /// An end of a connection that the engine does not know yet.
     pub(crate) fn new(connection: Arc<Connection>, side: Side) -> Result<Arc<Self>> {
-        Ok(Arc::new(
-            Self {
-                connection,
-                side,
-                index: AtomicU32::new(NONE),
-                request: SetOnce::new(),
-                window: LazyWindow::new(),
-                sections: LazyCounter::new(),
-            },
-            GFP_KERNEL_ACCOUNT,
-        )?)
+        shared(Self {
+            connection,
+            side,
+            index: AtomicU32::new(NONE),
+            request: SetOnce::new(),
+            window: LazyWindow::new(),
+            sections: LazyCounter::new(),
+        })
     }
 
     /// Says which connection of the engine it is. From now on its release ends it.

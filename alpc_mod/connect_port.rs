@@ -24,6 +24,7 @@ use crate::{
     ioctl,
     outcome::Failure,
     port::Port,
+    shared::shared,
     uapi, //
 };
 use core::{
@@ -89,7 +90,7 @@ impl ObjectFile for ConnectPort {
 impl ConnectPort {
     fn new(port: Arc<Port>) -> Result<Arc<Self>> {
         let counted = AtomicBool::new(false);
-        Ok(Arc::new(Self { port, counted }, GFP_KERNEL_ACCOUNT)?)
+        shared(Self { port, counted })
     }
 
     /// Answers `ALPC_IOC_QUERY_PORT` on a connect descriptor. Who is refused is told that there is a

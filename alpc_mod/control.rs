@@ -42,9 +42,9 @@ use crate::{
     send::{
         give_up,
         message,
-        put_back,
-        told_of_request, //
+        put_back, //
     },
+    told::told_of_request,
     uapi,
     usage,
     view, //

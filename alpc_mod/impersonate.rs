@@ -33,6 +33,7 @@ use crate::{
         Outcome, //
     },
     security::Subject,
+    shared::shared_pinned,
     uapi, //
 };
 use core::mem::{
@@ -113,13 +114,10 @@ fn try_impersonate(
     let theirs = client.capabilities_here(subject.effective_only);
     let guise = decide(&actor, &client, theirs).ok_or(Outcome::BeyondReach)?;
     let thread: &Task = current!();
-    let impersonation = Arc::pin_init(
-        pin_init!(Impersonation {
-            thread: thread.into(),
-            worn <- new_spinlock!(None, "Impersonation::worn"),
-        }),
-        GFP_KERNEL_ACCOUNT,
-    )?;
+    let impersonation = shared_pinned(pin_init!(Impersonation {
+        thread: thread.into(),
+        worn <- new_spinlock!(None, "Impersonation::worn"),
+    }))?;
     let file = new_file(impersonation.clone())?;
     // A caller that can't be told is found out before anything has happened.
     write(uapi::ALPC_OUTCOME_OK)?;

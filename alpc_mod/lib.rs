@@ -370,6 +370,7 @@ mod section;
 mod security;
 mod send;
 mod shards;
+mod shared;
 mod slot;
 mod space;
 mod stay;
@@ -379,6 +380,7 @@ mod takes;
 mod thread_end;
 mod time;
 mod token;
+mod told;
 #[allow(
     unreachable_pub,
     dead_code,

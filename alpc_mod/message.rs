@@ -86,7 +86,7 @@ const ROOM_MIN: u32 = 256;
 const OVERHEAD: u32 = 128 + 256;
 
 /// Bytes that a message with so many of payload, and nothing else, takes at most.
-pub(crate) const fn footprint_of(len: u32) -> u32 {
+pub(crate) fn footprint_of(len: u32) -> u32 {
     Buffer::footprint_of(len).saturating_add(OVERHEAD)
 }
 
@@ -395,6 +395,9 @@ impl Spare {
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        drop(self.take());
+        // Most are empty, and this is alone with it.
+        if !self.0.get_mut().is_null() {
+            drop(self.take());
+        }
     }
 }

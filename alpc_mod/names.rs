@@ -10,7 +10,10 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    buffer::read_bytes,
+    buffer::{
+        charged,
+        read_bytes, //
+    },
     caller::{
         ipc_namespace_id,
         Caller, //
@@ -20,7 +23,8 @@ use crate::{
     shards::{
         ShardKey,
         Shards, //
-    }, //
+    },
+    shared::shared, //
 };
 use core::cmp::Ordering;
 use kernel::{
@@ -58,7 +62,7 @@ impl PortName {
         Ok(Self {
             hash: secret::hash(&bytes),
             namespace: ipc_namespace_id(),
-            bytes: Arc::new(bytes, GFP_KERNEL_ACCOUNT)?,
+            bytes: shared(bytes)?,
         })
     }
 
@@ -134,7 +138,9 @@ impl<T: Send + Sync + 'static> Names<T> {
 
     /// Room for one more name. `ENOMEM`.
     pub(crate) fn room() -> Result<Room<T>> {
-        RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
+        // A little more than an entry.
+        let size = 2 * size_of::<(PortName, Arc<T>)>();
+        charged(size, RBTreeNodeReservation::new)
     }
 
     /// Gives an object a name, and says whether it was free.

@@ -49,6 +49,7 @@ use crate::{
         PortName, //
     },
     quota::LazyCounter,
+    shared::shared_pinned,
     table::{
         Chunks,
         Growth, //
@@ -174,29 +175,26 @@ impl Port {
         );
         engine.set_port_context(config.context);
         let place = Place::new(config.told_bytes, config.charger)?;
-        Arc::pin_init(
-            pin_init!(Self {
-                engine <- new_spinlock!(engine, "Port::engine"),
-                poll <- PollHead::new(),
-                spare: Spare::new(),
-                name: config.name,
-                names,
-                acl <- new_spinlock!(config.acl, "Port::acl"),
-                flags: config.flags,
-                context: config.context,
-                share: config.share,
-                takes: config.takes,
-                window: LazyWindow::new(),
-                place,
-                maker <- new_spinlock!((), "Port::maker"),
-                sections: LazyCounter::new(),
-                owner: Party::current(),
-                charge: config.charge,
-                refused: Atomic::new(0),
-                by_end: Atomic::new(false),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
+        shared_pinned(pin_init!(Self {
+            engine <- new_spinlock!(engine, "Port::engine"),
+            poll <- PollHead::new(),
+            spare: Spare::new(),
+            name: config.name,
+            names,
+            acl <- new_spinlock!(config.acl, "Port::acl"),
+            flags: config.flags,
+            context: config.context,
+            share: config.share,
+            takes: config.takes,
+            window: LazyWindow::new(),
+            place,
+            maker <- new_spinlock!((), "Port::maker"),
+            sections: LazyCounter::new(),
+            owner: Party::current(),
+            charge: config.charge,
+            refused: Atomic::new(0),
+            by_end: Atomic::new(false),
+        }))
     }
 
     /// Locks the state.

@@ -23,7 +23,8 @@ use crate::{
         Shard,
         ShardKey,
         Shards, //
-    }, //
+    },
+    shared::shared, //
 };
 use core::mem::size_of;
 use kernel::{
@@ -198,7 +199,7 @@ pub(crate) type LazyCounter = Lazy<Arc<Counter>>;
 impl LazyCounter {
     /// The counter. Which of two becomes known is settled under `maker`.
     pub(crate) fn counter(&self, maker: &MakeLock) -> Result<Arc<Counter>> {
-        self.get_or_make(maker, || Ok(Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?))
+        self.get_or_make(maker, || shared(Counter::new()))
     }
 }
 

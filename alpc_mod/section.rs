@@ -39,6 +39,10 @@ use crate::{
         Counter,
         Kind, //
     },
+    shared::{
+        shared,
+        shared_pinned, //
+    },
     slot::{
         Open,
         Then, //
@@ -141,16 +145,13 @@ fn try_create(
     };
     let charger = Charger::for_current(accounts)?;
     let counted = Counted::new(&maker)?;
-    let lent = Arc::new(Counter::new(), GFP_KERNEL_ACCOUNT)?;
-    let section = Arc::pin_init(
-        pin_init!(Section {
-            arena <- Arena::new(pages, 1, uapi::ALPC_SECTION_VIEWS_MAX as usize, true),
-            charger,
-            lent,
-            _counted: counted,
-        }),
-        GFP_KERNEL_ACCOUNT,
-    )?;
+    let lent = shared(Counter::new())?;
+    let section = shared_pinned(pin_init!(Section {
+        arena <- Arena::new(pages, 1, uapi::ALPC_SECTION_VIEWS_MAX as usize, true),
+        charger,
+        lent,
+        _counted: counted,
+    }))?;
     let file = new_file(section)?;
     let answer = uapi::alpc_create_section {
         size: bytes_of(pages),

@@ -28,6 +28,11 @@ use crate::{
         Failure,
         Outcome, //
     },
+    shared::{
+        shared,
+        shared_pinned,
+        vec_of, //
+    },
     uapi, //
 };
 use core::{
@@ -104,7 +109,7 @@ impl Context {
             maker: (!security.is_dynamic()).then(Identity::current),
             revoked: AtomicBool::new(false),
         };
-        Ok(Arc::new(context, GFP_KERNEL_ACCOUNT)?)
+        shared(context)
     }
 
     fn is_revoked(&self) -> bool {
@@ -211,10 +216,7 @@ impl Contexts {
             last: 0,
             entries: KVec::new(),
         };
-        Arc::pin_init(
-            pin_init!(Self { table <- new_spinlock!(table, "Contexts::table") }),
-            GFP_KERNEL_ACCOUNT,
-        )
+        shared_pinned(pin_init!(Self { table <- new_spinlock!(table, "Contexts::table") }))
     }
 
     /// Adds one, and gives its number.
@@ -231,7 +233,7 @@ impl Contexts {
             }
             let len = table.entries.len();
             drop(table);
-            room = KVec::with_capacity(len.saturating_mul(2).max(4), GFP_KERNEL_ACCOUNT)?;
+            room = vec_of(len.saturating_mul(2).max(4))?;
         }
     }
 

@@ -34,7 +34,6 @@ use crate::{
     },
     plan::{
         Plan,
-        Receive,
         Send, //
     },
     port::{
@@ -42,6 +41,7 @@ use crate::{
         Locked, //
     },
     time::Deadline,
+    told::answer_told,
     uapi,
     wait::{
         wait,
@@ -56,7 +56,7 @@ use kernel::{
 };
 
 /// Why a message was not sent, and the message if it is there still.
-type Unsent = (Failure, Option<Arc<Message>>);
+pub(crate) type Unsent = (Failure, Option<Arc<Message>>);
 
 /// Sends, and leaves the lock taken.
 pub(crate) fn send<'a>(
@@ -121,123 +121,6 @@ fn send_into<'a>(
             scope.port.leave(engine, fx);
             Err((refusal.into(), Some(body)))
         }
-    }
-}
-
-/// Charges what the server is about to send into a conversation, unless a thread that waits has it
-/// at once and nobody keeps it.
-fn answer_told<'a>(
-    scope: Scope<'a>,
-    t: &uapi::alpc_transfer,
-    how: How,
-    mut engine: Locked<'a>,
-    body: Arc<Message>,
-) -> Result<(Locked<'a>, Arc<Message>), Unsent> {
-    let (conn, id, turn) = (scope.conn(), t.send_id, t.send_callback_id);
-    let Some(stay) = engine.stays(conn, id, turn, how, body.buffer.len()) else {
-        return Ok((engine, body));
-    };
-    let (connection, waited) = (stay.peer.clone(), stay.waited);
-    let room = stay.request.and_then(|request| request.take_room());
-    drop(engine);
-    let body = match room {
-        Some(room) if room.is_room_for(body.buffer.len()) => {
-            move_to(scope, &connection, room, body)?
-        }
-        Some(_) if !waited => return Err(too_long(scope, t, body)),
-        _ => told(&connection, body)?,
-    };
-    Ok((scope.port.lock(), body))
-}
-
-/// Moves an answer into the room that its receiver has made for it.
-fn move_to(
-    scope: Scope<'_>,
-    connection: &Connection,
-    room: Arc<Message>,
-    body: Arc<Message>,
-) -> Result<Arc<Message>, Unsent> {
-    let mut from = Draft::reopen(body).ok_or((ENOMEM.into(), None))?;
-    let moved = Draft::reopen(room)
-        .ok_or(ENOMEM.into())
-        .and_then(|mut room| room.take_over(&mut from, connection).map(|()| room));
-    let from = from.finish();
-    match moved {
-        Ok(room) => {
-            put_back(scope, from);
-            Ok(room.finish())
-        }
-        Err(failure) => Err((failure, Some(from))),
-    }
-}
-
-/// Ends a conversation whose answer is longer than the room for it, and would be again: so the
-/// client learns that none will come.
-#[cold]
-fn too_long(scope: Scope<'_>, t: &uapi::alpc_transfer, body: Arc<Message>) -> Unsent {
-    let mut fx = Effects::default();
-    let mut engine = scope.port.lock();
-    let ended = engine.end_too_long(scope.conn(), t.send_id, t.send_callback_id, &mut fx);
-    scope.port.leave(engine, &mut fx);
-    let failure = match ended {
-        Ok(()) => Outcome::TooLongForReply.into(),
-        Err(refusal) => refusal.into(),
-    };
-    (failure, Some(body))
-}
-
-/// Charges a message of the server's that stays where it is until its client has received it, or
-/// has given the turn back. Nobody else has it yet.
-pub(crate) fn told(connection: &Connection, body: Arc<Message>) -> Result<Arc<Message>, Unsent> {
-    let mut draft = Draft::reopen(body).ok_or((ENOMEM.into(), None))?;
-    let charged = draft.charge_told(connection);
-    let body = draft.finish();
-    match charged {
-        Ok(()) => Ok(body),
-        Err(failure) => Err((failure, Some(body))),
-    }
-}
-
-/// The same with the answer to a request for a connection. One that says nothing is small and a part
-/// of the connection: so a server can refuse, whatever the client has left where it is.
-pub(crate) fn told_of_request(
-    connection: &Connection,
-    body: Arc<Message>,
-) -> Result<Arc<Message>, Unsent> {
-    match body.buffer.len() {
-        0 => Ok(Draft::reopen(body).ok_or((ENOMEM.into(), None))?.small()),
-        _ => told(connection, body),
-    }
-}
-
-/// Makes a message ready that may stay, or whose answer may: a new one of the server's is charged,
-/// and what a client sends without waiting for the answer is given room for that.
-#[inline]
-pub(crate) fn prepare(
-    scope: Scope<'_>,
-    plan: &Plan<'_>,
-    t: &uapi::alpc_transfer,
-    body: Arc<Message>,
-) -> Result<Arc<Message>, Failure> {
-    let Some(end) = scope.end else {
-        return Ok(body);
-    };
-    match (end.side, plan.send) {
-        (Side::Server, Send::New(_)) => {
-            told(&end.connection, body).map_err(|unsent| give_up(scope, unsent))
-        }
-        (Side::Client, Send::New(New::Request) | Send::Into(How::Reply))
-            if plan.receive != Receive::Answer =>
-        {
-            match end.connection.room.room(t.send_length.max(t.reply_bytes)) {
-                Ok(room) => {
-                    body.add_room(room.finish());
-                    Ok(body)
-                }
-                Err(error) => Err(unsent(scope, body, error.into())),
-            }
-        }
-        _ => Ok(body),
     }
 }
 
@@ -389,7 +272,7 @@ fn load(
 /// A message from the current thread, with its payload.
 ///
 /// What a client sends is charged. What a server sends is charged when it is known whether it stays
-/// anywhere, see [`told`].
+/// anywhere, see [`told`](crate::told).
 #[inline(always)]
 pub(crate) fn message(
     scope: Scope<'_>,

@@ -11,7 +11,8 @@
 
 use crate::{
     cred::Identity,
-    secret, //
+    secret,
+    shared::vec_of, //
 };
 use core::{
     mem::{
@@ -135,7 +136,7 @@ impl Tokens {
         // All that may be needed is made now, and what is not needed dropped, with no lock held.
         let mut room = match has_room {
             true => KVec::new(),
-            false => KVec::with_capacity(SENDERS, GFP_KERNEL_ACCOUNT)?,
+            false => vec_of(SENDERS)?,
         };
         let mut sender = Sender {
             who: who.clone(),

@@ -32,6 +32,7 @@ use crate::{
         pages_of, //
     },
     quota::Counter,
+    shared::shared_pinned,
     slot::{
         Open,
         Slot,
@@ -91,12 +92,9 @@ pub(crate) struct Window {
 impl Window {
     /// A new one, with nothing in it.
     fn open() -> Result<FileRef<Self>> {
-        let window = Arc::pin_init(
-            pin_init!(Self {
-                arena <- Arena::new(PAGES, GRANULE, uapi::ALPC_WINDOW_VIEWS_MAX as usize, false),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )?;
+        let window = shared_pinned(pin_init!(Self {
+            arena <- Arena::new(PAGES, GRANULE, uapi::ALPC_WINDOW_VIEWS_MAX as usize, false),
+        }))?;
         hidden_file(window)
     }
 }
