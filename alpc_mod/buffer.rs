@@ -82,7 +82,7 @@ impl Buffer {
     pub(crate) fn footprint_of(len: u32) -> u32 {
         match len {
             0 => 0,
-            ..=MIN_CAPACITY => MIN_CAPACITY,
+            1..=MIN_CAPACITY => MIN_CAPACITY,
             len => len.checked_next_power_of_two().unwrap_or(u32::MAX),
         }
     }

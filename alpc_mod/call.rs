@@ -313,8 +313,8 @@ pub(crate) fn conclude(
             // Its sender counts on whoever was handed it, for what goes back with it.
             arrives(body);
         }
-        if let Err(error) = undeliver(scope, delivery) {
-            return Err(fail(scope, plan, size, addr, t, error.into()));
+        if let Err(failure) = undeliver(scope, delivery) {
+            return Err(fail(scope, plan, size, addr, t, failure));
         }
     }
     Err(fail(scope, plan, size, addr, t, failure))

@@ -361,6 +361,11 @@ impl Charge {
         }
     }
 
+    /// Whether it is for what a server has sent.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.kind, Kind::ToldByte)
+    }
+
     /// Gives it back now. It may be called by many and often.
     pub(crate) fn end(&self) {
         if !self.ended.xchg(true, Relaxed) {

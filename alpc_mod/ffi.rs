@@ -293,6 +293,8 @@ extern "C" {
     pub(crate) fn alpc_shim_wake_up_and_yield(task: *mut bindings::task_struct);
 
     /// Begins a moment in which the current thread is not preempted, but with PREEMPT_RT.
+    pub(crate) fn alpc_shim_faults_off();
+    pub(crate) fn alpc_shim_faults_on();
     pub(crate) fn alpc_shim_stay_begin();
 
     /// Ends it.

@@ -39,6 +39,10 @@
 //! wakes it later: a message passes from hand to hand without a queue, and the woken
 //! thread need not take the lock.
 //!
+//! An answer that nobody waits for is moved into a message that the client has made with its request,
+//! and what else a server sends that a client may leave where it is, is charged to the port: see
+//! [`told`].
+//!
 //! What a message carries beside its payload is its [`Cargo`](cargo::Cargo): handles are
 //! in [`handle`]. A
 //! *view* is memory of the kernel's, which its owner has mapped by the file of a
@@ -165,8 +169,9 @@
 //! | `Engine`, all of it: slots, connections, queues, wait sets | `Port::engine` |
 //! | `wait_set::Node` and its hand, but `done` | `Port::engine` until `done` is set, its thread after |
 //! | `wait_set::Node::done` | set once, release; read by its thread, acquire |
-//! | `Message`, but `kept` and its cargo | written by its only owner, constant once sent |
+//! | `Message`, but `kept`, `room` and its cargo | written by its only owner, constant once sent |
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |
+//! | `Message::room` | as any `Spare`; of a message in the table it is taken under `Port::engine` |
 //! | `Spare` | its one pointer is exchanged whole |
 //! | `Port::acl`, which list it is | its lock; a list is constant |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |

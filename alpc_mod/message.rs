@@ -128,11 +128,16 @@ impl Message {
 
     /// Bytes of memory that it takes, with a place in the port's table.
     pub(crate) fn footprint(&self) -> u32 {
-        let cargo = match self.is_bare() {
+        let payload = self.buffer.footprint().saturating_add(OVERHEAD);
+        payload.saturating_add(self.cargo_footprint())
+    }
+
+    /// The same of what it carries beside the payload.
+    pub(crate) fn cargo_footprint(&self) -> u32 {
+        match self.is_bare() {
             true => 0,
             false => self.cargo.footprint(),
-        };
-        (self.buffer.footprint().saturating_add(cargo)).saturating_add(OVERHEAD)
+        }
     }
 
     /// What its sender has to see to once it is sent.
@@ -228,19 +233,23 @@ impl Draft {
         self.0.buffer.provide(len)
     }
 
-    /// Puts what another one says and carries into this one, which is room for it. What that
-    /// carries is charged to those who pay for what the server of a connection sends: it is not in
-    /// the room.
-    pub(crate) fn take_over(
+    /// Charges what it carries, or is to carry, to those who pay for what the server of a connection
+    /// sends: it is not in the room that this is.
+    pub(crate) fn charge_cargo(
         &mut self,
-        from: &mut Self,
+        bytes: u32,
         connection: &Connection,
     ) -> Result<(), Failure> {
-        let (to, from) = (&mut *self.0, &mut *from.0);
-        if from.loaded {
-            let charge = connection.charge_told(from.cargo.footprint());
-            to.charge = Some(charge.map_err(|_| Outcome::Limit)?);
+        if bytes != 0 {
+            let charge = connection.charge_told(bytes);
+            self.0.charge = Some(charge.map_err(|_| Outcome::Limit)?);
         }
+        Ok(())
+    }
+
+    /// Puts what another one says and carries into this one, which is room for it.
+    pub(crate) fn take_over(&mut self, from: &mut Self) -> Result {
+        let (to, from) = (&mut *self.0, &mut *from.0);
         to.buffer.copy_from(&from.buffer)?;
         swap(&mut to.cargo, &mut from.cargo);
         swap(&mut to.loaded, &mut from.loaded);
@@ -305,6 +314,17 @@ pub(crate) fn unload(message: Arc<Message>) -> Option<Arc<Message>> {
 fn unload_cargo(message: Arc<Message>) -> Option<Arc<Message>> {
     let mut draft = Draft::reopen(message)?;
     draft.unload().then(|| draft.finish())
+}
+
+/// Ends what a message of the server's is charged to, so that it can be used again. Gives nothing
+/// back if it is charged to anything else, or if somebody else still reads it.
+pub(crate) fn uncharge_told(message: Arc<Message>) -> Option<Arc<Message>> {
+    if !message.charge.as_ref().is_some_and(Charge::is_told) {
+        return None;
+    }
+    let mut draft = Draft::reopen(message)?;
+    draft.0.charge = None;
+    Some(draft.finish())
 }
 
 /// Notes which idle slot goes with a message that is about to become a spare.

@@ -40,6 +40,7 @@ use crate::{
         Table, //
     },
     message::{
+        uncharge_told,
         unload,
         Message,
         Spare, //
@@ -263,6 +264,17 @@ impl Port {
     pub(crate) fn recycle(&self, message: Arc<Message>) {
         // The client's memory is not for the server's next reply.
         if let Some(message) = unload(message).filter(|message| !message.is_paid()) {
+            match message.charge {
+                None => self.recycle_empty(message),
+                Some(_) => self.recycle_told(message),
+            }
+        }
+    }
+
+    /// The same with what the server has sent, and a client has had for a while.
+    #[inline(never)]
+    fn recycle_told(&self, message: Arc<Message>) {
+        if let Some(message) = uncharge_told(message) {
             self.recycle_empty(message);
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     },
     outcome::Failure,
     port::Kernel,
+    stay::NoFaults,
     uapi, //
 };
 use kernel::{
@@ -35,13 +36,66 @@ use kernel::{
 };
 
 /// Copies a message to the caller.
+///
+/// An answer that a client has been handed is the server's memory, and costs nobody anything, as it
+/// was to be received at once. So it doesn't wait for memory of the client's: where that would have
+/// to be brought in, the answer becomes memory of the client's first. Not a small one: a thread that
+/// waits takes more itself.
 pub(crate) fn give(
     scope: Scope<'_>,
     incoming: &Incoming,
     size: usize,
     addr: u64,
     t: &mut uapi::alpc_transfer,
+    delivery: &mut Delivery<Kernel>,
+) -> Result<(), Failure> {
+    let is_small = |body: &Arc<Message>| body.buffer.is_small();
+    if !is_servers(scope, delivery) || delivery.body.as_ref().is_some_and(is_small) {
+        return give_now(scope, incoming, size, addr, t, delivery, None);
+    }
+    let quick = Some(NoFaults::begin());
+    match give_now(scope, incoming, size, addr, t, delivery, quick) {
+        Err(failure) if failure.errno() == EFAULT => {
+            own(scope, delivery)?;
+            give_now(scope, incoming, size, addr, t, delivery, None)
+        }
+        given => given,
+    }
+}
+
+/// Whether what a client has been handed is memory of the server's that nobody pays for.
+fn is_servers(scope: Scope<'_>, delivery: &Delivery<Kernel>) -> bool {
+    let is_free = |body: &Arc<Message>| body.charge.is_none() && !body.is_paid();
+    let is_answer = delivery.to == Side::Client && delivery.idle && scope.end.is_some();
+    is_answer && delivery.body.as_ref().is_some_and(is_free)
+}
+
+/// Makes it memory of the client's, that of the current thread. `ENOMEM` if there is none.
+#[cold]
+fn own(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) -> Result<(), Failure> {
+    let Some(end) = scope.end.filter(|_| is_servers(scope, delivery)) else {
+        return Ok(());
+    };
+    let Some(body) = &delivery.body else {
+        return Ok(());
+    };
+    let mut room = end.connection.room.room(body.buffer.len())?;
+    let from = delivery.body.take().and_then(Draft::reopen);
+    let mut from = from.ok_or(ENOMEM)?;
+    room.take_over(&mut from)?;
+    end.port().recycle(from.finish());
+    delivery.body = Some(room.finish());
+    Ok(())
+}
+
+fn give_now(
+    scope: Scope<'_>,
+    incoming: &Incoming,
+    size: usize,
+    addr: u64,
+    t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
+    quick: Option<NoFaults>,
 ) -> Result<(), Failure> {
     if let Some(body) = &delivery.body {
         arrives(body);
@@ -65,6 +119,7 @@ pub(crate) fn give(
     };
     describe(t, delivery, seen);
     transfer_out(size, addr, t)?;
+    drop(quick);
     if let Some(body) = &delivery.body {
         received(incoming, taken, body);
     }
@@ -169,37 +224,36 @@ pub(crate) fn settle(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) {
     }
 }
 
-/// Puts a message back that could not be given to the caller. What a client has been handed costs
-/// nobody anything, as it was to be received at once: what stays is memory of the client's. `ENOMEM`
-/// if there is none; then it is lost.
+/// Puts a message back that could not be given to the caller. What stays of an answer is memory of
+/// the client's; `ENOMEM` if there is none, then it is lost.
 #[cold]
-pub(crate) fn undeliver(scope: Scope<'_>, mut delivery: Delivery<Kernel>) -> Result {
-    if let (Some(end), Side::Client, true) = (scope.end, delivery.to, delivery.idle) {
-        if let Some(body) = delivery.body.take() {
-            match keep_answer(end, body) {
-                Ok(body) => delivery.body = Some(body),
-                Err(error) => {
-                    settle(scope, &mut delivery);
-                    return Err(error);
-                }
-            }
-        }
+pub(crate) fn undeliver(scope: Scope<'_>, mut delivery: Delivery<Kernel>) -> Result<(), Failure> {
+    let kept = own(scope, &mut delivery).and_then(|()| charge_cargo(scope, &mut delivery));
+    if let Err(failure) = kept {
+        settle(scope, &mut delivery);
+        return Err(failure);
     }
     scope.port.undeliver(delivery);
     Ok(())
 }
 
-/// Makes an answer memory of the client's, unless it is paid for.
-fn keep_answer(end: &CommPort, body: Arc<Message>) -> Result<Arc<Message>> {
-    if body.charge.is_some() || body.is_paid() {
-        return Ok(body);
-    }
-    let mut room = end.connection.room.room(body.buffer.len())?;
-    let mut from = Draft::reopen(body).ok_or(ENOMEM)?;
-    room.take_over(&mut from, &end.connection)
-        .map_err(Failure::errno)?;
-    end.port().recycle(from.finish());
-    Ok(room.finish())
+/// Charges what an answer carries that is memory of the client's.
+fn charge_cargo(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) -> Result<(), Failure> {
+    let mut bytes = 0;
+    let is_free = |body: &mut Arc<Message>| {
+        bytes = body.cargo_footprint();
+        bytes != 0 && body.is_paid() && body.charge.is_none()
+    };
+    let Some(end) = scope.end else {
+        return Ok(());
+    };
+    let Some(body) = delivery.body.take_if(is_free) else {
+        return Ok(());
+    };
+    let mut draft = Draft::reopen(body).ok_or(ENOMEM)?;
+    let charged = draft.charge_cargo(bytes, &end.connection);
+    delivery.body = Some(draft.finish());
+    charged
 }
 
 /// Keeps the message that began a conversation, and the slot with it, for the next one. Says

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Moments in which a thread is not preempted.
+//! Moments in which a thread is not preempted, or waits for none of its memory.
 
 use crate::ffi;
 use kernel::types::NotThreadSafe;
@@ -26,5 +26,27 @@ impl Drop for Stay {
     fn drop(&mut self) {
         // SAFETY: It was begun, and not ended yet.
         unsafe { ffi::alpc_shim_stay_end() };
+    }
+}
+
+/// The current thread waits for nothing of its own memory while this is there: what it copies fails
+/// where that would have to be brought in, which can take as long as the thread's owner likes.
+pub(crate) struct NoFaults(NotThreadSafe);
+
+impl NoFaults {
+    /// Begins such a moment. They may be nested.
+    #[inline(always)]
+    pub(crate) fn begin() -> Self {
+        // SAFETY: It is ended once, by the drop, in the same thread.
+        unsafe { ffi::alpc_shim_faults_off() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for NoFaults {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: It was begun, and not ended yet.
+        unsafe { ffi::alpc_shim_faults_on() };
     }
 }

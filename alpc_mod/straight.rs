@@ -70,6 +70,7 @@ use crate::{
         loaded_message,
         message, //
     },
+    stay::NoFaults,
     uapi,
     wait::{
         hand_over,
@@ -290,7 +291,9 @@ fn give_reply<A: Carried>(
     if attributes.get().is_none() && !(body.is_bare() && own.is_bare()) {
         return false;
     }
-    if give(|| client(end), attributes, addr, t, delivery).is_err() {
+    // The answer is the server's memory. Of a small one, a thread that waits takes more itself.
+    let quick = (!body.buffer.is_small()).then(NoFaults::begin);
+    if give(|| client(end), attributes, addr, t, delivery, quick).is_err() {
         return false;
     }
     if let Some(own) = delivery.own.take() {
@@ -480,7 +483,7 @@ fn give_request<A: Carried>(
     if attributes.get().is_none() && !body.is_bare() {
         return false;
     }
-    if give(|| server(port), attributes, addr, t, delivery).is_err() {
+    if give(|| server(port), attributes, addr, t, delivery, None).is_err() {
         return false;
     }
     if let Some(body) = delivery.body.take() {
@@ -489,7 +492,8 @@ fn give_request<A: Carried>(
     true
 }
 
-/// Copies a message to the caller. If that fails, [`conclude`] tries again and reports it.
+/// Copies a message to the caller, with `quick` as far as its memory is there. If that fails,
+/// [`conclude`] tries again and reports it.
 #[inline(always)]
 fn give<'a, A: Carried>(
     scope: impl FnOnce() -> Scope<'a>,
@@ -497,6 +501,7 @@ fn give<'a, A: Carried>(
     addr: u64,
     t: &mut uapi::alpc_transfer,
     delivery: &Delivery<Kernel>,
+    quick: Option<NoFaults>,
 ) -> Result<(), Failure> {
     let Some(body) = &delivery.body else {
         return Ok(());
@@ -514,6 +519,7 @@ fn give<'a, A: Carried>(
     let seen = give_body(t, body)?;
     describe(t, delivery, Some(seen));
     transfer_out(SIZE, addr, t)?;
+    drop(quick);
     received(incoming, taken, body);
     Ok(())
 }

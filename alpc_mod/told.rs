@@ -77,17 +77,22 @@ fn move_to(
     room: Arc<Message>,
     body: Arc<Message>,
 ) -> Result<Arc<Message>, Unsent> {
+    let mut room = match Draft::reopen(room) {
+        Some(room) => room,
+        None => return Err((ENOMEM.into(), Some(body))),
+    };
+    if let Err(failure) = room.charge_cargo(body.cargo_footprint(), connection) {
+        return Err((failure, Some(body)));
+    }
     let mut from = Draft::reopen(body).ok_or((ENOMEM.into(), None))?;
-    let moved = Draft::reopen(room)
-        .ok_or(ENOMEM.into())
-        .and_then(|mut room| room.take_over(&mut from, connection).map(|()| room));
+    let moved = room.take_over(&mut from);
     let from = from.finish();
     match moved {
-        Ok(room) => {
+        Ok(()) => {
             put_back(scope, from);
             Ok(room.finish())
         }
-        Err(failure) => Err((failure, Some(from))),
+        Err(error) => Err((error.into(), Some(from))),
     }
 }
 

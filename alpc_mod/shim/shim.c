@@ -314,6 +314,17 @@ noinline void alpc_shim_wake_up_and_yield(struct task_struct *task)
 	default_wake_function(&entry, TASK_NORMAL, wf_sync | wf_current_cpu, NULL);
 }
 
+/* What a thread copies meanwhile fails where its memory isn't there. */
+void alpc_shim_faults_off(void)
+{
+	pagefault_disable();
+}
+
+void alpc_shim_faults_on(void)
+{
+	pagefault_enable();
+}
+
 /* A thread that owes others a wake-up is not preempted until it has woken them. */
 void alpc_shim_stay_begin(void)
 {

@@ -196,6 +196,8 @@ bool alpc_shim_is_over(ktime_t time, clockid_t clock);
 enum alpc_end alpc_shim_sleep(const bool *done, const bool *called, const ktime_t *deadline,
 			      clockid_t clock);
 void alpc_shim_wake_up_and_yield(struct task_struct *task);
+void alpc_shim_faults_off(void);
+void alpc_shim_faults_on(void);
 void alpc_shim_stay_begin(void);
 void alpc_shim_stay_end(void);
 struct task_struct *alpc_shim_hand_over_begin(void);

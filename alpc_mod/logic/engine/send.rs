@@ -248,18 +248,19 @@ impl<H: Host> Engine<H> {
         len: u32,
     ) -> Option<Stay<'_, H>> {
         let (side, to) = (Side::Server, Side::Client);
-        let (index, _) = self.may_send_into(conn, side, id, turn, how, len).ok()?;
+        let index = self.held(conn, side, id, turn).ok()?;
         let slot = self.slots.get(index)?;
-        let (waiters, conn) = (slot.waiters.get(to), slot.conn);
+        let (waiters, at) = (slot.waiters.get(to), slot.conn);
         let waited = match waiters.is_empty() {
-            true => self.is_free_for(conn, place(slot, to), len),
+            true => self.is_free_for(at, place(slot, to), len),
             false => waiters.fits(len),
         };
         if waited && how == How::FinalReply {
             return None;
         }
+        self.may_send_into(conn, side, id, turn, how, len).ok()?;
         let request = self.slots.get(index)?.bodies.get(to).as_ref();
-        let peer = self.conns.get(conn)?.peer.as_ref()?;
+        let peer = self.conns.get(at)?.peer.as_ref()?;
         Some(Stay {
             peer,
             request,

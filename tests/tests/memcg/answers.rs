@@ -22,6 +22,8 @@ const EACH: usize = 200;
 const SERVED: usize = 6;
 /// What the server could not send.
 const REFUSED: usize = 7;
+/// Requests of others that it has seen to.
+const HANDLED: usize = 8;
 
 /// A service: answers each request at length, and tells each client something every now and then.
 /// It uses memory of its own meanwhile.
@@ -42,6 +44,9 @@ fn serve(port: &Port, ends: &[Port], seen: Shared) {
         tell = tell.flags(ALPC_RELEASE | ALPC_NONBLOCK);
         if tell.run(to).is_err() {
             seen[REFUSED].fetch_add(1, SeqCst);
+        }
+        if request.uid != ALICE.uid {
+            seen[HANDLED].fetch_add(1, SeqCst);
         }
         if round % 64 == 0 {
             // Where the limit is met, this is what somebody would be killed for.
@@ -112,6 +117,7 @@ fn a_server_with_little_memory_outlives_strangers_that_read_nothing() {
         server.sync();
         seen[TURNS].store(1, SeqCst);
         let asked: u64 = strangers.iter().map(|stranger| stranger.take()).sum();
+        eventually(|| seen[HANDLED].load(SeqCst) == asked);
         let served = seen[SERVED].load(SeqCst);
         eventually(|| seen[SERVED].load(SeqCst) > served + 20);
         note!(
@@ -119,7 +125,8 @@ fn a_server_with_little_memory_outlives_strangers_that_read_nothing() {
             seen[REFUSED].load(SeqCst),
             cgroup.current()
         );
-        assert!(asked as usize * ANSWER > SMALL as usize || rounds(2) < 2);
+        // Of all that, the server has no more than what it has said at its start.
+        assert!(rounds(EACH as u64) < EACH as u64 || asked * ANSWER as u64 > 2 * SMALL);
         cgroup.assert_alive();
         seen[DONE].store(1, SeqCst);
         honest.sync();
@@ -187,5 +194,86 @@ fn room_for_answers_is_memory_of_who_asks_and_fails_at_its_limit() {
         client.kill();
         cgroup.until_empty();
         cgroup.assert_nobody_was_killed();
+    });
+}
+
+/// Files of a file system that answers when it likes, and long answers that one has room for.
+const FILES: usize = 4;
+const LONG: usize = ALPC_MESSAGE_MAX as usize;
+const PER_FILE: usize = fuse::SIZE as usize / LONG;
+
+/// Calls by as many threads as there is room for answers in memory of those files, which isn't there.
+fn calls_into_files(name: &str, control: fuse::Control) {
+    let client = Connect::to(name).run().expect("connect").port;
+    let maps: Vec<usize> = (0..FILES)
+        .map(|file| fuse::map(&fuse::open(file, 0)) as usize)
+        .collect();
+    (0..FILES).for_each(|file| control.hold(file, &[fuse::READ]));
+    std::thread::scope(|scope| {
+        for at in maps
+            .iter()
+            .flat_map(|map| (0..PER_FILE).map(move |part| map + part * LONG))
+        {
+            let client = &client;
+            scope.spawn(move || {
+                let mut call = Transfer::new().send(b"?");
+                call = call.flags(ALPC_SYNC | ALPC_RECEIVE);
+                call.point();
+                call.arg.recv_data = at as u64;
+                call.arg.recv_capacity = ALPC_MESSAGE_MAX;
+                let result = ioctl(client, ALPC_IOCTL_SEND_WAIT_RECEIVE, &mut call.arg);
+                assert_eq!(
+                    (result.is_ok(), call.arg.recv_length),
+                    (true, ALPC_MESSAGE_MAX)
+                );
+            });
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_waits_for_its_receivers_memory_is_no_memory_of_the_servers() {
+    isolated_long(2, || {
+        let name = "memcg/absent";
+        let cgroup = Cgroup::with("absent", SMALL);
+        let (seen, count) = (Shared::new(), (FILES * PER_FILE) as u64);
+        let server = Peer::spawn(ROOT, move |link| {
+            link.sync();
+            let mut create = Create::named(name).open().max(ALPC_MESSAGE_MAX);
+            let port = create.run().expect("create");
+            link.sync();
+            let _end = views::accept(&port);
+            let answer = vec![7; LONG];
+            while seen[SERVED].load(SeqCst) < count {
+                let request = port.receive().expect("receive");
+                port.reply(&request, &answer).expect("reply");
+                seen[SERVED].fetch_add(1, SeqCst);
+            }
+            link.sync();
+            link.sync();
+        });
+        cgroup.add(&server);
+        server.sync();
+        server.sync();
+        let before = cgroup.current();
+        let control = fuse::Control::new();
+        let (files, _) = fuse::user_of(ROOT, fuse::Mounted::ByRoot, control, move |link| {
+            calls_into_files(name, control);
+            link.sync();
+        });
+        server.sync();
+        wait::settle();
+        let most = before + (2 << 20);
+        note!(
+            "{} bytes before, {} with all answered",
+            before,
+            cgroup.current()
+        );
+        eventually(|| cgroup.current() < most);
+        control.answer_all();
+        files.sync();
+        server.sync();
+        server.wait();
+        files.kill();
     });
 }

@@ -323,3 +323,93 @@ fn messages_are_numbered_as_they_arrive() {
     w.settle(got);
     w.end();
 }
+
+/// What stays of what the server would send into a conversation: whether anything does, and whether
+/// somebody waits for it all the same.
+fn stays(w: &mut World, conn: u32, id: u64, how: How, len: u32) -> Option<bool> {
+    w.step(|e, _| e.stays(Some(conn), id, 0, how, len).map(|stay| stay.waited))
+}
+
+#[test]
+fn an_answer_stays_where_nobody_has_it_at_once() {
+    let mut w = World::new();
+    let conn = w.open();
+    // Nobody waits.
+    let posted = w.request(conn, Client).id;
+    assert_eq!(
+        stays(&mut w, conn, posted, How::FinalReply, 10),
+        None,
+        "it is not held"
+    );
+    drop(w.next(PORT).message());
+    assert_eq!(
+        stays(&mut w, conn, posted, How::FinalReply, 10),
+        Some(false)
+    );
+    assert_eq!(stays(&mut w, conn, posted, How::Reply, 10), Some(false));
+    assert_eq!(
+        stays(&mut w, conn, posted, How::FinalReply, u32::MAX),
+        None,
+        "it is too long"
+    );
+    // Somebody waits for whatever comes, or has not enough room.
+    w.wait_next(1, client(conn), 50);
+    assert_eq!(stays(&mut w, conn, posted, How::FinalReply, 50), None);
+    assert_eq!(
+        stays(&mut w, conn, posted, How::FinalReply, 51),
+        Some(false)
+    );
+    assert_eq!(
+        stays(&mut w, conn, posted, How::Reply, 50),
+        Some(true),
+        "the client has the turn"
+    );
+    w.leave(1);
+    // Somebody waits for this one.
+    let called = w.call(2, conn, Client, 50);
+    drop(w.next(PORT).message());
+    assert_eq!(stays(&mut w, conn, called, How::FinalReply, 50), None);
+    assert_eq!(stays(&mut w, conn, called, How::Callback, 50), Some(true));
+    assert_eq!(
+        stays(&mut w, conn, called, How::FinalReply, 51),
+        Some(false)
+    );
+    w.answer(Server, called, 0, How::FinalReply).unwrap();
+    let reply = w.taken_message(2);
+    w.settle(reply);
+    w.answer(Server, posted, 0, How::FinalReply).unwrap();
+    let reply = w.next(client(conn)).message();
+    w.settle(reply);
+    w.end();
+}
+
+#[test]
+fn an_answer_without_room_ends_its_conversation_and_the_client_learns_it() {
+    let mut w = World::new();
+    let conn = w.open();
+    // Also where the client has had an answer before.
+    for before in [false, true] {
+        let id = w.request(conn, Client).id;
+        drop(w.next(PORT).message());
+        let mut turn = 0;
+        if before {
+            w.answer(Server, id, 0, How::Reply).unwrap();
+            drop(w.next(client(conn)).message());
+            w.answer(Client, id, 1, How::Reply).unwrap();
+            drop(w.next(PORT).message());
+            turn = 2;
+        }
+        let wrong = w.step(|e, fx| e.end_too_long(Some(conn), id, turn + 1, fx));
+        assert_eq!(wrong, Err(Refusal::StaleTurn));
+        assert_eq!(
+            w.step(|e, fx| e.end_too_long(Some(conn), id, turn, fx)),
+            Ok(())
+        );
+        let notice = w.next(client(conn)).message();
+        assert_eq!((notice.id, notice.what), (id, What::LostReply));
+        w.settle(notice);
+        let again = w.step(|e, fx| e.end_too_long(Some(conn), id, turn, fx));
+        assert_eq!(again, Err(Refusal::NotFound));
+    }
+    w.end();
+}
