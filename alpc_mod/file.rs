@@ -312,7 +312,9 @@ impl FileTable {
         let is_it: *const _ = &is_it;
         // SAFETY: By the invariants the table is there. The function gets `is_it`, which it takes
         // for what it is.
-        unsafe { bindings::iterate_fd(self.0.as_ptr(), 0, Some(looks_at(is_it)), is_it.cast()) != 0 }
+        unsafe {
+            bindings::iterate_fd(self.0.as_ptr(), 0, Some(looks_at(is_it)), is_it.cast()) != 0
+        }
     }
 }
 

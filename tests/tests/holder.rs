@@ -225,7 +225,9 @@ fn a_worker_answers_by_whichever_descriptor_it_has_left() {
         let pair = Pair::new();
         let by_server = |_: &Link, message: Message| {
             close(&[&pair.port]);
-            pair.server.reply(&message, b"by the server's").expect("reply");
+            pair.server
+                .reply(&message, b"by the server's")
+                .expect("reply");
         };
         let result = requested(&pair, by_server, Alone::wait);
         assert_eq!(result.expect("reply").data, b"by the server's");
@@ -373,7 +375,11 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 
 /// Becomes a program that waits until somebody reads what it writes.
 fn exec_and_wait(output: &OwnedFd) {
-    let args = [c"/proc/self/exe".as_ptr(), c"--list".as_ptr(), std::ptr::null()];
+    let args = [
+        c"/proc/self/exe".as_ptr(),
+        c"--list".as_ptr(),
+        std::ptr::null(),
+    ];
     // SAFETY: Live descriptors and strings.
     unsafe {
         libc::dup2(output.as_raw_fd(), 1);
@@ -543,7 +549,9 @@ fn what_is_taken_over_is_the_new_holders() {
             take_over(&pair.port, id, 0, 0).expect("adopt");
             link.sync();
             link.take();
-            pair.server.reply(&named(id), b"by the heir").expect("reply");
+            pair.server
+                .reply(&named(id), b"by the heir")
+                .expect("reply");
             let id = link.take();
             take_over(&pair.server, id, 0, 0).expect("adopt");
             link.sync();
@@ -648,7 +656,10 @@ fn a_thread_that_lives_answers_what_ends_with_it() {
                 take_over(&pair.port, message.id, 0, ALPC_HOLD_THREAD).expect("adopt");
             });
             for _ in 0..100 {
-                assert_eq!(pair.client.request(b"request").expect("reply").data, b"reply");
+                assert_eq!(
+                    pair.client.request(b"request").expect("reply").data,
+                    b"reply"
+                );
             }
             assert_eq!(pair.client.request(b"last").unwrap_err(), fail::LOST);
             server.join().expect("join");

@@ -252,12 +252,7 @@ impl<H: Host> Engine<H> {
 
     /// Exchanges the tables of a port that is gone for these empty ones, each if
     /// nothing in it is in use: nothing will be again.
-    pub fn retire(
-        &mut self,
-        slots: &mut H::Slots,
-        conns: &mut H::Conns,
-        holders: &mut H::Holders,
-    ) {
+    pub fn retire(&mut self, slots: &mut H::Slots, conns: &mut H::Conns, holders: &mut H::Holders) {
         if !self.gone {
             return;
         }

@@ -3,8 +3,8 @@
 //! Bringing a message to its side: into the hands of who waits, or into a queue.
 #![deny(unsafe_code)]
 
-use super::list::{Store, Via, NONE};
 use super::holder::Holders;
+use super::list::{Store, Via, NONE};
 use super::types::{Delivery, Hand, Host, Peer, Phase, Place, Side, Slot, State, Waiters};
 use super::{Effects, Engine, Source};
 

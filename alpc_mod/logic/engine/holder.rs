@@ -378,7 +378,11 @@ impl<H: Host> Engine<H> {
                 thread
             }
         };
-        if self.slots.get(index).is_some_and(|slot| slot.holder != holder) {
+        if self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.holder != holder)
+        {
             self.let_go(index);
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.holder = holder;
@@ -458,7 +462,11 @@ impl<H: Host> Engine<H> {
     /// Takes a conversation that is held off its holder's list.
     #[inline(always)]
     pub(super) fn let_go(&mut self, index: u32) {
-        if self.slots.get(index).is_some_and(|slot| slot.holder != NONE) {
+        if self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.holder != NONE)
+        {
             self.let_go_held(index);
         }
     }
@@ -695,11 +703,16 @@ mod audit {
         pub(in super::super) fn audit_holders(&mut self) -> Verdict {
             let holders = &mut self.holders;
             let mut free = 0;
-            walk(&holders.free, &mut holders.table, Via::Owner, |_, holder| {
-                free += 1;
-                claim(holder.held.is_empty(), "nobody holds something")?;
-                claim(holder.watch.is_none(), "a free holder is watched")
-            })?;
+            walk(
+                &holders.free,
+                &mut holders.table,
+                Via::Owner,
+                |_, holder| {
+                    free += 1;
+                    claim(holder.held.is_empty(), "nobody holds something")?;
+                    claim(holder.watch.is_none(), "a free holder is watched")
+                },
+            )?;
             let mut used = 0;
             for chain in 0..CHAINS {
                 used += self.audit_chain(NONE, chain)?;
@@ -747,7 +760,10 @@ mod audit {
                 Via::Owner,
                 |index, holder| {
                     threads += u32::from(holder.who.thread != 0);
-                    claim(index_of(holder.id) == index, "a holder's id leads elsewhere")?;
+                    claim(
+                        index_of(holder.id) == index,
+                        "a holder's id leads elsewhere",
+                    )?;
                     claim(holder.client == client, "a holder is in the wrong chain")?;
                     claim(
                         client != NONE || holder.who.chain() == chain,

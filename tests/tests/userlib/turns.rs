@@ -260,7 +260,9 @@ fn a_process_that_adopts_a_turn_answers_after_its_receivers_end() {
         thread::scope(|scope| {
             let call = scope.spawn(|| {
                 let mut buffer = [0; 64];
-                client.call(b"x", &mut buffer).map(|reply| reply.data().to_vec())
+                client
+                    .call(b"x", &mut buffer)
+                    .map(|reply| reply.data().to_vec())
             });
             heir.put(first.take());
             heir.sync();
@@ -293,7 +295,8 @@ fn a_turn_ends_with_its_thread_where_that_is_asked_for() {
             // Nor what has been taken over.
             scope.spawn(|| {
                 let turn = request(&server, &mut [0; 64]).into_turn();
-                turn.adopt_with(Options::new().ending_with_thread()).expect("adopt");
+                turn.adopt_with(Options::new().ending_with_thread())
+                    .expect("adopt");
                 let _ = turn.into_id();
             });
             let error = client.call(b"x", &mut [0; 64]).expect_err("nobody answers");

@@ -37,7 +37,9 @@ impl Sim {
         let side = self.scope(fd).1;
         let (id, turn) = self.turn(side, a);
         self.turns.push((side, id, turn));
-        let _ = self.w.adopt(self.source(fd), id, turn, who(usize::from(b) % 14));
+        let _ = self
+            .w
+            .adopt(self.source(fd), id, turn, who(usize::from(b) % 14));
     }
 
     /// A thread has a message: it goes on copying, or is done with it.

@@ -10,17 +10,23 @@ use crate::world::*;
 /// The process that receives unless a test says otherwise.
 pub const SOMEBODY: Who = Who {
     files: 1,
-    thread: 0, since: 0 };
+    thread: 0,
+    since: 0,
+};
 
 /// Another one.
 const OTHER: Who = Who {
     files: 2,
-    thread: 0, since: 0 };
+    thread: 0,
+    since: 0,
+};
 
 /// A thread of the first with which what it holds ends.
 const THREAD: Who = Who {
     files: 1,
-    thread: 77, since: 0 };
+    thread: 77,
+    since: 0,
+};
 
 impl World {
     /// Notes who has received something that is to be answered.
@@ -98,7 +104,11 @@ impl World {
         is_last: bool,
         answers: impl Fn(u32) -> bool,
     ) -> u32 {
-        let who = Who { files, thread: 0, since: 0 };
+        let who = Who {
+            files,
+            thread: 0,
+            since: 0,
+        };
         let Flush::Held(stamp) = self.step(|engine, _| engine.flush(at, who)) else {
             return 0;
         };
@@ -166,7 +176,11 @@ fn who_waits_is_told_that_the_holder_has_gone() {
     let conn = w.open();
     w.call(1, conn, Client, 100);
     drop(w.next(PORT).message());
-    assert_eq!(w.flush(PORT, OTHER.files, true, nowhere), 0, "it holds nothing");
+    assert_eq!(
+        w.flush(PORT, OTHER.files, true, nowhere),
+        0,
+        "it holds nothing"
+    );
     assert!(w.is_waiting(1));
     assert_eq!(w.flush(PORT, SOMEBODY.files, true, nowhere), 1);
     assert_eq!(word(&w.taken(1)), "Ended Lost");
@@ -323,7 +337,11 @@ fn there_are_no_more_holders_than_are_found_soon() {
     for files in 1..=HOLDERS_PER_CLIENT as usize + 1 {
         let id = w.request(conn, Server).id;
         let request = Got::from(w.step(|e, fx| e.receive(client(conn), 100, fx))).message();
-        let who = Who { files, thread: 0, since: 0 };
+        let who = Who {
+            files,
+            thread: 0,
+            since: 0,
+        };
         w.grow();
         let hold = w.step(|e, _| e.hold(&request, client(conn), who));
         match files > HOLDERS_PER_CLIENT as usize {

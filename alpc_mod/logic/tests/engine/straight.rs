@@ -3,8 +3,8 @@
 //! The short way of a call does what the long way does, or nothing.
 
 use crate::engine::*;
-use crate::host::{Alarm, Test, Text};
 use crate::holder::SOMEBODY;
+use crate::host::{Alarm, Test, Text};
 use crate::world::*;
 
 /// Looks at what has been sent, and waits for nothing.
@@ -248,7 +248,9 @@ fn an_answer_goes_the_long_way_where_the_short_one_would_be_wrong() {
         ("another process holds it", |w, id, turn, _| {
             let other = Who {
                 files: 2,
-                thread: 0, since: 0 };
+                thread: 0,
+                since: 0,
+            };
             w.adopt(PORT, *id, *turn, other).unwrap();
         }),
         ("a stale turn", |_, _, turn, _| *turn = 1),

@@ -3,8 +3,8 @@
 //! What the threads of the world do: one call, one pass through the lock.
 
 use crate::engine::*;
-use crate::host::*;
 use crate::holder::SOMEBODY;
+use crate::host::*;
 use crate::world::*;
 
 impl World {
