@@ -30,6 +30,7 @@ fn listening() -> (Port, alpc_query_port) {
         queue_messages: 7,
         queue_bytes: 300,
         context: CONTEXT,
+        told_limit: ALPC_TOLD_DEFAULT,
         ..Default::default()
     };
     (port, fresh)

@@ -143,10 +143,12 @@ impl<H: Host> Engine<H> {
         };
         match slot.state {
             State::Free | State::Idle => {}
-            // What it keeps of the server's is charged to the client, which has nothing to do
-            // with it any more.
+            // What it keeps is charged to who began it, so that nobody begins any number of them.
+            // On this connection nothing begins any more.
             State::Queued(_) if slot.what.is_notice() => {
-                *fx.bodies.get_mut(Side::Server) = slot.bodies.get_mut(Side::Server).take();
+                for side in [Side::Client, Side::Server] {
+                    *fx.bodies.get_mut(side) = slot.bodies.get_mut(side).take();
+                }
             }
             State::Queued(_) if !slot.open && !flush => {}
             // A connection request that the server has not seen is withdrawn, one
