@@ -86,11 +86,13 @@
 //! | 6 | `Contexts::table` | spinlock: held while the security contexts of a side are looked through | both sides of a connection | a reference is taken | 64 contexts |
 //! | 6 | `Tokens::table` | spinlock: held while the senders of a connection are looked through | both sides of a connection | nothing | 16 senders |
 //! | 6 | `Impersonation::worn` | spinlock: held while a thread's way back is taken out or looked for | that thread, all who have the descriptor | nothing | one pointer |
+//! | 6 | the watches of `thread_end.c` | spinlock: held while one enters a table of 1024 chains or leaves it; who looks for one has the RCU read side only | who receives, who closes a port, workers | nothing | one place |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only | all who poll there; who wakes them | the kernel's wake-ups | the registered polls |
 //!
 //! Under `Port::engine`, the longest that users can drive up, each at most once per hold:
 //! [`BARE`](wait_set) waiting receivers and the depth of the tree of all others; 64 connections
-//! that are looked at for a query; 16 entries by which a table grows, or 64 of its chunks that a
+//! that are looked at for a query; a chain of holders, 64 on the average where there are as many as
+//! there can be, and 64 of one client's; 16 entries by which a table grows, or 64 of its chunks that a
 //! longer list takes over. The depth of a tree is twice the logarithm of how many are in it, some
 //! forty for a million. All that ends in numbers (a connection, a port, waits) does so a step at a
 //! time, with the lock released in between.
@@ -173,6 +175,7 @@
 //! | `Message::kept` | whoever has taken the message out of its `Spare` |
 //! | `Message::room` | as any `Spare`; of a message in the table it is taken under `Port::engine` |
 //! | `Spare` | its one pointer is exchanged whole |
+//! | `Port::by_end`, `Connection::held` | set before what they tell of is noted, and never unset; looked at after a descriptor has left its table |
 //! | `Port::acl`, which list it is | its lock; a list is constant |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
 //! | `Connection::accepted` | set once, before the client can learn that it is accepted |
@@ -273,6 +276,10 @@
 //!   port is closed. A message keeps its context, and the side's table if it deletes it there.
 //! * An [`Impersonation`](impersonate::Impersonation) keeps its thread's structure, the
 //!   credentials that the thread had, and those it has taken on; neither port nor message.
+//! * The entry of a thread that holds conversations keeps its watch, and that the `Port`, until the
+//!   thread has ended or the file is released by which the thread receives. A table of
+//!   descriptors and a thread are kept by nobody: they are numbers, looked at only in a
+//!   call of their own or while the kernel closes one of the table's descriptors.
 //! * The table of names keeps a named port until the port is shut.
 //! * A mapping of an arena keeps its file, and that the `Section` or `Window`. A `Loan`
 //!   keeps the view's `Backing` and the accounts that it is charged to, until it has ended,
@@ -309,6 +316,9 @@
 //!   still linked, and it unlinks it: nothing was given to it. Or it has been handed
 //!   something, and takes that: nothing is lost. A dying receiver puts its message
 //!   back for others; a requester that times out or dies cancels.
+//!   What a process holds is given up, a step at a time, by the close of the last of its descriptors
+//!   that could answer (`flush` of the file operations), before the file's release; what a thread
+//!   holds for itself alone, by a worker that the thread leaves behind.
 //! * E. *View*: deleted by its owner, whom it is hidden from, by the call that sends it to be
 //!   deleted, or with the section's file; given back by the holder's release, with a message
 //!   of the holder's once that is sent, or by the end of its last mapping. The holder's slot
