@@ -115,7 +115,8 @@ impl<'s> ServerLoop<'s> {
     /// Begins with one ioctl to learn the port's largest message, and allocates
     /// a buffer of that size. A client that goes away or cancels while its
     /// request is being answered doesn't end the loop, and neither does a reply
-    /// that is too long: that request is discarded.
+    /// that is too long, for the connection or for the room that a client that
+    /// doesn't wait has made: that request is discarded.
     pub fn run(&self, service: &mut impl Service) -> Result<()> {
         self.run_with(service, Options::new())
     }
@@ -253,6 +254,7 @@ fn of_one_conversation(error: &Error) -> bool {
                 | Outcome::NotOwner
                 | Outcome::StaleTurn
                 | Outcome::TooLong
+                | Outcome::TooLongForReply
                 | Outcome::QueueFull
                 | Outcome::Limit
         )

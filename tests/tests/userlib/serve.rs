@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use alpc::{
-    Acl, Answer, Client, ConnectBuilder, Device, Flush, Outcome, PortBuilder, Received, Request,
-    Role, ServerLoop, State,
+    Acl, Answer, Client, ConnectBuilder, Device, Flush, NoticeKind, Outcome, PortBuilder, Received,
+    Request, Role, ServerLoop, State,
 };
 use alpc_tests::{isolated, Peer, BOB};
 
@@ -74,6 +74,32 @@ fn a_server_loop_stops_discards_and_survives_replies_that_are_too_long() {
             port.send(b"still here").expect("send");
             let received = client.receive(&mut buffer).expect("receive");
             assert!(matches!(received, Received::Datagram(m) if m.data() == b"still here"));
+        });
+    });
+}
+
+#[test]
+fn a_server_loop_survives_clients_that_have_made_no_room_for_its_reply() {
+    isolated(|| {
+        let server = PortBuilder::new("userlib/no-room")
+            .create()
+            .expect("create");
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| server.serve(|_, reply| reply.resize(1000, 7)));
+            let client = Client::connect("userlib/no-room").expect("connect");
+            let mut buffer = [0; 1000];
+            let asked = client.send_request(b"?").expect("send");
+            match client.receive(&mut buffer).expect("receive") {
+                Received::Notice(notice) => {
+                    assert_eq!(notice.kind(), NoticeKind::LostReply);
+                    assert_eq!(notice.conversation(), Some(asked));
+                }
+                other => panic!("{other:?}"),
+            }
+            let reply = client.call(b"?", &mut buffer).expect("served still");
+            assert_eq!(reply.data(), [7; 1000]);
+            server.disconnect(Flush::Everything).expect("disconnect");
+            serving.join().expect("join").expect("the loop's end");
         });
     });
 }
