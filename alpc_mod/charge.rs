@@ -366,6 +366,11 @@ impl Charge {
         matches!(self.kind, Kind::ToldByte)
     }
 
+    /// Whether it has been given back.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
     /// Gives it back now. It may be called by many and often.
     pub(crate) fn end(&self) {
         if !self.ended.xchg(true, Relaxed) {

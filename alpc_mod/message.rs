@@ -106,6 +106,12 @@ impl Message {
         self.buffer.is_small() && !self.paid
     }
 
+    /// Whether nobody is charged for it, nor has made room for it. A spare message of a server's end
+    /// keeps the charge of its last use, which has ended.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.paid && self.charge.as_ref().is_none_or(Charge::has_ended)
+    }
+
     /// Whether it is room that a client has made, with the answer in it.
     pub(crate) fn is_paid(&self) -> bool {
         self.paid

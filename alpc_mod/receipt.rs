@@ -65,9 +65,8 @@ pub(crate) fn give(
 
 /// Whether what a client has been handed is memory of the server's that nobody pays for.
 fn is_servers(scope: Scope<'_>, delivery: &Delivery<Kernel>) -> bool {
-    let is_free = |body: &Arc<Message>| body.charge.is_none() && !body.is_paid();
     let is_answer = delivery.to == Side::Client && delivery.idle && scope.end.is_some();
-    is_answer && delivery.body.as_ref().is_some_and(is_free)
+    is_answer && (delivery.body.as_ref()).is_some_and(|body| body.is_free())
 }
 
 /// Makes it memory of the client's, that of the current thread. `ENOMEM` if there is none.

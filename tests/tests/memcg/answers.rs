@@ -277,3 +277,74 @@ fn an_answer_that_waits_for_its_receivers_memory_is_no_memory_of_the_servers() {
         files.kill();
     });
 }
+
+/// Connections on which an answer can't be copied.
+const LEFT: usize = 100;
+
+/// Answers a request of the server's on each connection, and makes a call whose answer has nowhere
+/// to go.
+fn calls_into_nowhere(name: &str) -> Vec<Port> {
+    let connect = |_| Connect::to(name).run().expect("connect").port;
+    let clients: Vec<_> = (0..LEFT).map(connect).collect();
+    for client in &clients {
+        let request = client.receive().expect("a request");
+        client.reply(&request, b"").expect("reply");
+        let mut call = Transfer::new().send(b"?").flags(ALPC_SYNC | ALPC_RECEIVE);
+        call.point();
+        call.arg.recv_data = 16;
+        call.arg.recv_capacity = ALPC_MESSAGE_MAX;
+        let failure = call.run_as_is(client).expect_err("no such memory");
+        assert_eq!(failure.errno, libc::EFAULT);
+    }
+    clients
+}
+
+#[test]
+fn an_answer_that_stays_is_no_memory_of_a_server_that_has_asked_on_its_connection() {
+    isolated(|| {
+        let name = "memcg/asked";
+        let cgroup = Cgroup::with("asked", SMALL);
+        let server = Peer::spawn(ROOT, move |link| {
+            many_descriptors();
+            link.sync();
+            let mut create = Create::named(name).open().max(ALPC_MESSAGE_MAX);
+            let port = create.run().expect("create");
+            link.sync();
+            let ends: Vec<_> = (0..LEFT).map(|_| views::accept(&port)).collect();
+            let answer = vec![7; LONG];
+            link.sync();
+            for end in &ends {
+                end.post(b"?").expect("a request");
+                end.receive().expect("its answer");
+                let request = port.receive().expect("receive");
+                let (id, turn) = (request.id, request.callback_id);
+                eventually(|| port.verify(id, turn, ALPC_VERIFY_THREAD).is_ok());
+                end.reply(&request, &answer).expect("reply");
+            }
+            assert_eq!(port.query_port().expect("query").told_bytes, 0);
+            link.sync();
+            link.sync();
+        });
+        cgroup.add(&server);
+        server.sync();
+        server.sync();
+        let client = Peer::spawn(ROOT, move |link| {
+            many_descriptors();
+            let _clients = calls_into_nowhere(name);
+            link.sync();
+            link.sync();
+        });
+        server.sync();
+        let before = cgroup.current();
+        server.sync();
+        client.sync();
+        wait::settle();
+        note!("{before} bytes before, {} after", cgroup.current());
+        let most = before + (2 << 20);
+        eventually(|| cgroup.current() < most);
+        client.sync();
+        client.wait();
+        server.sync();
+        server.wait();
+    });
+}
