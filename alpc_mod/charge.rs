@@ -16,6 +16,7 @@ use crate::{
     },
     closing::Lane,
     cred::Identity,
+    lazy::Lazy,
     logic::quota,
     quota::{
         view_pages,
@@ -114,7 +115,12 @@ pub(crate) struct Charger {
     /// Whose accounts these are: the effective user, as a kernel id, and its user namespace.
     whose: (u32, Namespace),
     chain: KVec<OpenAccount>,
-    /// Of the accounts at a port. Goes last: its address is in their key.
+    /// Of accounts at a port: those of the same at all ports of who made it, once any is needed.
+    at_maker: Lazy<Arc<Charger>>,
+    /// Whether they are such accounts.
+    at_all_ports: bool,
+    /// Of the accounts at a port. Goes last: its address is in their key, or that of one of its
+    /// maker's accounts.
     place: Option<Arc<Place>>,
 }
 
@@ -160,8 +166,30 @@ impl Charger {
             accounts: accounts.clone(),
             whose: (current_euid(), Namespace::current()),
             chain: KVec::new(),
+            at_maker: Lazy::new(),
+            at_all_ports: false,
             place: None,
         }
+    }
+
+    /// Of accounts at a port: those of the same users at all ports of who made it. `ENOMEM`.
+    ///
+    /// Made by who charges something to them first: most connections never need them.
+    fn at_maker(&self, place: &Arc<Place>) -> Result<Arc<Self>> {
+        let make = || {
+            // It is kept as long as the accounts, so its address tells the maker apart.
+            let maker = place.maker.counted().next().ok_or(EINVAL)?;
+            let port = Arc::as_ptr(&maker.account).addr();
+            let mut charger = Self::empty(&self.accounts);
+            charger.at_all_ports = true;
+            charger.place = Some(place.clone());
+            for open in self.chain.iter() {
+                let who = open.account.key.who;
+                charger.add(Key { port, who })?;
+            }
+            charger.shared()
+        };
+        self.at_maker.get_or_make(self.accounts.maker(), make)
     }
 
     /// Makes it one that many can refer to. `ENOMEM`.
@@ -211,9 +239,11 @@ impl Charger {
     /// Charges `count` to every account, or `EDQUOT` and to none.
     #[inline]
     fn try_charge(&self, kind: Kind, count: u32) -> Result {
-        let also = self.also(kind, count);
-        if let Some((maker, kind, count)) = also {
-            maker.try_charge(kind, count)?;
+        if let Some((place, kind, count)) = self.also(kind, count) {
+            match self.at_all_ports {
+                true => place.maker.try_charge(kind, count)?,
+                false => self.at_maker(place)?.try_charge(kind, count)?,
+            }
         }
         let charged = match self.common(kind) {
             None => quota::take_all(self.counters(kind), count, self.limit(kind)),
@@ -222,20 +252,31 @@ impl Charger {
         if charged {
             return Ok(());
         }
-        if let Some((maker, kind, count)) = also {
-            maker.uncharge(kind, count);
-        }
+        self.uncharge_also(kind, count);
         Err(self.refuse(kind, count))
     }
 
-    /// What is charged to who made the port, along with so many of a kind at the port.
+    /// What is charged along with so many of a kind at a port: at all ports of who made it, and
+    /// with that to the maker.
     #[inline]
-    fn also(&self, kind: Kind, count: u32) -> Option<(&Self, Kind, u32)> {
+    fn also(&self, kind: Kind, count: u32) -> Option<(&Arc<Place>, Kind, u32)> {
         let place = self.place.as_ref()?;
         match kind {
-            Kind::ToldByte => Some((&place.maker, Kind::Told, 1)),
-            Kind::HandleTold => Some((&place.maker, kind, count)),
+            Kind::ToldByte => Some((place, Kind::Told, 1)),
+            Kind::Told | Kind::HandleTold => Some((place, kind, count)),
             _ => None,
+        }
+    }
+
+    /// Gives that back.
+    #[inline]
+    fn uncharge_also(&self, kind: Kind, count: u32) {
+        if let Some((place, kind, count)) = self.also(kind, count) {
+            match (self.at_all_ports, self.at_maker.get()) {
+                (true, _) => place.maker.uncharge(kind, count),
+                (false, Some(there)) => there.uncharge(kind, count),
+                (false, None) => {}
+            }
         }
     }
 
@@ -244,7 +285,7 @@ impl Charger {
     fn limit(&self, kind: Kind) -> u32 {
         match (kind, &self.place) {
             (Kind::ToldByte, Some(place)) => place.told_most / PART,
-            (Kind::HandleTold, Some(_)) => kind.limit() / PART,
+            (Kind::Told | Kind::HandleTold, Some(_)) => kind.limit() / PART,
             _ => kind.limit(),
         }
     }
@@ -283,9 +324,7 @@ impl Charger {
         if let Some((all, _)) = self.common(kind) {
             quota::Account::give_back(all, count);
         }
-        if let Some((maker, kind, count)) = self.also(kind, count) {
-            maker.uncharge(kind, count);
-        }
+        self.uncharge_also(kind, count);
     }
 
     /// What all users have of a kind together, and the most that they may have.

@@ -99,8 +99,9 @@ pub(crate) enum Kind {
     Pending,
     /// Open conversations, charged to the client that begins them.
     Conversation,
-    /// What a server has sent and a client has still, charged to who made the port: a server that
-    /// sends what nobody reads must not use up what its clients, or other servers, may have.
+    /// What a server has sent and a client has still, charged to who made the port, and at all its
+    /// ports to the client that has it: a server that sends what nobody reads must not use up what
+    /// its clients, or other servers, may have, nor a client what its maker's servers may send.
     Told,
     /// Bytes of it, charged to the client that has it, at that port: who reads nothing must not use
     /// up what the server may send to others.
@@ -109,8 +110,8 @@ pub(crate) enum Kind {
     Page,
     /// Handles in messages, charged to the client that sends them.
     Handle,
-    /// Those that a server sends, charged to who made the port, and at that port to the client that
-    /// has them.
+    /// Those that a server sends, charged to who made the port, and at all its ports to the client
+    /// that has them.
     HandleTold,
     /// Room in a port's window, charged to the client whose views take it, at that port.
     Room,
@@ -206,7 +207,7 @@ impl LazyCounter {
 /// Whose an account is, and where.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    /// 0 for all that the user has, else a port: what the user has there.
+    /// 0 for all that the user has, else a port, or who has made some: what the user has there.
     pub(crate) port: usize,
     pub(crate) who: Accountable,
 }
@@ -353,6 +354,9 @@ const STRIDE: usize = 16;
 pub(crate) struct Accounts {
     /// Pages of views of all users.
     pages: Counter,
+    /// Held for a moment when a user is first charged for what a maker of ports has sent it.
+    #[pin]
+    maker: MakeLock,
     /// Locked when a charger is made and when it goes, never to charge.
     #[pin]
     table: Shards<Key, Listed>,
@@ -364,6 +368,7 @@ impl Accounts {
         Arc::pin_init(
             pin_init!(Self {
                 pages: Counter::new(),
+                maker <- new_spinlock!((), "Accounts::maker"),
                 table <- Shards::new(|| new_spinlock!(RBTree::new(), "Accounts::table")),
             }),
             GFP_KERNEL,
@@ -406,6 +411,11 @@ impl Accounts {
     /// Pages of views of all users.
     pub(crate) fn all_pages(&self) -> &Counter {
         &self.pages
+    }
+
+    /// Settles which of two chargers that were made at a time becomes known.
+    pub(crate) fn maker(&self) -> &MakeLock {
+        &self.maker
     }
 
     /// What a user has, if that is anything.

@@ -421,3 +421,33 @@ fn a_user_has_an_eighth_of_the_handles_that_a_server_may_have_sent() {
         carol.kill();
     });
 }
+
+#[test]
+fn a_user_of_many_ports_leaves_others_what_their_maker_may_send() {
+    isolated(|| {
+        const NAMES: [&str; 16] = [
+            "told/0", "told/1", "told/2", "told/3", "told/4", "told/5", "told/6", "told/7",
+            "told/8", "told/9", "told/10", "told/11", "told/12", "told/13", "told/14", "told/15",
+        ];
+        let ports = NAMES.map(make);
+        let bob = as_user(BOB, |link| {
+            let _clients = NAMES.map(connect);
+            link.sync();
+            link.sync();
+        });
+        let servers: Vec<_> = ports.iter().flat_map(|port| accept(port, 1)).collect();
+        bob.sync();
+        let file = eventfd();
+        let fds = [file.as_raw_fd(); ALPC_HANDLES_MAX as usize];
+        let send = |server: &Port| server.one_way_with(&mut HandleContainer::sending(&fds));
+        for server in &servers {
+            let (_, failure) = until_failure(|| send(server));
+            assert!([fail::LIMIT, fail::QUEUE_FULL].contains(&failure));
+        }
+        let carol = stranger(CAROL, NAMES[0], 1, read_all);
+        let other = accept(&ports[0], 1);
+        send(&other[0]).expect("another user is not concerned");
+        carol.kill();
+        bob.kill();
+    });
+}
