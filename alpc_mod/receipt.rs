@@ -81,8 +81,14 @@ fn own(scope: Scope<'_>, delivery: &mut Delivery<Kernel>) -> Result<(), Failure>
     let mut room = end.connection.room.room(body.buffer.len())?;
     let from = delivery.body.take().and_then(Draft::reopen);
     let mut from = from.ok_or(ENOMEM)?;
-    room.take_over(&mut from)?;
-    end.port().recycle(from.finish());
+    let taken = room.take_over(&mut from);
+    let from = from.finish();
+    if let Err(error) = taken {
+        // As it was: it goes back into the queue.
+        delivery.body = Some(from);
+        return Err(error.into());
+    }
+    end.port().recycle(from);
     delivery.body = Some(room.finish());
     Ok(())
 }
