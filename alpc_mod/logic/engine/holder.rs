@@ -19,6 +19,9 @@ use super::{Effects, Engine, Source, Wait};
 /// Chains in which the holders of a port's server are looked for.
 const CHAINS: usize = 64;
 
+/// Conversations that are looked at in one step.
+const STEP: u32 = 64;
+
 /// Holders of one port's server: as many as keep the chains short.
 const HOLDERS_PER_PORT: u32 = 64 * CHAINS as u32;
 
@@ -69,8 +72,8 @@ pub struct Holder<H: Host> {
     pub(super) sure: bool,
     /// Changes whenever that may have changed.
     stamp: u32,
-    /// Who has looked through it last.
-    walk: u32,
+    /// Who has looked through it last, by when that began.
+    walk: u64,
     /// Holders that are single threads of this table.
     threads: u32,
     /// What tells of the thread's end.
@@ -121,7 +124,7 @@ pub(super) struct Holders<H: Host> {
     /// How many are the server's.
     count: u32,
     /// How often somebody has looked through them.
-    walks: u32,
+    walks: u64,
 }
 
 impl<H: Host> Holders<H> {
@@ -178,7 +181,9 @@ pub struct Ending {
     /// The holder that is looked through, and how much of it is left.
     holder: u64,
     left: u32,
-    walk: u32,
+    walk: u64,
+    /// How far the table of conversations has been looked through.
+    slot: u32,
 }
 
 /// A conversation that may be lost.
@@ -388,7 +393,8 @@ impl<H: Host> Engine<H> {
                 slot.holder = holder;
             }
             if let Some(holder) = self.holders.table.get_mut(holder) {
-                holder.held.push_front(&mut self.slots, Via::Queue, index);
+                // Behind what somebody who looks through them has still to see.
+                holder.held.push_back(&mut self.slots, Via::Queue, index);
             }
         }
         Ok(match sure {
@@ -538,26 +544,22 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Looks through the table, which stays as it is whoever else looks there, or ends what is in
+    /// it: those who each move on in a list they change skip what the others have moved.
     fn next_of_conn(&mut self, conn: u32, who: Who, ending: &mut Ending) -> Next {
-        let Some(c) = self.conns.get_mut(conn) else {
-            return Next::Done;
-        };
-        if !ending.begun {
-            ending.begun = true;
-            ending.left = c.all.len();
+        let len = self.slots.len();
+        for _ in 0..STEP {
+            let index = ending.slot;
+            if index >= len {
+                return Next::Done;
+            }
+            ending.slot = index.saturating_add(1);
+            let is_there = self.slots.get(index).is_some_and(|slot| slot.conn == conn);
+            if is_there && self.is_held_by(index, NONE, who.files) {
+                return self.found(index);
+            }
         }
-        if ending.left == 0 {
-            return Next::Done;
-        }
-        ending.left = ending.left.saturating_sub(1);
-        let Some(index) = c.all.pop_front(&mut self.slots, Via::Owner) else {
-            return Next::Done;
-        };
-        c.all.push_back(&mut self.slots, Via::Owner, index);
-        match self.is_held_by(index, NONE, who.files) {
-            true => self.found(index),
-            false => Next::Again,
-        }
+        Next::Again
     }
 
     fn next_of_all(&mut self, client: u32, who: Who, ending: &mut Ending) -> Next {
@@ -579,7 +581,9 @@ impl<H: Host> Engine<H> {
         }
         let mut index = self.first(client, ending.chain);
         while let Some(holder) = self.holders.table.get_mut(index) {
-            if holder.who.files == who.files && holder.walk != ending.walk {
+            // One who began later, and has been here, loses all that is to be lost here.
+            let is_seen = holder.walk >= ending.walk;
+            if holder.who.files == who.files && !is_seen {
                 holder.walk = ending.walk;
                 ending.holder = holder.id;
                 ending.left = holder.held.len();

@@ -355,3 +355,120 @@ fn there_are_no_more_holders_than_are_found_soon() {
     }
     w.end();
 }
+
+#[test]
+fn an_end_of_a_connection_and_one_of_its_holders_at_once_leave_nobody_waiting() {
+    let mut w = World::new();
+    let conn = w.open();
+    for thread in 1..=4 {
+        w.call(thread, conn, Client, 100);
+        drop(w.next(PORT).message());
+    }
+    assert_eq!(w.flush(PORT, SOMEBODY.files, true, |_| true), 0);
+    w.half_done += 1;
+    let (mut progress, mut ending) = (Progress::default(), Ending::default());
+    let (mut more, mut looks) = (true, true);
+    while more || looks {
+        more = more && w.step(|e, fx| e.disconnect(conn, Client, false, &mut progress, fx));
+        // Another process looks for what it holds there.
+        looks = looks
+            && !matches!(
+                w.step(|e, _| e.next_held(server(conn), OTHER, &mut ending)),
+                Next::Done
+            );
+    }
+    w.half_done -= 1;
+    for thread in 1..=4 {
+        assert!(!w.is_waiting(thread), "{thread}");
+        drop(w.taken(thread));
+    }
+    w.end_with_notices();
+}
+
+#[test]
+fn two_holders_that_end_at_once_leave_nobody_waiting() {
+    let mut w = World::new();
+    let conn = w.open();
+    for thread in 1..=4 {
+        let id = w.call(thread, conn, Client, 100);
+        drop(w.next(PORT).message());
+        if thread <= 2 {
+            w.adopt(PORT, id, 0, OTHER).unwrap();
+        }
+    }
+    for who in [SOMEBODY, OTHER] {
+        assert_eq!(w.flush(PORT, who.files, true, |_| true), 0);
+    }
+    w.half_done += 1;
+    let mut endings = [(SOMEBODY, Ending::default()), (OTHER, Ending::default())];
+    for _ in 0..1000 {
+        for (who, ending) in &mut endings {
+            let next = w.step(|e, _| e.next_held(server(conn), *who, ending));
+            if let Next::Held(held) = next {
+                w.step(|e, fx| e.lose(server(conn), *who, held, fx));
+            }
+        }
+    }
+    w.half_done -= 1;
+    for thread in 1..=4 {
+        assert!(!w.is_waiting(thread), "{thread}");
+        drop(w.taken(thread));
+    }
+    w.end();
+}
+
+#[test]
+fn what_is_received_meanwhile_hides_nothing_that_is_lost() {
+    let mut w = World::new();
+    let (conn, other) = (w.open(), w.open());
+    for (thread, conn) in [(1, other), (2, conn), (3, conn)] {
+        w.call(thread, conn, Client, 100);
+        drop(w.next(PORT).message());
+    }
+    let Flush::Held(_) = w.step(|e, _| e.flush(PORT, SOMEBODY)) else {
+        panic!("it is held");
+    };
+    w.half_done += 1;
+    let (mut ending, mut thread) = (Ending::default(), 4);
+    loop {
+        match w.step(|e, _| e.next_held(PORT, SOMEBODY, &mut ending)) {
+            Next::Held(held) if held.conn == conn => {
+                // Another thread receives at the end that it has still.
+                if thread < 7 {
+                    w.call(thread, conn, Client, 100);
+                    thread += 1;
+                    let got = Got::from(w.step(|e, fx| e.receive(PORT, 100, fx))).message();
+                    let hold = w.step(|e, _| e.hold(&got, server(conn), SOMEBODY));
+                    assert!(matches!(hold, Ok(Hold::Unsure(_))));
+                }
+            }
+            Next::Held(held) => {
+                w.step(|e, fx| e.lose(PORT, SOMEBODY, held, fx));
+            }
+            Next::Again => {}
+            Next::Done => break,
+        }
+    }
+    w.half_done -= 1;
+    assert!(!w.is_waiting(1), "nobody answers it");
+    drop(w.taken(1));
+    w.end();
+}
+
+#[test]
+fn two_threads_that_look_at_once_come_to_an_end() {
+    let mut w = World::new();
+    let conn = w.open();
+    w.call(1, conn, Client, 100);
+    drop(w.next(PORT).message());
+    let mut endings = [Ending::default(), Ending::default()];
+    let mut done = [false; 2];
+    for _ in 0..10_000 {
+        for (ending, done) in endings.iter_mut().zip(&mut done) {
+            let next = w.step(|e, _| e.next_held(PORT, SOMEBODY, ending));
+            *done |= matches!(next, Next::Done);
+        }
+    }
+    assert_eq!(done, [true; 2]);
+    w.end();
+}
