@@ -91,8 +91,8 @@
 //!
 //! Under `Port::engine`, the longest that users can drive up, each at most once per hold:
 //! [`BARE`](wait_set) waiting receivers and the depth of the tree of all others; 64 connections
-//! that are looked at for a query; a chain of holders, 64 on the average where there are as many as
-//! there can be, and 64 of one client's; 16 entries by which a table grows, or 64 of its chunks that a
+//! that are looked at for a query, or 64 conversations for what is lost; the 128 holders of a chain,
+//! some times; 16 entries by which a table grows, or 64 of its chunks that a
 //! longer list takes over. The depth of a tree is twice the logarithm of how many are in it, some
 //! forty for a million. All that ends in numbers (a connection, a port, waits) does so a step at a
 //! time, with the lock released in between.

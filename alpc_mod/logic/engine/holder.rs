@@ -25,6 +25,10 @@ const STEP: u32 = 64;
 /// Holders of one port's server: as many as keep the chains short.
 const HOLDERS_PER_PORT: u32 = 64 * CHAINS as u32;
 
+/// The most in one chain, which all who use the port may have to walk with the lock held. It is
+/// twice what there is in each if they are spread, which nobody who chooses has to see to.
+const HOLDERS_PER_CHAIN: u32 = 128;
+
 /// Holders of one client's side.
 pub const HOLDERS_PER_CLIENT: u32 = 64;
 
@@ -249,10 +253,13 @@ impl<H: Host> Engine<H> {
         }
         let holders = &mut self.holders;
         let (chain, is_full) = match client {
-            NONE => (
-                holders.chains.get_mut(who.chain()),
-                holders.count >= HOLDERS_PER_PORT,
-            ),
+            NONE => {
+                let chain = holders.chains.get_mut(who.chain());
+                let is_long = chain
+                    .as_ref()
+                    .is_some_and(|chain| chain.len() >= HOLDERS_PER_CHAIN);
+                (chain, is_long || holders.count >= HOLDERS_PER_PORT)
+            }
             conn => {
                 let list = self.conns.get_mut(conn).map(|c| &mut c.holders);
                 let is_full = list

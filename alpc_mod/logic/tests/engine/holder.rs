@@ -472,3 +472,23 @@ fn two_threads_that_look_at_once_come_to_an_end() {
     assert_eq!(done, [true; 2]);
     w.end();
 }
+
+#[test]
+fn no_chain_of_holders_is_long() {
+    let mut w = World::new();
+    let _conn = w.open();
+    let mut refused = false;
+    for since in 0..200 {
+        let who = Who { since, ..THREAD };
+        let watch = Watch::new(&w.watches);
+        w.grow();
+        if let Err((why, watch)) = w.step(|e, _| e.watch(PORT, who, watch)) {
+            drop(watch);
+            assert_eq!(why, Some(Refusal::Limit));
+            refused = true;
+            break;
+        }
+    }
+    assert!(refused);
+    w.end();
+}
