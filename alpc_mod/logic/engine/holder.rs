@@ -411,7 +411,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Makes a holder of a single thread, of whose end `watch` will tell. Gives that back if
-    /// there is one already, or can't be.
+    /// there is one already, or can't be, or nothing can be held any more.
     pub fn watch(
         &mut self,
         source: Source,
@@ -419,7 +419,8 @@ impl<H: Host> Engine<H> {
         watch: H::Watch,
     ) -> Result<(), (Option<Refusal>, H::Watch)> {
         let client = client_of(source);
-        if self.find_holder(client, who) != NONE {
+        // Nobody forgets those any more who come when a port is gone.
+        if (client == NONE && self.gone) || self.find_holder(client, who) != NONE {
             return Err((None, watch));
         }
         let all = match self.make_holder(client, who.all()) {

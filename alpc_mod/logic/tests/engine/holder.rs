@@ -492,3 +492,23 @@ fn no_chain_of_holders_is_long() {
     assert!(refused);
     w.end();
 }
+
+#[test]
+fn nobody_is_watched_for_a_port_that_is_gone() {
+    let mut w = World::new();
+    let conn = w.open();
+    w.shut(false);
+    w.drain();
+    w.forget(PORT);
+    let watch = Watch::new(&w.watches);
+    w.grow();
+    match w.step(|e, _| e.watch(server(conn), THREAD, watch)) {
+        Ok(()) => {}
+        Err((why, watch)) => {
+            drop(watch);
+            assert_eq!(why, None);
+        }
+    }
+    assert_eq!(w.watches.get(), 0);
+    w.end();
+}
