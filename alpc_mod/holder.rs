@@ -76,10 +76,12 @@ pub(crate) fn take_on(
     }
     note_client(scope);
     let (at, who) = (scope.source(), who(ends_with_thread));
-    note(scope.port, at, who, || {
+    let can_answer = note(scope.port, at, who, || {
         let held = scope.port.lock().hold(delivery, at, who)?;
         Ok((held, delivery.conn))
-    })
+    })?;
+    // What has been received goes back, and so to others.
+    can_answer.then_some(()).ok_or(EBADF.into())
 }
 
 /// Notes that while the lock is held under which the message has been received, if that can be.
@@ -102,10 +104,18 @@ pub(crate) fn adopt(
     id: u64,
     turn: u32,
 ) -> Result<(), Failure> {
+    note_client(scope);
+    let (port, conn) = (scope.port, scope.conn());
     let (at, who) = (scope.source(), who(ends_with_thread));
-    note(scope.port, at, who, || {
-        scope.port.lock().adopt(scope.conn(), at, id, turn, who)
-    })
+    if note(port, at, who, || port.lock().adopt(conn, at, id, turn, who))? {
+        return Ok(());
+    }
+    // It is held by who can't answer, and what closed the last descriptor may have looked before
+    // that. Who held it before may be gone.
+    if port.step(|engine, fx| engine.lose_adopted(conn, at, id, turn, who, fx)) {
+        port.lose_way();
+    }
+    Err(EBADF.into())
 }
 
 /// Before anything is noted of a client's: who closes its port looks whether there is anything.
@@ -115,13 +125,13 @@ fn note_client(scope: Scope<'_>) {
     }
 }
 
-/// Notes who holds something, and makes sure that it can answer.
+/// Notes who holds something, and says whether it can answer.
 fn note(
     port: &Port,
     at: Source,
     who: Who,
     mut hold: impl FnMut() -> Result<(Hold, u32), Refusal>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     loop {
         let (held, conn) = match hold() {
             Ok(held) => held,
@@ -136,18 +146,18 @@ fn note(
             Err(refusal) => return Err(refusal.into()),
         };
         let Hold::Unsure(stamp) = held else {
-            return Ok(());
+            return Ok(true);
         };
         match FileTable::with_current(|table| Reach::of(port, at, conn, table)) {
             // Unless it was closed in the meantime.
-            Some(Reach::Whole) if port.lock().is_sure(at, who, stamp) => return Ok(()),
+            Some(Reach::Whole) if port.lock().is_sure(at, who, stamp) => return Ok(true),
             Some(Reach::Whole) => {}
             // Who closes a connection's port looks at this first: it must be set before that
             // port is found to be open.
-            Some(Reach::Connection) if port.by_end.load(Relaxed) => return Ok(()),
+            Some(Reach::Connection) if port.by_end.load(Relaxed) => return Ok(true),
             Some(Reach::Connection) => port.by_end.store(true, Relaxed),
             // Another thread has closed it since this call began.
-            Some(Reach::Nothing) | None => return Err(EBADF.into()),
+            Some(Reach::Nothing) | None => return Ok(false),
         }
     }
 }

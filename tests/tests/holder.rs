@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
 
 use alpc_tests::files::pipe;
+use alpc_tests::hang::Hang;
+use alpc_tests::memory::PAGE;
 use alpc_tests::pair::attach;
 use alpc_tests::raw::*;
 use alpc_tests::signals::tid;
@@ -567,6 +569,54 @@ fn what_is_taken_over_is_the_new_holders() {
         let mut heir = Some(second);
         let result = requested(&pair, stay, |first, id| {
             let second = heir.take().expect("a second");
+            second.put(id);
+            second.sync();
+            first.kill();
+            second.kill();
+        });
+        assert_eq!(result.unwrap_err(), fail::LOST);
+    });
+}
+
+#[test]
+fn what_is_taken_over_by_who_can_not_answer_any_more_is_given_up() {
+    isolated(|| {
+        let pair = Pair::new();
+        let second = Peer::fork(ROOT, |link| {
+            let id = link.take();
+            // The thread is in its call, and still reads the argument: the id's upper half.
+            const HEAD: usize = std::mem::offset_of!(alpc_transfer, id) - 4;
+            assert!(u32::try_from(id).is_ok());
+            let hang = Hang::new(2);
+            hang.fill(0..1);
+            let address = hang.address() + (PAGE - HEAD) as u64;
+            let arg = alpc_transfer {
+                flags: ALPC_SEND | ALPC_ADOPT,
+                send_id: id,
+                ..Default::default()
+            };
+            // SAFETY: So many bytes of both are there.
+            unsafe { (address as *mut u8).copy_from((&raw const arg).cast(), HEAD) };
+            let fd = pair.port.as_fd().as_raw_fd();
+            thread::scope(|scope| {
+                let adopts = scope.spawn(move || {
+                    // SAFETY: The argument is as long as the request says.
+                    let result = unsafe {
+                        let request = ALPC_IOCTL_SEND_WAIT_RECEIVE as libc::Ioctl;
+                        libc::ioctl(fd, request, address)
+                    };
+                    (result, std::io::Error::last_os_error().raw_os_error())
+                });
+                hang.until_wanted();
+                close(&[&pair.port, &pair.server]);
+                hang.fill(1..2);
+                let adopted = adopts.join().expect("join");
+                assert_eq!(adopted, (-1, Some(libc::EBADF)));
+            });
+            link.sync();
+            link.take();
+        });
+        let result = requested(&pair, stay, |first, id| {
             second.put(id);
             second.sync();
             first.kill();

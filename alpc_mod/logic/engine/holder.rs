@@ -371,6 +371,30 @@ impl<H: Host> Engine<H> {
         Ok((self.hold_slot(index, source, who)?, conn))
     }
 
+    /// Ends the conversation that somebody has made itself the holder of who can't answer, as
+    /// [`Self::lose`] does.
+    pub fn lose_adopted(
+        &mut self,
+        conn: Option<u32>,
+        source: Source,
+        id: u64,
+        turn: u32,
+        who: Who,
+        fx: &mut Effects<H>,
+    ) -> bool {
+        let side = match source {
+            Source::Port => Side::Server,
+            Source::Side(_, side) => side,
+        };
+        // Another one may have taken it over meanwhile.
+        match self.held(conn, side, id, turn) {
+            Ok(index) => {
+                self.is_held_by(index, client_of(source), who.files) && self.lose_slot(index, fx)
+            }
+            Err(_) => false,
+        }
+    }
+
     fn hold_slot(&mut self, index: u32, source: Source, who: Who) -> Result<Hold, Refusal> {
         let client = client_of(source);
         let holder = self.make_holder(client, who.all())?;
