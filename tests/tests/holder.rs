@@ -749,6 +749,30 @@ fn many_threads_end_with_what_they_hold() {
 }
 
 #[test]
+fn a_thread_ends_with_what_it_holds_at_several_ports() {
+    isolated(|| {
+        let pairs: Vec<Pair> = (0..20).map(|_| Pair::new()).collect();
+        let ids: Vec<u64> = pairs
+            .iter()
+            .map(|pair| pair.client.post(b"request").expect("post"))
+            .collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for pair in &pairs {
+                    let mut transfer = Transfer::new().receive().flags(ALPC_HOLD_THREAD);
+                    let message = transfer.run(&pair.port).expect("receive");
+                    assert_eq!(message.kind, ALPC_TYPE_REQUEST);
+                }
+            });
+        });
+        for (pair, id) in pairs.iter().zip(ids) {
+            let notice = pair.client.receive().expect("notice");
+            assert_eq!((notice.kind, notice.id), (ALPC_TYPE_LOST_REPLY, id));
+        }
+    });
+}
+
+#[test]
 fn a_process_ends_with_what_its_threads_hold() {
     isolated(|| {
         let pair = Pair::new();
