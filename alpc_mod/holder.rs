@@ -10,7 +10,10 @@
 
 use crate::{
     call::Scope,
-    comm::CommPort,
+    comm::{
+        CommPort,
+        Connection, //
+    },
     file::FileTable,
     logic::engine::{
         Delivery,
@@ -37,7 +40,10 @@ use crate::{
 use core::ptr;
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
 };
 
 /// The process of the current thread.
@@ -112,9 +118,8 @@ pub(crate) fn adopt(
     }
     // It is held by who can't answer, and what closed the last descriptor may have looked before
     // that. Who held it before may be gone.
-    if port.step(|engine, fx| engine.lose_adopted(conn, at, id, turn, who, fx)) {
-        port.lose_way();
-    }
+    let refused = port.step(|engine, fx| engine.lose_adopted(conn, at, id, turn, who, fx));
+    refuse(port, refused);
     Err(EBADF.into())
 }
 
@@ -205,6 +210,14 @@ fn has_end(port: &Port, conn: u32, side: Side, table: &FileTable) -> bool {
     })
 }
 
+/// A connection, if it is one, has been refused as nobody can accept it any more.
+pub(crate) fn refuse(port: &Port, refused: Option<Arc<Connection>>) {
+    if let Some(connection) = refused {
+        connection.not_pending();
+        port.lose_way();
+    }
+}
+
 /// A table of descriptors has let go of one. If that was the last, what it holds is lost.
 pub(crate) fn flush(port: &Port, at: Source, table: &FileTable) {
     let who = Who {
@@ -244,9 +257,8 @@ pub(crate) fn flush(port: &Port, at: Source, table: &FileTable) {
         match next {
             Next::Held(held) if has_ends && has_end(port, held.conn, Side::Server, table) => {}
             Next::Held(held) => {
-                if port.step(|engine, fx| engine.lose(at, who, held, fx)) {
-                    port.lose_way();
-                }
+                let refused = port.step(|engine, fx| engine.lose(at, who, held, fx));
+                refuse(port, refused);
             }
             Next::Again => {}
             Next::Done => return,

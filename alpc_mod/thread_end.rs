@@ -7,6 +7,7 @@
 
 use crate::{
     ffi,
+    holder,
     logic::engine::{
         Source,
         Who, //
@@ -115,9 +116,7 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     while more {
         let refused;
         (more, refused) = port.step(|engine, fx| engine.thread_ended(*at, *who, &mut watch, fx));
-        if refused {
-            port.lose_way();
-        }
+        holder::refuse(port, refused);
     }
     drop(watch);
 }

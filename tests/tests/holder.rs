@@ -815,6 +815,39 @@ fn a_client_whose_request_for_a_connection_nobody_holds_any_more_is_refused() {
 }
 
 #[test]
+fn requests_for_a_connection_that_are_lost_take_no_place_of_those_to_come() {
+    isolated_long(2, || {
+        let pair = Pair::with(Create::anonymous().open());
+        let through = pair.port.connect_descriptor().expect("connect descriptor");
+        let client = Peer::fork(ALICE, |link| {
+            let many = || -> Vec<_> {
+                (0..400)
+                    .map(|_| {
+                        let mut connect = Connect::new(None).asynchronous();
+                        connect.run_on(&through).expect("a place")
+                    })
+                    .collect()
+            };
+            let lost = many();
+            link.sync();
+            link.sync();
+            // Nobody has more places than are free.
+            drop((many(), lost));
+        });
+        client.sync();
+        // Who receives them ends before the client goes on.
+        let worker = Peer::fork(ROOT, |_| {
+            for _ in 0..400 {
+                pair.port.receive().expect("receive");
+            }
+        });
+        Peer::wait(worker);
+        client.sync();
+        Peer::wait(client);
+    });
+}
+
+#[test]
 fn a_server_whose_question_a_client_takes_into_its_grave_is_told() {
     isolated(|| {
         let pair = Pair::new();

@@ -381,17 +381,17 @@ impl<H: Host> Engine<H> {
         turn: u32,
         who: Who,
         fx: &mut Effects<H>,
-    ) -> bool {
+    ) -> Option<H::Peer> {
         let side = match source {
             Source::Port => Side::Server,
             Source::Side(_, side) => side,
         };
         // Another one may have taken it over meanwhile.
         match self.held(conn, side, id, turn) {
-            Ok(index) => {
-                self.is_held_by(index, client_of(source), who.files) && self.lose_slot(index, fx)
+            Ok(index) if self.is_held_by(index, client_of(source), who.files) => {
+                self.lose_slot(index, fx)
             }
-            Err(_) => false,
+            _ => None,
         }
     }
 
@@ -648,40 +648,47 @@ impl<H: Host> Engine<H> {
         holder.is_some_and(|holder| holder.client == client && holder.who.files == files)
     }
 
-    /// Ends a conversation if it is still held by the same: no answer will come. True says that a
-    /// connection has been refused so: [`Self::lose_way`] is to follow, in a step of its own.
-    pub fn lose(&mut self, source: Source, who: Who, lost: Lost, fx: &mut Effects<H>) -> bool {
-        let is_same = self.slots.get(lost.slot).is_some_and(|s| s.id == lost.id);
-        is_same
-            && self.is_held_by(lost.slot, client_of(source), who.files)
-            && self.lose_slot(lost.slot, fx)
+    /// Ends a conversation if it is still held by the same: no answer will come. Gives the
+    /// connection that has been refused so: [`Self::lose_way`] is to follow, in a step of its own.
+    pub fn lose(
+        &mut self,
+        source: Source,
+        who: Who,
+        lost: Lost,
+        fx: &mut Effects<H>,
+    ) -> Option<H::Peer> {
+        let is_same = self.slots.get(lost.slot).is_some_and(|s| s.id == lost.id)
+            && self.is_held_by(lost.slot, client_of(source), who.files);
+        match is_same {
+            true => self.lose_slot(lost.slot, fx),
+            false => None,
+        }
     }
 
-    fn lose_slot(&mut self, index: u32, fx: &mut Effects<H>) -> bool {
-        let Some(slot) = self.slots.get(index) else {
-            return false;
-        };
+    fn lose_slot(&mut self, index: u32, fx: &mut Effects<H>) -> Option<H::Peer> {
+        let slot = self.slots.get(index)?;
         let State::Held(by) = slot.state else {
-            return false;
+            return None;
         };
         let conn = slot.conn;
         match (slot.kind, self.phase(conn)) {
             (Kind::Connect, Phase::Pending) => {
-                if let Some(c) = self.conns.get_mut(conn) {
+                let refused = self.conns.get_mut(conn).and_then(|c| {
                     c.phase = Phase::Refused;
-                }
+                    c.peer.clone()
+                });
                 self.pending = self.pending.saturating_sub(1);
                 fx.poll = self.polled_peer(conn);
                 self.end_request(index, Side::Server, fx);
                 // The end is for all who wait on the client's port.
                 self.dispatch(conn, Place::Side(Side::Client), fx);
-                return true;
+                return refused;
             }
             // Its client has ended it, and the step that says so is to come.
             (Kind::Connect, _) => self.let_go(index),
             _ => self.end_conversation(index, by, Why::Cancel, fx),
         }
-        false
+        None
     }
 
     /// A thread has ended with which its conversations end: does that a step at a time. The first
@@ -693,15 +700,15 @@ impl<H: Host> Engine<H> {
         who: Who,
         watch: &mut Option<H::Watch>,
         fx: &mut Effects<H>,
-    ) -> (bool, bool) {
+    ) -> (bool, Option<H::Peer>) {
         let index = self.find_holder(client_of(source), who);
         let Some(holder) = self.holders.table.get(index) else {
-            return (false, false);
+            return (false, None);
         };
         let first = holder.held.head();
         if first == NONE {
             *watch = self.free_holder(index);
-            return (false, false);
+            return (false, None);
         }
         let refused = self.lose_slot(first, fx);
         (true, refused)

@@ -122,7 +122,7 @@ impl World {
                 Next::Held(held) if answers(held.conn) => {}
                 Next::Held(held) => {
                     self.half_done += 1;
-                    if self.step(|engine, fx| engine.lose(at, who, held, fx)) {
+                    if self.step(|engine, fx| engine.lose(at, who, held, fx)).is_some() {
                         self.step(Engine::lose_way);
                     }
                     self.half_done -= 1;
@@ -142,7 +142,7 @@ impl World {
         while more {
             let refused;
             (more, refused) = self.step(|engine, fx| engine.thread_ended(at, who, &mut watch, fx));
-            if refused {
+            if refused.is_some() {
                 self.step(Engine::lose_way);
             }
         }
