@@ -122,7 +122,10 @@ impl World {
                 Next::Held(held) if answers(held.conn) => {}
                 Next::Held(held) => {
                     self.half_done += 1;
-                    if self.step(|engine, fx| engine.lose(at, who, held, fx)).is_some() {
+                    if self
+                        .step(|engine, fx| engine.lose(at, who, held, fx))
+                        .is_some()
+                    {
                         self.step(Engine::lose_way);
                     }
                     self.half_done -= 1;
