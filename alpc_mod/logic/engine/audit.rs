@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 use super::deliver::place;
+use super::holder::{index_of, CHAINS};
 use super::list::{Linked, List, Store, Via, NONE};
 use super::types::{Conn, Host, Kind, Phase, Place, Queue, Side, Slot, State, Waiters};
 use super::{Engine, Source};
@@ -321,4 +322,92 @@ pub struct Sketch {
     pub answered: bool,
     /// Which sides have a thread waiting for it.
     pub waits: [bool; 2],
+}
+
+impl<H: Host> Engine<H> {
+    /// Checks that holders and what they hold agree.
+    fn audit_holders(&mut self) -> Verdict {
+        let holders = &mut self.holders;
+        let mut free = 0;
+        walk(
+            &holders.free,
+            &mut holders.table,
+            Via::Owner,
+            |_, holder| {
+                free += 1;
+                claim(holder.held.is_empty(), "nobody holds something")?;
+                claim(holder.watch.is_none(), "a free holder is watched")
+            },
+        )?;
+        let mut used = 0;
+        for chain in 0..CHAINS {
+            used += self.audit_chain(NONE, chain)?;
+        }
+        claim(used == self.holders.count, "holders are miscounted")?;
+        for conn in 0..self.conns.len() {
+            used += self.audit_chain(conn, 0)?;
+        }
+        let all = self.holders.table.len();
+        claim(free + used == all, "a holder is lost")?;
+        let mut noted = 0;
+        for index in 0..all {
+            let Some(holder) = self.holders.table.get(index) else {
+                continue;
+            };
+            let (client, list) = (holder.client, holder.held);
+            walk(&list, &mut self.slots, Via::Queue, |_, slot| {
+                noted += 1;
+                let by = match client {
+                    NONE => State::Held(Side::Server),
+                    _ => State::Held(Side::Client),
+                };
+                claim(slot.holder == index, "two hold it")?;
+                claim(slot.state == by, "it holds what it does not")?;
+                claim(client == NONE || slot.conn == client, "another's is held")
+            })?;
+        }
+        let mut held = 0;
+        for index in 0..self.slots.len() {
+            let slot = self.slots.get(index);
+            held += u32::from(slot.is_some_and(|slot| slot.holder != NONE));
+        }
+        claim(held == noted, "what is held is in no list")
+    }
+
+    fn audit_chain(&mut self, client: u32, chain: usize) -> Result<u32, &'static str> {
+        let list = match client {
+            NONE => self.holders.chains.get(chain).copied(),
+            conn => self.conns.get(conn).map(|c| c.holders),
+        };
+        let mut threads = 0;
+        walk(
+            &list.unwrap_or_default(),
+            &mut self.holders.table,
+            Via::Owner,
+            |index, holder| {
+                threads += u32::from(holder.who.thread != 0);
+                claim(
+                    index_of(holder.id) == index,
+                    "a holder's id leads elsewhere",
+                )?;
+                claim(holder.client == client, "a holder is in the wrong chain")?;
+                claim(
+                    client != NONE || holder.who.chain() == chain,
+                    "a holder is in the wrong chain",
+                )?;
+                claim(
+                    holder.watch.is_some() == (holder.who.thread != 0),
+                    "a thread's holder is not watched, or another",
+                )?;
+                claim(
+                    holder.sure
+                        || !holder.held.is_empty()
+                        || holder.threads != 0
+                        || holder.who.thread != 0,
+                    "a holder is kept for nothing",
+                )
+            },
+        )?;
+        Ok(list.map_or(0, |list| list.len()))
+    }
 }

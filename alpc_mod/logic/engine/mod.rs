@@ -39,6 +39,7 @@ mod end;
 mod gauges;
 mod holder;
 mod list;
+mod lost;
 mod receive;
 mod send;
 mod straight;
@@ -49,8 +50,9 @@ pub use effects::Effects;
 pub use gauges::Found;
 #[cfg(test)]
 pub use holder::HOLDERS_PER_CLIENT;
-pub use holder::{Ending, Flush, Hold, Holder, Next, Who};
+pub use holder::{Hold, Holder, Who};
 pub use list::{Store, NONE};
+pub use lost::{Ending, Flush, Next};
 pub use receive::{Received, Source};
 pub use send::{How, New, Sent};
 pub use straight::{Straight, Then};
