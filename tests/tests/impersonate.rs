@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use alpc_tests::creds::*;
+use alpc_tests::plenty::knock;
 use alpc_tests::raw::*;
 use alpc_tests::*;
 
@@ -13,6 +14,8 @@ const IMPERSONATE: u32 = ALPC_SECURITY_IMPERSONATE;
 const DYNAMIC: u32 = IMPERSONATE | ALPC_SECURITY_DYNAMIC;
 const STAFF: u32 = 4242;
 const IN_STAFF: &[u32] = &[7, STAFF];
+/// A group of the server's.
+const OWN: u32 = 4343;
 
 fn unshare(what: i32) {
     // SAFETY: Takes no pointer; the caller has one thread.
@@ -723,5 +726,65 @@ fn a_caller_that_can_not_be_told_takes_nothing_on() {
         assert_eq!(asked, Err(libc::EFAULT));
         assert_eq!(Me::now(), own);
         held.end(&port);
+    });
+}
+
+#[test]
+fn lists_of_other_ports_go_by_the_groups_that_are_taken_on_and_by_the_servers_user() {
+    isolated(|| {
+        set_list(&[OWN]);
+        let port = server();
+        let lists: [(&str, &[alpc_acl_entry], bool, bool); 6] = [
+            (
+                "clients-group",
+                &[allow(ALPC_ACL_GROUP, STAFF)],
+                false,
+                true,
+            ),
+            ("own-group", &[allow(ALPC_ACL_GROUP, OWN)], true, false),
+            (
+                "clients-user",
+                &[allow(ALPC_ACL_USER, ALICE.uid)],
+                false,
+                false,
+            ),
+            ("own-user", &[allow(ALPC_ACL_USER, 0)], true, true),
+            (
+                "clients-group-denied",
+                &[deny(ALPC_ACL_GROUP, STAFF), allow(ALPC_ACL_EVERYONE, 0)],
+                true,
+                false,
+            ),
+            (
+                "own-group-denied",
+                &[deny(ALPC_ACL_GROUP, OWN), allow(ALPC_ACL_EVERYONE, 0)],
+                false,
+                true,
+            ),
+        ];
+        let others: Vec<Port> = lists
+            .iter()
+            .map(|(name, list, ..)| Create::named(name).acl(list).run().expect("create"))
+            .collect();
+        let held = Held::of(&port, ALICE.with_groups(IN_STAFF));
+        let check = |impersonates: bool| {
+            for (name, _, own, taken_on) in &lists {
+                let is_let_in = if impersonates { *taken_on } else { *own };
+                match knock(name) {
+                    Ok(_) => assert!(is_let_in, "{name}, impersonating: {impersonates}"),
+                    Err(failure) => {
+                        assert_eq!(failure, fail::ACCESS_DENIED);
+                        assert!(!is_let_in, "{name}, impersonating: {impersonates}");
+                    }
+                }
+            }
+        };
+        check(false);
+        let way_back = port.impersonate(&held.request).expect("impersonate");
+        check(true);
+        way_back.revert().expect("revert");
+        check(false);
+        held.end(&port);
+        drop(others);
     });
 }
