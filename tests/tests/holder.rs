@@ -906,7 +906,7 @@ fn workers_killed_at_any_moment_leave_nobody_waiting() {
     isolated_long(2, || {
         let pair = Pair::new();
         let mut outcomes = [0u32; 2];
-        for round in 0..rounds(150).max(10) {
+        for round in 0..rounds(60).max(10) {
             let worker = Peer::fork(ROOT, |_| {
                 let mut message = pair.port.receive().expect("receive");
                 loop {
@@ -924,7 +924,7 @@ fn workers_killed_at_any_moment_leave_nobody_waiting() {
                     loop {
                         // With a worker that is gone it would wait for the next one.
                         let mut transfer = Transfer::new().send(b"request").receive();
-                        transfer = transfer.flags(ALPC_SYNC).timeout(200_000_000);
+                        transfer = transfer.flags(ALPC_SYNC).timeout(100_000_000);
                         match transfer.run(&pair.client) {
                             Ok(_) => answered += 1,
                             Err(failure) => return (answered, failure),
