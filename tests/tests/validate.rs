@@ -357,6 +357,8 @@ fn a_transfer_with_unknown_flags_or_reserved_fields_is_invalid() {
             | ALPC_ANSWER
             | ALPC_DISCARD
             | ALPC_NONBLOCK
+            | ALPC_ADOPT
+            | ALPC_HOLD_THREAD
             | ALPC_SENT;
         for bit in 0..32 {
             if known & (1 << bit) == 0 {

@@ -10,7 +10,7 @@ use alpc::{
     Acl, Answer, Client, ConnectBuilder, Device, Flush, NoticeKind, Outcome, PortBuilder, Received,
     Request, Role, ServerLoop, State,
 };
-use alpc_tests::{isolated, Peer, BOB};
+use alpc_tests::{isolated, wait, Peer, BOB};
 
 use super::{outcome, pair, request};
 
@@ -90,6 +90,8 @@ fn a_server_loop_survives_clients_that_have_made_no_room_for_its_reply() {
             let client = Client::connect("userlib/no-room").expect("connect");
             let mut buffer = [0; 1000];
             let asked = client.send_request(b"?").expect("send");
+            // A reply is for whoever waits when it comes.
+            wait::poll_wait(&client, libc::POLLIN);
             match client.receive(&mut buffer).expect("receive") {
                 Received::Notice(notice) => {
                     assert_eq!(notice.kind(), NoticeKind::LostReply);
