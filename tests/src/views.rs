@@ -138,7 +138,10 @@ fn unmap_all(name: &str) {
 /// A port in this process for the views of anybody.
 pub fn server(name: &str) -> Port {
     // Few enough to fill a queue where a user may have little.
-    let mut create = Create::named(name).share(64, 0).open().taking(ALPC_TAKE_VIEWS);
+    let mut create = Create::named(name)
+        .share(64, 0)
+        .open()
+        .taking(ALPC_TAKE_VIEWS);
     create.run().expect("create")
 }
 
