@@ -109,6 +109,7 @@ extern "C" {
     pub(crate) fn alpc_shim_watches_end();
 
     /// Watches the current thread. Takes over `data`, unless there is no memory: then it is null.
+    /// It waits for none.
     pub(crate) fn alpc_shim_watch(data: *mut c_void) -> *mut Watch;
 
     /// Gives up a watch.

@@ -458,9 +458,9 @@ struct Alpc {
     // Goes first: only then there are no messages any more.
     #[pin]
     device: node::Node<device::Factory>,
-    closer: closing::Closer,
-    /// Goes after all messages.
+    /// Goes before what its workers may leave files to.
     watcher: thread_end::Watcher,
+    closer: closing::Closer,
     accounts: Arc<quota::Accounts>,
 }
 

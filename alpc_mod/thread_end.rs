@@ -6,13 +6,15 @@
 //! thread that is watched leaves that to a worker, which ends what the thread has left behind.
 
 use crate::{
+    buffer::charged,
     ffi,
     holder,
     logic::engine::{
         Source,
         Who, //
     },
-    port::Port, //
+    port::Port,
+    shared::shared, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -29,6 +31,9 @@ use kernel::{
     },
     task::Task, //
 };
+
+/// More than C allocates for a watch and for the thread that it is of.
+const ROOM: usize = 512;
 
 /// Whether ends are told of.
 static TOLD: Atomic<bool> = Atomic::new(false);
@@ -85,14 +90,15 @@ impl Watch {
         }
         // SAFETY: Every port is in an `Arc`: nothing else makes one than `Port::new`, which gives that.
         let port = Arc::from(unsafe { ArcBorrow::from_raw(port) });
-        let target = Arc::new(Target { port, at, who }, GFP_KERNEL_ACCOUNT)?.into_raw();
-        // SAFETY: `ended` and `forget` take such data.
-        let watch = unsafe { ffi::alpc_shim_watch(target.cast_mut().cast()) };
+        let target = shared(Target { port, at, who })?.into_raw();
+        let watch = charged(ROOM, |_| {
+            // SAFETY: `ended` and `forget` take such data.
+            NonNull::new(unsafe { ffi::alpc_shim_watch(target.cast_mut().cast()) }).ok_or(ENOMEM)
+        });
         // INVARIANT: It is new.
-        NonNull::new(watch).map(Self).ok_or_else(|| {
+        watch.map(Self).inspect_err(|_| {
             // SAFETY: It has not been taken over.
             drop(unsafe { Arc::from_raw(target) });
-            ENOMEM
         })
     }
 }

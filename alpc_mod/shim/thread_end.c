@@ -136,8 +136,8 @@ struct alpc_watch *alpc_shim_watch(void *data)
 	struct life *life, *fresh;
 	struct alpc_watch *watch;
 
-	watch = kmalloc(sizeof(*watch), GFP_KERNEL_ACCOUNT);
-	fresh = kmalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	watch = kmalloc(sizeof(*watch), GFP_NOWAIT | __GFP_ACCOUNT);
+	fresh = kmalloc(sizeof(*fresh), GFP_NOWAIT | __GFP_ACCOUNT);
 	if (!watch || !fresh) {
 		kfree(watch);
 		kfree(fresh);

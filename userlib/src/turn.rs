@@ -170,8 +170,7 @@ impl<'p> Turn<'p> {
     /// can. `ENOMEM`.
     ///
     /// ```no_run
-    /// # fn main() -> alpc::Result<()> {
-    /// # let (server, id): (alpc::Server, alpc::TurnId) = todo!();
+    /// # fn succeed(server: &alpc::Server, id: alpc::TurnId) -> alpc::Result<()> {
     /// // The id has come from a worker that is about to leave.
     /// let turn = server.turn(id);
     /// turn.adopt()?;
