@@ -24,7 +24,12 @@ fn client_of(name: &str, seed: u64, seen: Shared) {
     survive_refusals();
     let mut rng = Rng::new(seed);
     loop {
-        let port = client(name);
+        // A server that is killed with the request in hand refuses it.
+        let port = match Connect::to(name).taking(ALPC_TAKE_VIEWS).run() {
+            Ok(connected) => connected.port,
+            Err(fail::REFUSED) => continue,
+            Err(failure) => panic!("{failure:?}"),
+        };
         let section = port.section(PAGES * PAGE).expect("section");
         let mut views = Vec::new();
         let mut last = 0;
