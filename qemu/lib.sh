@@ -18,7 +18,7 @@ export KSERIES FLAVOUR
 # What the root holds. One list, since it is part of the cache key.
 ROOT_PACKAGES="gcc gcc-14 g++ libc6-dev make flex bison bc libelf-dev libssl-dev kmod
 	cpio xz-utils rsync python3 rustc cargo rust-src rust-clippy rustfmt bindgen clang
-	lld llvm libclang-dev pahole qemu-system-x86 zstd busybox-static ca-certificates"
+	lld llvm libclang-dev pahole qemu-system-x86 zstd busybox-static secilc ca-certificates"
 
 # How long the log of making it is, for the progress bar.
 ROOT_LOG_LINES=1900
