@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    audit::Allowance,
     buffer::charged,
     caller::{
         current_euid,
@@ -229,6 +230,11 @@ impl Charger {
     /// One of the [`lanes`](Self::lanes).
     pub(crate) fn lane(&self, index: usize) -> Option<&Lane> {
         Some(self.chain.get(index)?.account.lane())
+    }
+
+    /// The audit records that each of them may cause.
+    pub(crate) fn allowances(&self) -> impl Iterator<Item = &Allowance> {
+        self.counted().map(|open| &open.account.audit)
     }
 
     /// The table that the accounts are in.

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    audit::Recorded,
     call,
     charge::{
         Charge,
@@ -110,6 +111,8 @@ pub(crate) struct Connection {
     rights: u32,
     /// What may be done with who the client is.
     security: Security,
+    /// Whom records say that the server impersonated here.
+    pub(crate) recorded: Recorded,
     client_contexts: LazyContexts,
     server_contexts: LazyContexts,
     /// Views that the client has from the server.
@@ -160,6 +163,7 @@ impl Connection {
             client_takes: takes,
             rights,
             security,
+            recorded: Recorded::new(),
             client_contexts: LazyContexts::new(),
             server_contexts: LazyContexts::new(),
             lent_to_client: LazyCounter::new(),

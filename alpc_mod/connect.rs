@@ -32,6 +32,7 @@ use crate::{
         new_file,
         NewFile, //
     },
+    inode::Act,
     ioctl::{
         self,
         field, //
@@ -163,10 +164,11 @@ fn admit(port: &Port, arg: &uapi::alpc_connect) -> Result<u32, Failure> {
         }
     }
     let rights = port.acl().granted(&Connector::current(&port.owner.who));
-    match rights & uapi::ALPC_RIGHT_CONNECT {
-        0 => Err(Outcome::AccessDenied.into()),
-        _ => Ok(rights),
+    if rights & uapi::ALPC_RIGHT_CONNECT == 0 {
+        return Err(Outcome::AccessDenied.into());
     }
+    port.permits(Act::Connect)?;
+    Ok(rights)
 }
 
 /// What the current task pays for a connection to `port`.

@@ -21,6 +21,7 @@ use crate::{
         self,
         Whose, //
     },
+    inode::Act,
     ioctl,
     outcome::Failure,
     port::Port,
@@ -166,6 +167,7 @@ pub(crate) fn open(
             return Err(EINVAL.into());
         }
         let port = find(arg.name, arg.name_length)?;
+        port.permits(Act::Open)?;
         let file = new_file(ConnectPort::new(port)?)?;
         write(uapi::ALPC_OUTCOME_OK)?;
         Ok(file.install())

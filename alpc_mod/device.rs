@@ -19,6 +19,7 @@ use crate::{
     connect_port,
     control::at_most,
     file::new_file,
+    inode::Inode,
     ioctl,
     logic::engine::{
         Share,
@@ -32,6 +33,7 @@ use crate::{
     },
     node::NodeState,
     outcome::{
+        or_denied,
         Failure,
         Outcome, //
     },
@@ -146,7 +148,8 @@ impl Factory {
             charge,
         };
         let port = Port::new(config, self.names.clone())?;
-        let file = new_file(port.clone())?;
+        let file = new_file(port.clone()).map_err(or_denied)?;
+        port.label(Inode::of_new(file.file()).ok_or(EINVAL)?);
         let named = match name {
             Some(name) => Some((name, Names::room()?)),
             None => None,

@@ -214,6 +214,18 @@ extern "C" {
         len: u32,
     ) -> bool;
 
+    /// Whether anybody wants audit records.
+    pub(crate) fn alpc_shim_is_audited() -> bool;
+
+    /// Records that the current thread has taken on an identity, at a port of a name of `len`
+    /// bytes, and how many such records were lost.
+    pub(crate) fn alpc_shim_audit_impersonation(
+        sender: *const Identity,
+        name: *const c_char,
+        len: u32,
+        lost: u64,
+    );
+
     /// Whether the process of an identity has its number still.
     pub(crate) fn alpc_shim_identity_is_attached(id: *const Identity) -> bool;
 

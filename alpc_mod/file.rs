@@ -48,8 +48,12 @@ pub(crate) trait ObjectFile: Send + Sync + 'static {
     /// The name in `/proc/PID/fd`, in brackets.
     const NAME: &'static CStr;
 
-    /// Whether it can be mapped, and then has [`arena`](Self::arena) and an inode of its own.
+    /// Whether it can be mapped, and then has [`arena`](Self::arena) and an inode of its own: what is
+    /// mapped is zapped by that.
     const MAPPED: bool = false;
+
+    /// Whether security modules know it, by an inode of its own.
+    const LABELLED: bool = false;
 
     /// Whether it has [`flush`](Self::flush).
     const FLUSHED: bool = false;
@@ -416,7 +420,7 @@ fn open<T: Kind>(object: Arc<T>) -> Result<ARef<File>> {
             &T::operations().0,
             data.cast_mut().cast(),
             (bindings::O_RDWR | bindings::O_CLOEXEC) as c_int,
-            T::MAPPED,
+            T::MAPPED || T::LABELLED,
         )
     })
     .inspect_err(|_| {
@@ -431,6 +435,11 @@ impl NewFile {
     /// The number that the descriptor will have.
     pub(crate) fn fd(&self) -> u32 {
         self.reservation.reserved_fd()
+    }
+
+    /// The file, which nobody else has yet.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Makes the descriptor visible to the process, and returns its number.

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    audit,
     buffer::{
         copy_range_out,
         copy_struct_in, //
@@ -23,6 +24,7 @@ use crate::{
         ObjectFile,
         PollTable, //
     },
+    inode::Act,
     ioctl,
     logic::{
         engine::Side,
@@ -108,6 +110,7 @@ fn try_impersonate(
     if from == Side::Client && !connection.granted(uapi::ALPC_RIGHT_IMPERSONATE) {
         return Err(Outcome::NotGranted.into());
     }
+    scope.port.permits(Act::Impersonate)?;
     let subject = Subject::of(&message, connection, from)?;
     let client = Credentials::of(subject.who);
     let actor = Actor::current()?;
@@ -123,6 +126,9 @@ fn try_impersonate(
     write(uapi::ALPC_OUTCOME_OK)?;
     let worn = actor.take_on(&client, guise)?;
     impersonation.keep(worn);
+    let port = scope.port;
+    let maker = port.place.maker();
+    audit::impersonated(subject.who, subject.recorded, port.name.as_ref(), maker);
     Ok(file.install())
 }
 

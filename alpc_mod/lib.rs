@@ -178,6 +178,7 @@
 //! | `Port::by_end`, `Connection::held` | set before what they tell of is noted, and never unset; looked at after a descriptor has left its table |
 //! | `Port::acl`, which list it is | its lock; a list is constant |
 //! | `CommPort::index`, `request` | set before its descriptor exists, constant then |
+//! | `Port::inode` | set once, before its descriptor exists or anybody can find it |
 //! | `Connection::accepted` | set once, before the client can learn that it is accepted |
 //! | `Connection::remains` | set once, by the release of the client's end |
 //! | `Memory::gate`, what is in it | its lock |
@@ -204,6 +205,7 @@
 //! | `Lane`: places and who waits | `Lane::state` |
 //! | `Job` | its only owner: who has the message, a lane, the work queue, the worker |
 //! | `Tokens::table` | its lock |
+//! | `Recorded`, `Allowance` | atomic; two threads may both record the same |
 //! | counters of `quota` | atomic, checked before they change |
 //!
 //! # States
@@ -338,6 +340,7 @@
 mod acl;
 mod arena;
 mod attributes;
+mod audit;
 mod backing;
 mod buffer;
 mod call;
@@ -359,6 +362,7 @@ mod handle;
 mod holder;
 mod identity;
 mod impersonate;
+mod inode;
 mod ioctl;
 mod lazy;
 mod leave;

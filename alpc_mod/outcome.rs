@@ -157,6 +157,14 @@ impl Failure {
     }
 }
 
+/// What has failed to make a file, by a security module or otherwise.
+pub(crate) fn or_denied(error: Error) -> Failure {
+    match error == EACCES || error == EPERM {
+        true => Outcome::AccessDenied.into(),
+        false => error.into(),
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Plain(error)

@@ -22,6 +22,10 @@ use crate::{
         PollTable, //
     },
     holder,
+    inode::{
+        Act,
+        Inode, //
+    },
     lazy::MakeLock,
     logic::engine::{
         Conn,
@@ -48,6 +52,10 @@ use crate::{
     names::{
         Names,
         PortName, //
+    },
+    outcome::{
+        Failure,
+        Outcome, //
     },
     quota::LazyCounter,
     shared::shared_pinned,
@@ -84,6 +92,7 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
+        SetOnce,
         SpinLock, //
     }, //
 };
@@ -145,6 +154,8 @@ pub(crate) struct Port {
     charge: Charge,
     /// Connections that there was no place for.
     refused: Atomic<u32>,
+    /// What security modules know the port by. It has one before anybody can find it.
+    inode: SetOnce<Inode>,
     /// Whether a server may answer by the port of one connection only, or might have.
     pub(crate) by_end: Atomic<bool>,
 }
@@ -194,6 +205,7 @@ impl Port {
             owner: Party::current(),
             charge: config.charge,
             refused: Atomic::new(0),
+            inode: SetOnce::new(),
             by_end: Atomic::new(false),
         }))
     }
@@ -219,6 +231,19 @@ impl Port {
         let old = replace(&mut *self.acl.lock(), acl);
         // The lock is released: it may be the last reference to the list.
         drop(old);
+    }
+
+    /// Security modules know the port by this from now on.
+    pub(crate) fn label(&self, inode: Inode) {
+        self.inode.populate(inode);
+    }
+
+    /// Asks the security modules whether the current task may do something to the port.
+    pub(crate) fn permits(&self, act: Act) -> Result<(), Failure> {
+        let inode = self.inode.as_ref();
+        inode.map_or(Err(Outcome::AccessDenied.into()), |inode| {
+            inode.permits(act)
+        })
     }
 
     /// Whether the port is in LPC mode.
@@ -490,6 +515,7 @@ pub(crate) const WRITABLE: u32 = bindings::POLLOUT | bindings::POLLWRNORM;
 
 impl ObjectFile for Port {
     const NAME: &'static CStr = c"[alpc-port]";
+    const LABELLED: bool = true;
     const FLUSHED: bool = true;
 
     #[inline]

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    audit::Allowance,
     buffer::charged,
     caller::Accountable,
     charge::OpenAccount,
@@ -243,13 +244,15 @@ impl Gauge {
     }
 }
 
-/// What one user has, or in a namespace's the lane of all who are in it. Gauges are atomic, and the
-/// lane has a lock; nothing else changes.
+/// What one user has, or in a namespace's the lane of all who are in it. Gauges and the allowance are
+/// atomic, and the lane has a lock; nothing else changes.
 #[pin_data]
 pub(crate) struct Account {
     pub(crate) key: Key,
     #[pin]
     lane: Lane,
+    /// Audit records that it may cause.
+    pub(crate) audit: Allowance,
     ports: Gauge,
     connections: Gauge,
     remains: Gauge,
@@ -268,6 +271,7 @@ impl Account {
         pin_init!(Self {
             key,
             lane <- Lane::new(key.who),
+            audit: Allowance::new(),
             ports: Gauge::new(),
             connections: Gauge::new(),
             remains: Gauge::new(),

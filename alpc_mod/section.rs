@@ -26,6 +26,7 @@ use crate::{
     },
     ioctl,
     outcome::{
+        or_denied,
         Failure,
         Outcome, //
     },
@@ -152,7 +153,7 @@ fn try_create(
         lent,
         _counted: counted,
     }))?;
-    let file = new_file(section)?;
+    let file = new_file(section).map_err(or_denied)?;
     let answer = uapi::alpc_create_section {
         size: bytes_of(pages),
         outcome: uapi::ALPC_OUTCOME_OK,
@@ -195,7 +196,7 @@ impl Section {
         let charge =
             Charge::several(&self.charger, Kind::Page, count).map_err(|_| Outcome::Limit)?;
         let backing = Backing::new(Pages::new(count, charge)?, &self.lent)?;
-        self.arena.map(file)?;
+        self.arena.map(file).map_err(or_denied)?;
         // `EAGAIN` if another thread has just unmapped it.
         let at = self.arena.add(backing, count, Open::Owner, None)?;
         let answer = uapi::alpc_create_view {

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 use crate::{
+    audit::Recorded,
     buffer::{
         copy_range_out,
         copy_struct_in,
@@ -99,6 +100,8 @@ pub(crate) struct Context {
     maker: Option<Identity>,
     /// Set once. Nothing else goes with it, so it needs no order.
     revoked: AtomicBool,
+    /// Whom records say that it let be impersonated.
+    recorded: Recorded,
 }
 
 impl Context {
@@ -108,6 +111,7 @@ impl Context {
             security,
             maker: (!security.is_dynamic()).then(Identity::current),
             revoked: AtomicBool::new(false),
+            recorded: Recorded::new(),
         };
         shared(context)
     }
@@ -121,6 +125,8 @@ impl Context {
 pub(crate) struct Subject<'a> {
     pub(crate) who: &'a Identity,
     pub(crate) effective_only: bool,
+    /// Whom records say that it was.
+    pub(crate) recorded: &'a Recorded,
 }
 
 impl<'a> Subject<'a> {
@@ -130,11 +136,17 @@ impl<'a> Subject<'a> {
         connection: &'a Connection,
         from: Side,
     ) -> Result<Self, Failure> {
-        let (security, fixed) = match message.cargo.security() {
+        let (security, fixed, recorded) = match message.cargo.security() {
             Some(attached) if attached.context.is_revoked() => return Err(Outcome::Revoked.into()),
-            Some(Attached { context, .. }) => (context.security, context.maker.as_ref()),
+            Some(Attached { context, .. }) => {
+                (context.security, context.maker.as_ref(), &context.recorded)
+            }
             // A server's messages have no such level without a context.
-            None => (connection.security(from), Some(&connection.client.who)),
+            None => (
+                connection.security(from),
+                Some(&connection.client.who),
+                &connection.recorded,
+            ),
         };
         if security.level() != uapi::ALPC_SECURITY_IMPERSONATE {
             return Err(Outcome::NotGranted.into());
@@ -145,6 +157,7 @@ impl<'a> Subject<'a> {
         };
         Ok(Self {
             who,
+            recorded,
             effective_only: security.0 & uapi::ALPC_SECURITY_EFFECTIVE_ONLY != 0,
         })
     }

@@ -36,6 +36,7 @@ use crate::{
     charge::Charge,
     comm::Connection,
     file::FileRef,
+    inode::Act,
     ioctl,
     logic::engine::Side,
     mapping::Place,
@@ -238,6 +239,7 @@ pub(crate) fn lend(
 ) -> Result<Arc<Loan>, Failure> {
     let place = Place::at(ask.base).ok_or(Outcome::NotAView)?;
     let section = place.file::<Section>().ok_or(Outcome::NotAView)?;
+    connection.port.permits(Act::Lend)?;
     let start = place.page;
     let secure = ask.flags & uapi::ALPC_VIEW_SECURE != 0;
     let leaves = ask.flags & uapi::ALPC_VIEW_AUTO_RELEASE != 0;

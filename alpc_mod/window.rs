@@ -153,11 +153,13 @@ impl LazyWindow {
         maker: &MakeLock,
         loan: &Arc<Loan>,
     ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
-        let window = self.get_or_make(maker, Window::open)?;
+        let window = self
+            .get_or_make(maker, Window::open)
+            .map_err(or_no_window)?;
         let object = window.object();
         let arena = &object.arena;
         let open = Open::Only(Space::current());
-        arena.map(window.file())?;
+        arena.map(window.file()).map_err(or_no_window)?;
         // What was not lent is none of the receiver's business.
         let len = pages_of(loan.size).ok_or(EINVAL)?;
         // Not before it is received does it end.
@@ -190,6 +192,14 @@ impl LazyWindow {
             kept: false,
         };
         Ok((placed, view))
+    }
+}
+
+/// A receiver that a security module lets have no window has no room there.
+fn or_no_window(error: Error) -> Failure {
+    match error == EACCES || error == EPERM {
+        true => Outcome::NoWindow.into(),
+        false => error.into(),
     }
 }
 

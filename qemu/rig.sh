@@ -29,6 +29,9 @@ TESTS=(--tests target/qemu/tests.json --bins target/qemu/tests.json)
 TIMED=(--counted --cpus 2 --env ALPC_TEST_TIMEOUT=1700 --binary strangers --binary strangers_waiters)
 UNTIMED=(--skip strangers --skip strangers_waiters)
 
+# Tests of what a security module is asked: their guest has SELinux and a policy.
+MAC=(--cpus 2 --policy target/qemu/alpc.policy --binary mac)
+
 # Root's work in another user's tree becomes that user's.
 give_back() {
 	local owner
@@ -83,6 +86,12 @@ build_driver() {
 			in_root strip -g -o "/repo/$file" "/repo/$out/$1.ko" || return 1
 	fi
 	DRIVER=$file
+}
+
+# The policy of the tests of what a security module is asked.
+build_policy() {
+	mkdir -p target/qemu
+	in_root secilc -M false -c 33 -f /dev/null -o /repo/target/qemu/alpc.policy /repo/tests/policy/alpc.cil
 }
 
 # The module that the benchmark holds a call against.
@@ -265,6 +274,7 @@ target_test() {
 	if build_module && build_guest tests; then
 		tier vm-2 --cpus 2 "${UNTIMED[@]}" "${TESTS[@]}"
 		tier strangers "${TIMED[@]}" "${SHORT[@]}" "${TESTS[@]}"
+		tier_mac
 		tier vm-1 --cpus 1 "${UNTIMED[@]}" "${SHORT[@]}" "${TESTS[@]}"
 		tier hardened --cpus 2 --hardened "${UNTIMED[@]}" "${TESTS[@]}"
 		tier strangers-hardened --hardened "${TIMED[@]}" "${SHORT[@]}" "${TESTS[@]}"
@@ -276,6 +286,14 @@ target_test() {
 	fi
 	cat target/qemu/versions.txt
 	verdict
+}
+
+tier_mac() {
+	if build_policy; then
+		tier mac "${MAC[@]}" "${TESTS[@]}"
+	else
+		FAILED=$((FAILED + 1))
+	fi
 }
 
 # A build that knows no export of Debian's own must load as well.
@@ -310,8 +328,15 @@ target_vm_test() {
 	build_module
 	build_guest tests
 	local args=(--cpus "${CPUS:-2}" "${TESTS[@]}")
-	[ -z "${T:-}" ] || args+=(--only "$T")
 	[ -z "${HARDENED:-}" ] || args+=(--hardened)
+	case ${T:-} in
+	'') ;;
+	mac)
+		build_policy
+		args+=("${MAC[@]}")
+		;;
+	*) args+=(--only "$T") ;;
+	esac
 	tier vm-test "${args[@]}"
 	verdict
 }

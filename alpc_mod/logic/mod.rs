@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod acl;
+pub mod allowance;
 pub mod disguise;
 pub mod engine;
 pub mod impersonate;

@@ -173,7 +173,7 @@ u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index)
  * Not every module tells the label of credentials, but each tells that of who asks: so
  * it is asked as if by the sender.
  */
-static u32 label_get(const struct alpc_identity *id, struct lsm_context *context)
+u32 alpc_label_get(const struct alpc_identity *id, struct lsm_context *context)
 {
 	const struct cred *own;
 	struct lsm_prop prop;
@@ -198,7 +198,7 @@ static u32 label_get(const struct alpc_identity *id, struct lsm_context *context
 long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room)
 {
 	struct lsm_context context = {};
-	u32 len = label_get(id, &context);
+	u32 len = alpc_label_get(id, &context);
 	long needed = len ? len + 1L : 0;
 
 	if (needed && needed <= room &&
@@ -212,7 +212,7 @@ long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u
 bool alpc_shim_identity_is_labeled(const struct alpc_identity *id, const char *label, u32 len)
 {
 	struct lsm_context context = {};
-	bool same = label_get(id, &context) == len && !memcmp(context.context, label, len);
+	bool same = alpc_label_get(id, &context) == len && !memcmp(context.context, label, len);
 
 	security_release_secctx(&context);
 	return same;

@@ -39,7 +39,6 @@ struct file *alpc_shim_anon_inode_getfile(const char *name,
 					  const struct file_operations *fops,
 					  void *priv, int flags, bool own_inode)
 {
-	/* What is mapped is zapped by its inode: that must be its own. */
 	if (own_inode)
 		return anon_inode_create_getfile(name, fops, priv, flags, NULL);
 	return anon_inode_getfile(name, fops, priv, flags);

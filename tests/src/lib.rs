@@ -8,6 +8,7 @@
 //! Waits have no upper bound of their own: a watchdog ends what hangs and says
 //! where it hung.
 
+pub mod audit;
 pub mod bench;
 pub mod creds;
 pub mod faults;

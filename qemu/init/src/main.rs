@@ -2,7 +2,7 @@
 //! PID 1 of the test guest.
 //!
 //! Everything comes from the initramfs: `/alpc.ko`, test binaries in `/tests`,
-//! tools in `/bin`, further modules that a benchmark or tests want in `/drivers`. The
+//! tools in `/bin`, a policy of SELinux in `/policy` if there is one, further modules that a benchmark or tests want in `/drivers`. The
 //! kernel's command line says what to do:
 //!
 //! ```text
@@ -56,6 +56,7 @@ fn boot() -> Result<Config, String> {
     let config = parse(&cmdline);
     setup::open_console(modes::CONSOLE)?;
     setup::mount_rest()?;
+    setup::load_policy()?;
     setup::identity_and_limits()?;
     module::load()?;
     Ok(config)

@@ -56,6 +56,17 @@ pub fn mount_rest() -> Result<(), String> {
         .map_err(|e| format!("cgroup controllers: {e}"))
 }
 
+/// Has SELinux go by `/policy`, if there is one: before anything is made that it would label.
+pub fn load_policy() -> Result<(), String> {
+    let Ok(policy) = std::fs::read("/policy") else {
+        return Ok(());
+    };
+    mount("selinuxfs", "/sys/fs/selinux", "")?;
+    // The kernel takes a policy by one write, and nothing else.
+    std::fs::write("/sys/fs/selinux/load", policy).map_err(|e| format!("/policy: {e}"))?;
+    std::fs::write("/sys/fs/selinux/enforce", "1").map_err(|e| format!("enforce: {e}"))
+}
+
 /// A serial port that passes every byte as it is.
 pub fn open_raw(path: &str) -> Result<File, String> {
     let tty = File::options()

@@ -61,6 +61,9 @@ fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
 /// Tests of what only the debug kernel has.
 const DEBUG_ONLY: &[&str] = &["faults", "view_faults"];
 
+/// Tests of what only a guest with a policy has.
+const POLICY_ONLY: &[&str] = &["mac"];
+
 fn add(
     archive: &mut Archive,
     dir: &str,
@@ -122,6 +125,9 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
 
     archive.file("init", 0o755, &read(&options.init)?);
     archive.file("alpc.ko", 0o644, &read(&options.module)?);
+    if let Some(policy) = &options.policy {
+        archive.file("policy", 0o600, &read(policy)?);
+    }
     for driver in &options.drivers {
         let name = driver.file_name().unwrap_or_default().to_string_lossy();
         archive.file(&format!("drivers/{name}"), 0o644, &read(driver)?);
@@ -148,6 +154,7 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
     };
     let tests = add(&mut archive, "tests", &options.tests, true, |name| {
         is_listed(name)
+            && (options.policy.is_some() || !POLICY_ONLY.contains(&name))
             && (options.debug || !DEBUG_ONLY.contains(&name))
             && binary.as_ref().is_none_or(|binary| binary == name)
     })?;

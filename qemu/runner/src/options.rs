@@ -27,6 +27,8 @@ pub struct Options {
     /// An emulated guest's time is a count of its instructions: nothing that the host does shows.
     pub counted: bool,
     pub interactive: bool,
+    /// What SELinux goes by in the guest.
+    pub policy: Option<PathBuf>,
     /// What counts in QEMU, and writes down calls, to be split into phases.
     pub plugin: Option<PathBuf>,
     /// What is measured becomes the baseline.
@@ -72,6 +74,7 @@ impl Options {
             counted: false,
             interactive: false,
             plugin: None,
+            policy: None,
             record: false,
             only: None,
             binaries: Vec::new(),
@@ -116,6 +119,7 @@ impl Options {
             "--mode" => self.mode = value,
             "--init" => self.init = value.into(),
             "--module" => self.module = value.into(),
+            "--policy" => self.policy = Some(value.into()),
             "--plugin" => self.plugin = Some(value.into()),
             "--driver" => self.drivers.push(value.into()),
             "--busybox" => self.busybox = value.into(),
@@ -161,6 +165,9 @@ impl Options {
         let mut line = String::from("console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests");
         if self.hardened {
             line += " kfence.sample_interval=20 slab_debug=FZP init_on_free=1";
+        }
+        if self.policy.is_some() {
+            line += " lsm=selinux";
         }
         if self.debug {
             line += " kmemleak=on page_poison=1 page_table_check=on";

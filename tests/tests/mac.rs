@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a security module is asked, and the audit daemon told: SELinux, with the policy in
+//! `tests/policy/alpc.cil`. Ports are of the type `port`, what the domains may do to them is there.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use alpc_tests::audit::{field, Records, AVC, KERNEL_OTHER};
+use alpc_tests::raw::*;
+use alpc_tests::views::*;
+use alpc_tests::*;
+
+const NAME: &str = "mac/server";
+const IMPERSONATE: u32 = ALPC_SECURITY_IMPERSONATE;
+
+/// The calling process is in a domain from now on.
+fn enter(domain: &str) {
+    let label = format!("system:any:{domain}");
+    std::fs::write("/proc/thread-self/attr/current", &label).expect("domain");
+    let now = std::fs::read_to_string("/proc/thread-self/attr/current").expect("domain");
+    assert_eq!(now.trim_end_matches('\0'), label);
+}
+
+/// A process of a domain's, which inherits nothing.
+fn peer(domain: &'static str, user: User, body: impl FnOnce(&Link)) -> Peer {
+    Peer::spawn(user, |link| {
+        enter(domain);
+        body(link);
+    })
+}
+
+fn create() -> Result<Port, Failure> {
+    let takes = ALPC_TAKE_VIEWS | ALPC_TAKE_SECURITY;
+    Create::named(NAME).open().taking(takes).run()
+}
+
+fn connect_as(security: u32) -> Result<Port, Failure> {
+    let mut connect = Connect::to(NAME).taking(ALPC_TAKE_VIEWS);
+    connect.arg.security = security;
+    connect.run().map(|connected| connected.port)
+}
+
+fn connect() -> Result<Port, Failure> {
+    connect_as(0)
+}
+
+/// A server of a domain's that lets everybody in who is let, and answers until the end.
+fn server(domain: &'static str) -> Peer {
+    let server = peer(domain, ROOT, |link| {
+        let port = create().expect("create");
+        link.sync();
+        let mut ends = Vec::new();
+        loop {
+            let message = port.receive().expect("receive");
+            match message.kind {
+                ALPC_TYPE_CONNECTION_REQUEST => ends.extend(Accept::new(message.id).run(&port)),
+                _ if message.open() => port.reply(&message, b"yes").expect("reply"),
+                _ => {}
+            }
+        }
+    });
+    server.sync();
+    server
+}
+
+#[test]
+fn a_port_is_made_by_who_may_make_one_of_its_kind() {
+    isolated(|| {
+        peer("client", ALICE, |_| {
+            drop(create().expect("of its own type"))
+        })
+        .wait();
+        peer("stranger", ALICE, |_| {
+            assert_eq!(create().map(drop).unwrap_err(), fail::ACCESS_DENIED);
+        })
+        .wait();
+        peer("server", ALICE, |_| {
+            drop(create().expect("the name is free"))
+        })
+        .wait();
+    });
+}
+
+#[test]
+fn who_may_not_write_to_a_port_does_not_connect_whatever_its_list_says() {
+    isolated(|| {
+        let server = server("server");
+        peer("client", ALICE, |_| {
+            let client = connect().expect("connect");
+            assert_eq!(client.request(b"x").expect("call").data, b"yes");
+        })
+        .wait();
+        for domain in ["stranger", "looker"] {
+            for user in [ALICE, ROOT] {
+                peer(domain, user, |_| {
+                    assert_eq!(connect().map(drop).unwrap_err(), fail::ACCESS_DENIED);
+                })
+                .wait();
+            }
+        }
+        server.kill();
+    });
+}
+
+#[test]
+fn what_is_settled_when_it_connects_stays_whatever_its_user_becomes() {
+    isolated(|| {
+        let server = server("server");
+        peer("client", ALICE, |_| {
+            let client = connect().expect("connect");
+            enter("stranger");
+            assert_eq!(client.request(b"x").expect("call").data, b"yes");
+            assert_eq!(connect().map(drop).unwrap_err(), fail::ACCESS_DENIED);
+        })
+        .wait();
+        server.kill();
+    });
+}
+
+#[test]
+fn a_connect_descriptor_is_for_who_may_read_a_port() {
+    isolated(|| {
+        let server = server("server");
+        peer("looker", ALICE, |_| {
+            let through = open_port(NAME).expect("open");
+            // It is one way to connect, and no right to.
+            let refused = Connect::new(None).run_on(&through).map(drop).unwrap_err();
+            assert_eq!(refused, fail::ACCESS_DENIED);
+        })
+        .wait();
+        for domain in ["lender_not", "stranger"] {
+            peer(domain, ROOT, |_| {
+                assert_eq!(open_port(NAME).map(drop).unwrap_err(), fail::ACCESS_DENIED);
+            })
+            .wait();
+        }
+        server.kill();
+    });
+}
+
+#[test]
+fn views_are_lent_by_who_may_append_to_a_port_and_else_nothing_is_sent() {
+    isolated(|| {
+        let server = server("server");
+        for (domain, may) in [("client", true), ("lender_not", false)] {
+            peer(domain, ALICE, move |_| {
+                let client = connect().expect("connect");
+                let section = client.section(PAGE).expect("section");
+                let view = section.view(PAGE).expect("view");
+                poke(view.base, 7).expect("write");
+                let mut container = ViewContainer::lending(view.base, view.size, ALPC_VIEW_SECURE);
+                let result = Transfer::new().send(b"x").flags(ALPC_SYNC).receive();
+                let result = result.with(&client, &mut container);
+                match may {
+                    true => assert_eq!(result.expect("call").data, b"yes"),
+                    false => {
+                        assert_eq!(result.unwrap_err(), fail::ACCESS_DENIED);
+                        poke(view.base, 8).expect("it is the owner's still");
+                        assert_eq!(client.query_port().expect("query").conversations, 0);
+                    }
+                }
+                assert_eq!(client.request(b"x").expect("call").data, b"yes");
+            })
+            .wait();
+        }
+        server.kill();
+    });
+}
+
+/// The thread's file system user.
+fn fs_user() -> u32 {
+    creds::Me::now().fs().0
+}
+
+#[test]
+fn clients_are_impersonated_by_who_may_execute_a_port() {
+    isolated(|| {
+        for (domain, may) in [("server", true), ("timid", false)] {
+            let server = peer(domain, ROOT, move |link| {
+                let (port, _end, request) = creds::serve(NAME, link, || {});
+                match (may, port.impersonate(&request)) {
+                    (true, Ok(way_back)) => {
+                        assert_eq!(fs_user(), ALICE.uid);
+                        way_back.revert().expect("revert");
+                    }
+                    (false, result) => {
+                        assert_eq!(result.map(drop).unwrap_err(), fail::ACCESS_DENIED);
+                    }
+                    (true, Err(failure)) => panic!("{failure:?}"),
+                }
+                assert_eq!(fs_user(), 0);
+                port.reply(&request, b"").expect("reply");
+            });
+            server.sync();
+            let client = peer("client", ALICE, |_| {
+                let client = connect_as(IMPERSONATE).expect("connect");
+                client.request(b"x").expect("call");
+            });
+            client.wait();
+            server.wait();
+        }
+    });
+}
+
+#[test]
+fn a_port_can_be_neither_opened_anew_nor_executed() {
+    isolated(|| {
+        let port = Create::anonymous().run().expect("create");
+        let path = format!("/proc/self/fd/{}", port.as_fd().as_raw_fd());
+        let error = std::fs::File::open(&path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENXIO));
+        let none: [*const libc::c_char; 1] = [std::ptr::null()];
+        // SAFETY: The path and the lists are terminated, and outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                port.as_fd().as_raw_fd(),
+                c"".as_ptr(),
+                none.as_ptr(),
+                none.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        let error = std::io::Error::last_os_error().raw_os_error();
+        assert_eq!((result, error), (-1, Some(libc::ENXIO)));
+    });
+}
+
+#[test]
+fn what_is_refused_is_in_the_audit_records_with_both_labels() {
+    isolated(|| {
+        audit::enable(true);
+        let records = Records::open();
+        let server = server("server");
+        peer("stranger", ALICE, |_| {
+            assert_eq!(connect().map(drop).unwrap_err(), fail::ACCESS_DENIED);
+        })
+        .wait();
+        let record = records.next(AVC);
+        assert!(record.contains("{ write }"), "{record}");
+        assert_eq!(field(&record, "scontext"), "system:any:stranger");
+        assert_eq!(field(&record, "tcontext"), "system:object_r:port");
+        assert_eq!(field(&record, "tclass"), "anon_inode");
+        server.kill();
+        audit::enable(false);
+    });
+}
+
+/// A server that impersonates whoever sends, as often as each request says.
+fn impersonator(domain: &'static str, name: &'static str) -> Peer {
+    let server = peer(domain, ROOT, |link| {
+        let port = Create::named(name).open().run().expect("create");
+        link.sync();
+        let mut ends = Vec::new();
+        loop {
+            let message = port.receive().expect("receive");
+            match message.kind {
+                ALPC_TYPE_CONNECTION_REQUEST => ends.extend(Accept::new(message.id).run(&port)),
+                _ if message.open() => {
+                    for _ in 0..message.data[0] {
+                        let way_back = port.impersonate(&message).expect("impersonate");
+                        way_back.revert().expect("revert");
+                    }
+                    port.reply(&message, b"").expect("reply");
+                }
+                _ => {}
+            }
+        }
+    });
+    server.sync();
+    server
+}
+
+#[test]
+fn each_connection_whose_client_is_impersonated_has_one_record() {
+    isolated(|| {
+        audit::enable(true);
+        let records = Records::open();
+        // What could end a field, or begin another one.
+        let name = "mac/a b\" res=0\u{e9}";
+        let server = impersonator("server", name);
+        let connect = |security| {
+            let mut connect = Connect::to(name);
+            connect.arg.security = security;
+            connect.run().expect("connect").port
+        };
+        let mut clients = Vec::new();
+        for user in [ALICE, BOB] {
+            let client = peer("client", user, |link| {
+                let client = connect(IMPERSONATE);
+                for _ in 0..3 {
+                    client.request(&[3]).expect("call");
+                }
+                link.sync();
+            });
+            client.sync();
+            let record = records.next(KERNEL_OTHER);
+            assert_eq!(field(&record, "op"), "alpc-impersonate");
+            let digits: String = name.bytes().map(|byte| format!("{byte:02X}")).collect();
+            assert_eq!(field(&record, "port"), digits);
+            assert_eq!(field(&record, "opid"), client.pid().to_string());
+            assert_eq!(field(&record, "ouid"), user.uid.to_string());
+            assert_eq!(field(&record, "ogid"), user.gid.to_string());
+            assert_eq!(field(&record, "obj"), "\"system:any:client\"");
+            assert_eq!(field(&record, "lost"), "0");
+            assert_eq!(field(&record, "pid"), server.pid().to_string());
+            assert_eq!(field(&record, "uid"), "0");
+            assert_eq!(field(&record, "fsuid"), user.uid.to_string());
+            assert_eq!(field(&record, "subj"), "system:any:server");
+            assert_eq!(field(&record, "res"), "1");
+            clients.push(client);
+        }
+        clients.into_iter().for_each(Peer::wait);
+        assert_eq!(records.rest(KERNEL_OTHER), [""; 0]);
+        // With a dynamic level, a new record for who differs from the last.
+        let pair = peer("client", ROOT, |_| {
+            let client = connect(IMPERSONATE | ALPC_SECURITY_DYNAMIC);
+            for user in [ALICE, ALICE, BOB] {
+                creds::set_users(0, user.uid, 0);
+                client.request(&[2]).expect("call");
+                creds::set_users(0, 0, 0);
+            }
+        });
+        pair.wait();
+        let of = records.rest(KERNEL_OTHER);
+        let of: Vec<&str> = of.iter().map(|record| field(record, "ouid")).collect();
+        assert_eq!(of, [ALICE.uid.to_string(), BOB.uid.to_string()]);
+        server.kill();
+        audit::enable(false);
+    });
+}
+
+#[test]
+fn a_flood_of_records_is_cut_and_counted_and_other_users_have_theirs() {
+    isolated(|| {
+        const FLOOD: u64 = 200;
+        const AT_ONCE: u64 = 64;
+        audit::enable(true);
+        let records = Records::open();
+        let server = peer("server", CAROL, |link| {
+            let port = Create::named("mac/flood").open().run().expect("create");
+            link.sync();
+            for _ in 0..FLOOD {
+                let asks = port.receive().expect("receive");
+                let _end = Accept::new(asks.id).run(&port).expect("accept");
+                let request = port.receive().expect("receive");
+                let way_back = port.impersonate(&request).expect("impersonate");
+                way_back.revert().expect("revert");
+                port.reply(&request, b"").expect("reply");
+                while port.receive().expect("receive").kind != ALPC_TYPE_PORT_CLOSED {}
+            }
+            link.sync();
+        });
+        server.sync();
+        let client = peer("client", CAROL, |_| {
+            for _ in 0..FLOOD {
+                let mut connect = Connect::to("mac/flood");
+                connect.arg.security = IMPERSONATE;
+                let client = connect.run().expect("connect").port;
+                client.request(b"x").expect("call");
+            }
+        });
+        client.wait();
+        server.sync();
+        server.wait();
+        let all = records.rest(KERNEL_OTHER);
+        let told: u64 = all
+            .iter()
+            .map(|record| field(record, "lost").parse::<u64>().expect("a number"))
+            .sum();
+        let count = all.len() as u64;
+        note!("{count} records of {FLOOD}, {told} told to be lost");
+        assert!(count >= AT_ONCE && count + told <= FLOOD);
+        let other = impersonator("server", "mac/other");
+        peer("client", ALICE, |_| {
+            let mut connect = Connect::to("mac/other");
+            connect.arg.security = IMPERSONATE;
+            let client = connect.run().expect("connect").port;
+            client.request(&[1]).expect("call");
+        })
+        .wait();
+        let record = records.next(KERNEL_OTHER);
+        assert_eq!(field(&record, "ouid"), ALICE.uid.to_string());
+        assert_eq!(field(&record, "lost"), "0");
+        other.kill();
+        audit::enable(false);
+    });
+}
