@@ -47,6 +47,11 @@ impl Link {
         self.receive().1.expect("a descriptor was expected")
     }
 
+    /// Waits for what the other side has put, if this process gets it.
+    pub fn try_take_fd(&self) -> Option<OwnedFd> {
+        self.receive().1
+    }
+
     fn send(&self, value: u64, fd: Option<BorrowedFd<'_>>) {
         let mut value = value;
         let mut iov = libc::iovec {

@@ -203,6 +203,74 @@ fn clients_are_impersonated_by_who_may_execute_a_port() {
 }
 
 #[test]
+fn a_port_is_passed_to_who_may_read_and_write_it_and_an_end_to_anybody() {
+    isolated(|| {
+        let holder = peer("server", ROOT, |link| {
+            let port = create().expect("create");
+            link.put_fd(&port);
+            link.sync();
+        });
+        let (passed, end) = (holder.take_fd(), Pair::new());
+        for (domain, may) in [("server", true), ("client", true), ("stranger", false)] {
+            let receiver = Peer::fork(ALICE, |_| {
+                // It has the descriptor by fork, which asks nobody. To use it is another thing.
+                let port = Port::from(passed.try_clone().expect("duplicate"));
+                enter(domain);
+                let result = port.receive_now();
+                // The client has no right to its ioctls either.
+                match domain {
+                    "server" => assert_eq!(result.unwrap_err(), fail::TIMED_OUT),
+                    _ => assert_eq!(result.unwrap_err().errno, libc::EACCES),
+                }
+                let (ours, theirs) = Link::pair();
+                theirs.put_fd(&port);
+                assert_eq!(ours.try_take_fd().is_some(), may, "{domain}");
+                theirs.put_fd(&end.client);
+                let client = Port::from(ours.try_take_fd().expect("an end"));
+                client.one_way(b"x").expect("send");
+            });
+            receiver.wait();
+            assert_eq!(end.port.receive().expect("receive").data, b"x");
+        }
+        holder.sync();
+        holder.wait();
+    });
+}
+
+#[test]
+fn who_may_have_no_memory_to_map_makes_no_views_and_receives_none() {
+    isolated(|| {
+        let server = peer("timid", ROOT, |link| {
+            let port = create().expect("create");
+            let section = port.section(PAGE).map(drop);
+            assert_eq!(section.unwrap_err(), fail::ACCESS_DENIED);
+            link.sync();
+            let _end = accept(&port);
+            let mut container = ViewContainer::receiving();
+            let mut receive = Transfer::new().receive();
+            receive.arg.recv_attributes = container.address();
+            assert_eq!(receive.run(&port).unwrap_err(), fail::NO_WINDOW);
+            let message = port.receive().expect("it stays");
+            assert_eq!(message.data, b"x");
+            port.reply(&message, b"yes").expect("reply");
+        });
+        server.sync();
+        peer("client", ALICE, |_| {
+            let client = connect().expect("connect");
+            let section = client.section(PAGE).expect("section");
+            let view = section.view(PAGE).expect("view");
+            let mut container = ViewContainer::lending(view.base, view.size, ALPC_VIEW_SECURE);
+            let call = Transfer::new().send(b"x").flags(ALPC_SYNC).receive();
+            let reply = call.with(&client, &mut container).expect("call");
+            assert_eq!(reply.data, b"yes");
+            poke(view.base, 1).expect("it has come back");
+        })
+        .wait();
+        server.wait();
+    });
+}
+
+#[test]
 fn a_port_can_be_neither_opened_anew_nor_executed() {
     isolated(|| {
         let port = Create::anonymous().run().expect("create");
