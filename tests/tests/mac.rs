@@ -364,7 +364,9 @@ fn each_connection_whose_client_is_impersonated_has_one_record() {
             client.sync();
             let record = records.next(KERNEL_OTHER);
             assert_eq!(field(&record, "op"), "alpc-impersonate");
-            let digits: String = name.bytes().map(|byte| format!("{byte:02X}")).collect();
+            let digits = name.bytes().fold(String::new(), |digits, byte| {
+                digits + &format!("{byte:02X}")
+            });
             assert_eq!(field(&record, "port"), digits);
             assert_eq!(field(&record, "opid"), client.pid().to_string());
             assert_eq!(field(&record, "ouid"), user.uid.to_string());
