@@ -79,6 +79,19 @@ gate_symbols() {
 }
 
 # Numbers in documents are those of the committed baseline.
+# What the README has compiled is what the crate's own page has, which is tested.
+gate_readme() {
+	"$QEMU_DIR/in-root.sh" python3 - <<-'END'
+		import re, sys
+		page = open("/repo/userlib/README.md").read()
+		blocks = re.findall(r"^```rust.*?^```$", open("/repo/README.md").read(), re.M | re.S)
+		missing = [block for block in blocks if block not in page]
+		for block in missing:
+		    print("README.md has code that userlib/README.md has not: " + block.split("\n")[1])
+		sys.exit(1 if missing or not blocks else 0)
+	END
+}
+
 gate_tables() { "$QEMU_DIR/cargo.sh" host run -q -p alpc-vm -- tables --check; }
 
 # 500 lines are what one reads in a sitting.
@@ -92,7 +105,7 @@ gate_length() {
 }
 
 if [ $# = 0 ]; then
-	set -- spdx unsafe length fmt tables bindings header clippy kernel-clippy symbols
+	set -- spdx unsafe length fmt readme tables bindings header clippy kernel-clippy symbols
 fi
 bad=0
 for gate in "$@"; do

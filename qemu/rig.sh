@@ -37,7 +37,7 @@ give_back() {
 	local owner
 	owner=$(stat -c %u:%g .)
 	if [ "$(id -u)" = 0 ] && [ "${owner%%:*}" != 0 ]; then
-		find target alpc.ko rust-project.json Cargo.lock README.md uapi tests/bench-baseline.json -user 0 -exec chown -h "$owner" {} + 2>/dev/null || true
+		find target alpc.ko rust-project.json Cargo.lock tests/benches/README.md uapi tests/bench-baseline.json -user 0 -exec chown -h "$owner" {} + 2>/dev/null || true
 	fi
 }
 trap give_back EXIT

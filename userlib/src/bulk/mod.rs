@@ -79,7 +79,7 @@
 //! Beyond that a view does, for a receiver that hands on new memory with each message, as this one
 //! does. Caller memory takes fewer only where it is read into memory that is there. It also has the
 //! sender wait, and able to change the bytes while they are read out. So it is for what no view can
-//! be made for. The counts are in the table of `README.md` that begins *with a request*, which
+//! be made for. The counts are in the table of `tests/benches/README.md` that begins *with a request*, which
 //! `make bench` writes.
 
 mod bytes;
