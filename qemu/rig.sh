@@ -141,7 +141,7 @@ build_guest() {
 	# a newer C library than this machine may have.
 	qemu/cargo.sh guest build -q -p alpc-vm-init -p alpc-vm || return 1
 	if [ -d userlib/examples ]; then
-		guest_build examples build -p alpc --examples || return 1
+		guest_build examples build -p alpc-linux --examples || return 1
 	fi
 	case $1 in
 	tests) guest_build tests test -p alpc-tests --no-run ;;
@@ -400,7 +400,7 @@ target_run() {
 	local crate args=() kind=()
 	crate=$(cd "$CRATE" && pwd)
 	grep -qE '^alpc *=.*path *=' "$crate/Cargo.toml" ||
-		args+=(--config "patch.crates-io.alpc.path=\"$REPO/userlib\"")
+		args+=(--config "patch.crates-io.alpc-linux.path=\"$REPO/userlib\"")
 	[ ! -d "$crate/examples" ] || kind=(--examples)
 	say "building $crate"
 	ALPC_TARGET_DIR=target/run guest_build run -c "$crate" build \
@@ -424,7 +424,7 @@ target_clippy() {
 }
 
 target_doc() {
-	qemu/cargo.sh host doc --no-deps -p alpc
+	qemu/cargo.sh host doc --no-deps -p alpc-linux
 	say "open target/doc/alpc/index.html (target/root/doc if cargo was the root's)"
 }
 
