@@ -7,7 +7,12 @@
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
-export KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV BOOT_TIMEOUT CRATE RUN KDIR DESTDIR
+SETTINGS := KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV BOOT_TIMEOUT CRATE RUN KDIR DESTDIR
+# As they were typed: a $ in them is the shell's.
+$(foreach s,$(SETTINGS),$(if $(filter undefined default,$(origin $s)),,$(eval override $s := $$(value $s))))
+export $(SETTINGS)
+# What relative paths begin at: where make was called, of make -C too.
+export ALPC_CALLER := $(or $(PWD),$(CURDIR))
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 

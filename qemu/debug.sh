@@ -17,7 +17,6 @@ fi
 if [ ! -e "$dir/versions.txt" ]; then
 	need_disk "$CACHE" 2000 "the debug kernel"
 	tmp=$CACHE/debug.tmp
-	as_root rm -rf "$tmp"
 	mkdir -p "$tmp"
 	as_root cp -al "$stock/source" "$tmp/source"
 	cp "$stock/versions.txt" "$tmp/stock.txt"

@@ -42,9 +42,16 @@ if ! find_tree; then
 	need_disk "$CACHE" 3500 "the kernel tree"
 	[ -n "$root" ] || die "there is no root"
 	tmp=$CACHE/kernel.tmp
-	as_root rm -rf "$tmp"
 	mkdir -p "$tmp/apt"
-	host_apt_options | sed 's/^\([^=]*\)=\(.*\)$/\1 "\2";/' >"$tmp/apt/host.conf"
+	{
+		# A list that can't be had is an error, not a kernel that isn't there.
+		echo 'APT::Update::Error-Mode "any";'
+		host_apt_options | sed 's/^\([^=]*\)=\(.*\)$/\1 "\2";/'
+		if [ -n "${MIRROR:-}" ]; then
+			echo "deb $MIRROR $SUITE-backports main" >"$tmp/apt/sources.list"
+			echo 'Dir::Etc::SourceList "/kernel/apt/sources.list"; Dir::Etc::SourceParts "/dev/null";'
+		fi
+	} >"$tmp/apt/host.conf"
 
 	say "looking for Linux $KSERIES ($FLAVOUR) in $SUITE-backports"
 	with_progress "$CACHE/kernel-list.log" 18 in_root -b "$tmp:/kernel" /repo/qemu/kdir-inside.sh list
@@ -63,19 +70,20 @@ if ! find_tree; then
 		with_progress "$CACHE/kernel-fetch.log" 7 in_root -b "$tmp:/kernel" \
 			/repo/qemu/kdir-inside.sh fetch "$release" "$version" "$source"
 		say "preparing the tree of $release (some 2 minutes on 2 cores)"
-		if (with_progress "$CACHE/kernel-$release.log" 230 in_root -b "$tmp:/kernel" \
-			/repo/qemu/kdir-inside.sh prepare "$release" "$version"); then
-			built=$release
-			break
-		fi
+		rc=0
+		(with_progress "$CACHE/kernel-$release.log" 230 in_root -b "$tmp:/kernel" \
+			/repo/qemu/kdir-inside.sh prepare "$release" "$version") || rc=$?
+		[ "$rc" != 0 ] || { built=$release && break; }
+		# Where this machine is the cause, another kernel fares no better.
+		! cause_of "$CACHE/kernel-$release.log" "$rc" >/dev/null || exit "$rc"
 		say "NOTE: $release does not build here"
 	done <"$tmp/candidates"
-	[ -n "$built" ] || die "$SUITE-backports has no kernel of flavour $FLAVOUR that a Rust module can be built for"
+	[ -n "$built" ] || die "$SUITE-backports has no kernel of flavour $FLAVOUR that builds a Rust module"
 	if [ -e "$tmp/versions.txt" ]; then
-		as_root rm -rf "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates" "$dir"
+		remove "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates" "$dir"
 		mv -T "$tmp" "$dir"
 	fi
-	as_root rm -rf "$tmp"
+	remove "$tmp"
 	[ -n "${KRELEASE:-}" ] || echo "$built" >"$wish"
 	say "the tree of $built is at $dir"
 fi

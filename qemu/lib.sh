@@ -23,73 +23,31 @@ ROOT_PACKAGES="gcc gcc-14 g++ libc6-dev make flex bison bc libelf-dev libssl-dev
 # How long the log of making it is, for the progress bar.
 ROOT_LOG_LINES=1900
 
-# sudo keeps the caller's HOME on some systems. Root's caches must not land in
-# a home that is not root's: nothing of the caller may end up owned by root.
-if [ "$(id -u)" = 0 ] && [ -z "${ALPC_CACHE:-}" ]; then
-	HOME=$(getent passwd 0 | cut -d: -f6)
-	[ -z "${SUDO_UID:-}" ] || unset XDG_CACHE_HOME CARGO_HOME
-	export HOME
-fi
-CACHE=${ALPC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/alpc}
+. "$QEMU_DIR/messages.sh"
+. "$QEMU_DIR/cache.sh"
 
-# ---------------------------------------------------------------- messages
-
-: "${ALPC_T0:=$(date +%s)}"
-export ALPC_T0
-
-# Every line of progress goes to stderr: stdout carries results.
-say() { printf '[%4ds] %s\n' "$(($(date +%s) - ALPC_T0))" "$*" >&2; }
-die() {
-	printf 'error: %s\n' "$*" >&2
-	exit 1
-}
-
-# with_progress LOG EXPECTED_LINES CMD... - runs CMD with its output in LOG,
-# and on a terminal draws how far LOG has come. Shows LOG's end on failure.
-with_progress() {
-	local log=$1 want=$2 pid rc=0 n pct
-	shift 2
-	: >"$log"
-	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
-	while kill -0 "$pid" 2>/dev/null; do
-		sleep 1
-		[ -t 2 ] || continue
-		n=$(wc -l <"$log")
-		pct=$((n * 100 / want))
-		[ "$pct" -le 99 ] || pct=99
-		printf '\r        [%-40s] %2d%% ' "$(printf '%*s' $((pct * 40 / 100)) '' | tr ' ' '#')" "$pct" >&2
-	done
-	[ ! -t 2 ] || printf '\r%60s\r' '' >&2
-	wait "$pid" || rc=$?
-	if [ "$rc" != 0 ]; then
-		tail -n 40 "$log" >&2
-		die "this failed: $* (all of it in $log)"
-	fi
-}
-
-# need_disk DIR MIB WHAT
-need_disk() {
-	local have
-	have=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
-	[ "$have" -ge "$2" ] ||
-		die "$3 takes $2 MiB of disk under $1, where $have MiB are free (ALPC_CACHE= moves it)"
-}
+case $FLAVOUR in
+cloud-amd64 | amd64 | rt-amd64 | debug) ;;
+*) die "FLAVOUR=$FLAVOUR: want cloud-amd64, amd64, rt-amd64 or debug" ;;
+esac
 
 hash_of() { sha256sum | cut -c1-16; }
 
-# ------------------------------------------------------------------ the lock
-
-# One builder at a time in the cache; a second make waits for it.
-lock_cache() {
-	mkdir -p "$CACHE"
-	exec 9>"$CACHE/lock"
-	if ! flock -n 9; then
-		say "waiting for another make that uses $CACHE"
-		flock 9
+# files PATTERN... - the files of the repository, those not yet added included. The owner
+# may be another user than root, who runs this; a tarball has no git to ask.
+files() {
+	if [ -e "$REPO/.git" ] && command -v git >/dev/null; then
+		git -C "$REPO" -c safe.directory="$REPO" ls-files -co --exclude-standard -- "$@" |
+			while read -r file; do [ ! -f "$REPO/$file" ] || echo "$file"; done
+		return
 	fi
+	local pattern wanted=()
+	for pattern in "$@"; do
+		wanted+=(-o -path "./$pattern")
+	done
+	(cd "$REPO" && find . \( -path ./target -o -path ./.git \) -prune -o -type f \( "${wanted[@]:1}" \) -print) |
+		cut -c3- | sort
 }
-unlock_cache() { exec 9>&-; }
 
 # ---------------------------------------------------------------- the mirror
 
@@ -135,10 +93,23 @@ check_userns() {
 	[ "$(id -u)" != 0 ] || return 0
 	command -v newuidmap >/dev/null ||
 		die "building as a plain user needs newuidmap: install uidmap, or run this as root"
+	local ids
+	ids=$(free_ids /etc/subuid /etc/subgid)
 	grep -q "^$(id -un):\|^$(id -u):" /etc/subuid && grep -q "^$(id -un):\|^$(id -u):" /etc/subgid ||
-		die "$(id -un) has no subordinate ids: as root, usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+		die "$(id -un) has no subordinate ids; as root:" \
+			"usermod --add-subuids $ids --add-subgids $ids $(id -un)"
 	as_root true 2>/dev/null ||
-		die "this system refuses user namespaces to plain users: as root, sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0, or run this as root"
+		die "this system refuses user namespaces to plain users: run this as root, or as root:" \
+			"sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000" \
+			"sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+}
+
+# free_ids FILE... - the first range of 65536 ids behind all that the FILEs give to somebody.
+free_ids() {
+	cat "$@" 2>/dev/null | awk -F: '
+		!/^#/ && $2 ~ /^[0-9]+$/ && $3 ~ /^[0-9]+$/ && $2 + $3 > first { first = $2 + $3 }
+		BEGIN { first = 100000 }
+		END { printf "%d-%d\n", first, first + 65535 }'
 }
 
 root_key() {

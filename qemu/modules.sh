@@ -8,6 +8,16 @@ cd "$REPO"
 
 release=${KRELEASE:-$(uname -r)}
 kdir=${KDIR:-/lib/modules/$release/build}
+if [ -n "${KDIR:-}" ]; then
+	case $kdir in
+	/*) ;;
+	*) kdir=${ALPC_CALLER:-$REPO}/$kdir ;;
+	esac
+	[ -d "$kdir" ] || die "KDIR=$KDIR: there is no such directory"
+	[ -e "$kdir/.config" ] || die "KDIR=$KDIR: no kernel's tree, or not configured: it has no .config"
+	# What that tree is of, not what runs here.
+	release=$(cat "$kdir/include/config/kernel.release" 2>/dev/null) || release="the tree in $KDIR"
+fi
 
 # A kernel's configuration, from wherever it can be had.
 kernel_config() {
@@ -44,13 +54,14 @@ build() {
 	config=$(kernel_config)
 	if [ -n "$config" ]; then
 		grep -qx 'CONFIG_RUST=y' <<<"$config" ||
-			die "$release is built without CONFIG_RUST: alpc.ko needs Debian's 7.3 from backports, or a kernel with Rust"
+			die "$release is built without CONFIG_RUST" \
+				"alpc.ko needs Debian's 7.3 from backports, or a kernel with Rust"
 	fi
 	if compgen -G "$kdir/rust/*.rmeta" >/dev/null; then
 		want=$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT="\(.*\)"$/\1/p' <<<"$config")
 		have=$(rustc --version 2>/dev/null) || have=none
 		[ "$have" = "$want" ] ||
-			die "$kdir was built by $want, and rustc here is $have: crates of one can't be used by the other"
+			die "$release was built by another rustc than is here" "by $want; here is $have"
 		say "building alpc.ko for $kdir"
 		make -C "$kdir" "M=$REPO" "MO=$REPO/target/kbuild/local" modules
 		cp target/kbuild/local/alpc_mod/alpc.ko alpc.ko
@@ -59,7 +70,8 @@ build() {
 	[ -z "${KDIR:-}" ] || die "$kdir has no rust/*.rmeta: that tree isn't prepared for Rust modules"
 	case $release in
 	*+deb[0-9]*-amd64) ;;
-	*) die "$release is neither Debian's 7.3 from backports nor has it a tree for Rust modules (KDIR= names one)" ;;
+	*) die "$release isn't Debian's 7.3 from backports, nor has it a tree for Rust modules" \
+		"KDIR= names such a tree" ;;
 	esac
 	# Debian's headers can't build Rust modules; its sources can.
 	KRELEASE=$release

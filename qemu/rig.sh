@@ -8,7 +8,29 @@
 [ "${1:-}" != bench ] || export FLAVOUR=${FLAVOUR:-amd64}
 . "$(dirname "$0")/lib.sh"
 cd "$REPO"
-mkdir -p target/qemu
+
+# What can be known to be wrong is told before anything is built.
+check_settings() {
+	local name word
+	for name in CPUS BOOT_TIMEOUT; do
+		[[ -z "${!name:-}" || "${!name}" =~ ^[1-9][0-9]{0,8}$ ]] || die "$name=${!name}: want a number, from 1"
+	done
+	case ${ALPC_ACCEL:-auto} in
+	auto | tcg) ;;
+	kvm)
+		[ -e /dev/kvm ] || die "ALPC_ACCEL=kvm: this machine has no /dev/kvm"
+		(: <>/dev/kvm) 2>/dev/null ||
+			die "ALPC_ACCEL=kvm: no right to use /dev/kvm: join the group $(stat -c %G /dev/kvm)"
+		;;
+	*) die "ALPC_ACCEL=$ALPC_ACCEL: want kvm, tcg or auto" ;;
+	esac
+	for word in ${ENV:-}; do
+		[[ "$word" =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || die "ENV: $word: want NAME=VALUE"
+	done
+}
+check_settings
+
+mkdir -p target/qemu 2>/dev/null || die "no right, or no disk, to write to $REPO/target"
 
 PASSED=0 FAILED=0
 # What went wrong is told once more at the end, where it can be found.
@@ -414,7 +436,7 @@ target_run() {
 
 target_fmt() {
 	prepare
-	git -c safe.directory="$REPO" ls-files -co --exclude-standard '*.rs' | grep -v '^uapi/bindings.rs$' |
+	files '*.rs' | grep -v '^uapi/bindings.rs$' |
 		xargs qemu/in-root.sh rustfmt --config-path /repo/rustfmt.toml
 }
 
@@ -424,8 +446,9 @@ target_clippy() {
 }
 
 target_doc() {
-	qemu/cargo.sh host doc --no-deps -p alpc-linux
-	say "open target/doc/alpc/index.html (target/root/doc if cargo was the root's)"
+	qemu/cargo.sh host doc -q --no-deps -p alpc-linux
+	# The root's cargo has a directory of its own.
+	say "open $(ls -t target/doc/alpc/index.html target/root/doc/alpc/index.html 2>/dev/null | head -n 1)"
 }
 
 # The generator speaks of the root's paths; an editor wants this machine's.
@@ -441,16 +464,13 @@ target_rust_analyzer() {
 }
 
 target_distclean() {
+	clear_cache
 	target_clean
-	if [ -d "$CACHE" ]; then
-		say "removing $CACHE"
-		as_root rm -rf "$CACHE"
-	fi
 }
 
 target_clean() {
 	say "removing target/"
-	rm -rf target alpc.ko rust-project.json
+	remove "$REPO/target" "$REPO/alpc.ko" "$REPO/rust-project.json"
 }
 
 "target_${1//-/_}"
