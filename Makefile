@@ -7,7 +7,7 @@
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
-SETTINGS := KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV BOOT_TIMEOUT CRATE RUN KDIR DESTDIR
+SETTINGS := KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELINE ENV BOOT_TIMEOUT CRATE C RUN KDIR DESTDIR
 # As they were typed: a $ in them is the shell's.
 $(foreach s,$(SETTINGS),$(if $(filter undefined default,$(origin $s)),,$(eval override $s := $$(value $s))))
 export $(SETTINGS)
@@ -45,8 +45,8 @@ check: ## the inner loop: formatting, host tests, one boot
 bench: ## instructions per round trip (target/bench), and times (target/criterion)
 bench-tables: ## the tables of documents, from the committed baseline
 vm-test: ## T=name: one test binary, or the tests whose name has that (HARDENED=1)
-shell: ## a prompt in the guest, alpc.ko loaded
-run: ## CRATE=dir: any cargo project's programs in the guest (RUN='a & b': a command line)
+shell: ## a prompt in the guest, alpc.ko loaded (CRATE=dir, C=dir: a crate or C programs too)
+run: ## CRATE=dir, C=dir: those programs in the guest (RUN='a & b': a command line)
 modules: ## alpc.ko for the kernel this machine runs (KDIR=tree: for another)
 install: ## puts that into /lib/modules (as root)
 kernel: ## prepares the caches only

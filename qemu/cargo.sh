@@ -8,6 +8,8 @@
 #   guest   the same, with static programs for the test guest
 #   root    always the root's: lints and formatting must judge alike everywhere
 #
+# CRATE is somebody's own: its warnings are no errors, and it sees all that lies around it.
+#
 # Each has a target directory of its own: they differ in flags or compiler.
 . "$(dirname "$0")/lib.sh"
 cd "$REPO"
@@ -18,7 +20,6 @@ crate=
 if [ "${1:-}" = -c ]; then
 	crate=$2
 	shift 2
-	set -- "$@" --manifest-path "$crate/Cargo.toml"
 fi
 
 host_cargo() {
@@ -29,6 +30,7 @@ host_cargo() {
 }
 
 flags=-Dwarnings
+[ -z "$crate" ] || flags=
 case $kind in
 guest)
 	flags="$flags -C target-feature=+crt-static -C strip=debuginfo"
@@ -46,20 +48,34 @@ host)
 root) dir=target/root ;;
 *) die "cargo.sh: host, guest or root?" ;;
 esac
-export CARGO_TARGET_DIR=${ALPC_TARGET_DIR:-$dir} RUSTFLAGS=$flags
+dir=${ALPC_TARGET_DIR:-$dir}
+export RUSTFLAGS=$flags
 
+if [ -n "$crate" ]; then
+	export CARGO_TARGET_DIR=$REPO/$dir
+	# As .cargo/config.toml has it here: the crate has its own.
+	export CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback
+	cd "$crate"
+else
+	export CARGO_TARGET_DIR=$dir
+fi
 if [ "$kind" != root ]; then
 	exec cargo "$@"
 fi
 "$QEMU_DIR/root.sh" >/dev/null
 mkdir -p "$CACHE/cargo"
-vars=(-e "RUSTFLAGS=$RUSTFLAGS" -e "CARGO_TARGET_DIR=/repo/$CARGO_TARGET_DIR")
+vars=(-e "RUSTFLAGS=$RUSTFLAGS")
 [ -z "${CARGO_BUILD_TARGET:-}" ] || vars+=(-e "CARGO_BUILD_TARGET=$CARGO_BUILD_TARGET")
+if [ -n "$crate" ]; then
+	case $crate/ in
+	/usr/* | /etc/*) die "$crate: the root has its own /usr and /etc, so put the crate elsewhere" ;;
+	esac
+	EXEC=exec in_root -H -C "$crate" "${vars[@]}" -e "CARGO_TARGET_DIR=$CARGO_TARGET_DIR" \
+		-e "CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback" cargo "$@"
+fi
 # Paths of this machine, as the root knows them.
-[ -z "$crate" ] || vars+=(-b "$crate:/host")
 args=()
 for arg in "$@"; do
-	[ -z "$crate" ] || arg=${arg/#"$crate/"//host/}
 	args+=("${arg//"$REPO/"//repo/}")
 done
-EXEC=exec in_root "${vars[@]}" cargo "${args[@]}"
+EXEC=exec in_root "${vars[@]}" -e "CARGO_TARGET_DIR=/repo/$dir" cargo "${args[@]}"

@@ -7,6 +7,7 @@
 # The cloud kernel lacks a part of what the benchmark compares with.
 [ "${1:-}" != bench ] || export FLAVOUR=${FLAVOUR:-amd64}
 . "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/own.sh"
 cd "$REPO"
 
 # What can be known to be wrong is told before anything is built.
@@ -61,6 +62,7 @@ give_back() {
 	if [ "$(id -u)" = 0 ] && [ "${owner%%:*}" != 0 ]; then
 		find target alpc.ko rust-project.json Cargo.lock tests/benches/README.md uapi tests/bench-baseline.json -user 0 -exec chown -h "$owner" {} + 2>/dev/null || true
 	fi
+	[ "$(id -u)" != 0 ] || give_back_own
 }
 trap give_back EXIT
 
@@ -175,12 +177,14 @@ build_guest() {
 	esac
 }
 
+# Where the runner and the guest's first process are, once they are built.
+BUILT=target/guest/x86_64-unknown-linux-gnu/debug
+
 # vm NAME MODE ARGUMENT... - one boot
 vm() {
 	local name=$1 mode=$2 root word
 	shift 2
-	local built=target/guest/x86_64-unknown-linux-gnu/debug
-	local args=(--init "$built/alpc-vm-init")
+	local args=(--init "$BUILT/alpc-vm-init")
 	[ "$FLAVOUR" != debug ] || args+=("${DEBUG[@]}")
 	root=$(root_dir)
 	for word in ${ENV:-}; do
@@ -193,7 +197,7 @@ vm() {
 		say "waiting for another guest"
 		flock 7
 	}
-	ALPC_ACCEL_CACHE=$CACHE "$built/alpc-vm" boot --name "$name" --mode "$mode" "${args[@]}" \
+	ALPC_ACCEL_CACHE=$CACHE "$BUILT/alpc-vm" boot --name "$name" --mode "$mode" "${args[@]}" \
 		--module "$MODULE" --busybox "$root/usr/bin/busybox" --env "ALPC_TIER=$name" "$@" 7>&-
 	local rc=$?
 	exec 7>&-
@@ -402,36 +406,28 @@ target_bench_tables() {
 }
 
 target_shell() {
-	prepare
-	build_module
-	build_guest tests
-	qemu/cargo.sh guest build -q -p alpc-tests --bins
-	local args=("${TESTS[@]}")
-	[ ! -e target/qemu/examples.json ] || args+=(--bins target/qemu/examples.json)
-	say "booting the guest; the kernel's log goes to target/qemu/shell/kernel.log"
-	vm shell shell --interactive --cpus "${CPUS:-2}" "${args[@]}"
-}
-
-# Any cargo project, with its programs and examples. `alpc` from a registry is
-# replaced by the one here.
-target_run() {
-	[ -n "${CRATE:-}" ] && [ -e "$CRATE/Cargo.toml" ] || die "make run CRATE=dir: dir must hold a Cargo.toml"
+	check_own
 	prepare
 	build_module
 	build_guest none
-	local crate args=() kind=()
-	crate=$(cd "$CRATE" && pwd)
-	grep -qE '^alpc *=.*path *=' "$crate/Cargo.toml" ||
-		args+=(--config "patch.crates-io.alpc-linux.path=\"$REPO/userlib\"")
-	[ ! -d "$crate/examples" ] || kind=(--examples)
-	say "building $crate"
-	ALPC_TARGET_DIR=target/run guest_build run -c "$crate" build \
-		${args[@]+"${args[@]}"} --bins ${kind[@]+"${kind[@]}"}
-	args=(--run target/qemu/run.json)
+	build_own
+	say "booting the guest; the kernel's log goes to target/qemu/shell/kernel.log"
+	vm shell shell --interactive --cpus "${CPUS:-2}" --bins target/qemu/examples.json ${OWN[@]+"${OWN[@]}"}
+}
+
+# Anybody's programs. `alpc` from a registry is replaced by the one here.
+target_run() {
+	[ -n "${CRATE:-}${C:-}" ] || die "make run CRATE=dir for a crate, make run C=dir for C programs"
+	check_own
+	prepare
+	build_module
+	build_guest none
+	build_own
+	local args=()
 	[ -z "${RUN:-}" ] || args+=(--cmd "$RUN")
-	[ ! -e target/qemu/examples.json ] || args+=(--bins target/qemu/examples.json)
+	[ ! -t 0 ] || [ ! -t 1 ] || args+=(--interactive)
 	say "booting the guest"
-	vm run run --cpus "${CPUS:-2}" "${args[@]}"
+	vm run run --cpus "${CPUS:-2}" --bins target/qemu/examples.json "${OWN[@]}" ${args[@]+"${args[@]}"}
 }
 
 target_fmt() {

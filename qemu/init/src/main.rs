@@ -9,6 +9,7 @@
 //! alpc_mode=test|demo|shell|bench|clock|run   what to run
 //! alpc_filter=NAME                            passed to every test binary
 //! alpc_timeout=SECONDS                        for each binary
+//! alpc_terminal=1                             a person has the console
 //! alpc_env.NAME=VALUE                         exported to what is run
 //! alpc.NAME=VALUE                             a parameter of the module
 //! ```
@@ -31,6 +32,7 @@ pub struct Config {
     pub mode: String,
     pub filter: Option<String>,
     pub timeout: Duration,
+    pub terminal: bool,
 }
 
 fn main() {
@@ -68,6 +70,7 @@ fn parse(cmdline: &str) -> Config {
         mode: "test".into(),
         filter: None,
         timeout: Duration::from_secs(600),
+        terminal: false,
     };
     std::env::set_var("PATH", "/bin");
     std::env::set_var("HOME", "/root");
@@ -79,6 +82,7 @@ fn parse(cmdline: &str) -> Config {
         };
         match key {
             "alpc_mode" => config.mode = value.into(),
+            "alpc_terminal" => config.terminal = value == "1",
             "alpc_filter" => config.filter = Some(value.into()),
             "alpc_timeout" => {
                 if let Ok(seconds) = value.parse() {

@@ -57,7 +57,12 @@ fn files_of(dir: &str) -> Vec<PathBuf> {
 /// Runs one program; prints a line unless it ended well.
 fn execute(mut command: Command, timeout: Option<Duration>) -> bool {
     let name = command.get_program().to_string_lossy().into_owned();
-    match process::run(&mut command, timeout, false) {
+    let end = process::run(&mut command, timeout, false);
+    has_ended_well(&name, end)
+}
+
+fn has_ended_well(name: &str, end: std::io::Result<End>) -> bool {
+    match end {
         Ok(End::Exited(0)) => true,
         Ok(end) => {
             println!("init: {name}: {end}");
@@ -192,19 +197,27 @@ fn send_out(dir: &str, what: &str) -> Result<(), String> {
     }
 }
 
-/// The programs of a crate: by the command line in /run.cmd, else one by one.
+/// What somebody brought along: by the command line in /run.cmd, else the one program.
 fn programs(config: &Config) -> bool {
-    if Path::new("/run.cmd").exists() {
+    let mut command = if Path::new("/run.cmd").exists() {
         let mut shell = Command::new("/bin/sh");
         shell.arg("/run.cmd");
-        return program(shell, config);
+        shell
+    } else if let Some(file) = files_of("/run").first() {
+        Command::new(file)
+    } else {
+        println!("init: there is no program");
+        return false;
+    };
+    if !config.terminal {
+        return program(command, config);
     }
-    let files = files_of("/run");
-    let mut ok = !files.is_empty();
-    for file in files {
-        ok &= program(Command::new(file), config);
-    }
-    ok
+    let name = command.get_program().to_string_lossy().into_owned();
+    setup::cooked();
+    // Whoever sits there can end it.
+    let end = process::run(&mut command, None, true);
+    // The end of its session hung the terminal up for this process too.
+    setup::open_console(CONSOLE).is_ok() && has_ended_well(&name, end) & reload()
 }
 
 /// A prompt on the second serial port, until its end.
@@ -215,14 +228,12 @@ fn shell() -> bool {
         let _ = std::os::unix::fs::symlink("/bin/busybox", format!("/bin/{applet}"));
     }
     println!(
-        "alpc.ko is loaded; the programs in /bin and /tests are at hand.\r\n\
+        "alpc.ko is loaded; the programs in /bin and /run are at hand.\r\n\
          `su alice` gives another user, `exit` ends the guest.\r"
     );
     let mut command = Command::new("/bin/busybox");
     command.args(["sh", "-l"]).current_dir("/root");
-    command
-        .env("PS1", "guest# ")
-        .env("PATH", "/bin:/tests:/run");
+    command.env("PS1", "guest# ").env("PATH", "/run:/bin");
     setup::cooked();
     let _ = process::run(&mut command, None, true);
     // The end of its session hung the terminal up for this process too.

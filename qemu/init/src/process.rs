@@ -94,15 +94,26 @@ pub fn run(command: &mut Command, timeout: Option<Duration>, terminal: bool) -> 
     let pid = command.spawn()?.id() as libc::pid_t;
     let end = wait_for(pid, timeout.map(|t| Instant::now() + t));
     if end == End::TimedOut {
-        println!("init: no end after {timeout:?}; the stacks of all tasks are in the kernel's log");
-        // Stacks are information to the kernel, which its console leaves out.
-        let _ = std::fs::write("/proc/sys/kernel/printk", "8");
-        for key in ["w", "l", "t"] {
-            let _ = std::fs::write("/proc/sysrq-trigger", key);
-        }
+        println!(
+            "init: no end after {} s; the stacks of all tasks are in the kernel's log",
+            timeout.unwrap_or_default().as_secs()
+        );
+        show_stacks();
     }
     kill_rest();
     Ok(end)
+}
+
+/// Has the kernel write the stacks of all tasks to its log, between two lines that tell them
+/// from those that speak of trouble.
+fn show_stacks() {
+    // Stacks are information to the kernel, which its console leaves out.
+    let _ = std::fs::write("/proc/sys/kernel/printk", "8");
+    let _ = std::fs::write("/dev/kmsg", "init: all stacks follow");
+    for key in ["w", "l", "t"] {
+        let _ = std::fs::write("/proc/sysrq-trigger", key);
+    }
+    let _ = std::fs::write("/dev/kmsg", "init: all stacks are shown");
 }
 
 /// Nothing that a program started outlives it: the next one must meet a quiet

@@ -6,6 +6,7 @@ use crate::options::Options;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The users of the guest: name and id, which is the group's too.
 const USERS: &[(&str, u32)] = &[
@@ -58,6 +59,15 @@ fn executables(messages: &str, want_tests: bool) -> BTreeMap<String, PathBuf> {
     found
 }
 
+/// Whether a test binary has a test whose name contains `filter`. One that can't be asked on
+/// this machine may have it.
+fn has_test(binary: &Path, filter: &str) -> bool {
+    let listed = Command::new(binary).args(["--list", filter]).output();
+    listed.map_or(true, |listed| {
+        !listed.status.success() || String::from_utf8_lossy(&listed.stdout).contains(": test\n")
+    })
+}
+
 /// Tests of what only the debug kernel has.
 const DEBUG_ONLY: &[&str] = &["faults", "view_faults"];
 
@@ -69,19 +79,19 @@ fn add(
     dir: &str,
     lists: &[PathBuf],
     tests: bool,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<usize, String> {
-    let mut count = 0;
+    wanted: impl Fn(&str, &Path) -> bool,
+) -> Result<Vec<String>, String> {
+    let mut added = Vec::new();
     for list in lists {
         let messages = String::from_utf8_lossy(&read(list)?).into_owned();
         for (name, path) in executables(&messages, tests) {
-            if wanted(&name) {
+            if wanted(&name, &path) {
                 archive.file(&format!("{dir}/{name}"), 0o755, &read(&path)?);
-                count += 1;
+                added.push(name);
             }
         }
     }
-    Ok(count)
+    Ok(added)
 }
 
 /// Whether one of the test binaries is called `name`.
@@ -152,22 +162,48 @@ pub fn image(options: &mut Options) -> Result<Vec<u8>, String> {
         Some(only) if is_listed(&only) && is_binary(&options.tests, &only)? => (Some(only), None),
         other => (None, other),
     };
-    let tests = add(&mut archive, "tests", &options.tests, true, |name| {
+    let tests = add(&mut archive, "tests", &options.tests, true, |name, path| {
         is_listed(name)
             && (options.policy.is_some() || !POLICY_ONLY.contains(&name))
             && (options.debug || !DEBUG_ONLY.contains(&name))
             && binary.as_ref().is_none_or(|binary| binary == name)
+            && filter.as_ref().is_none_or(|part| has_test(path, part))
     })?;
-    options.only = filter;
-    if options.mode == "test" && tests == 0 {
-        return Err("there are no test binaries".into());
+    if options.mode == "test" && tests.is_empty() {
+        return Err(match filter.or(binary) {
+            Some(name) if DEBUG_ONLY.contains(&name.as_str()) => {
+                format!("T={name}: those are tests of the debug kernel (FLAVOUR=debug)")
+            }
+            Some(part) => {
+                format!("T={part}: no test binary has that name, and no test contains it")
+            }
+            None => "there are no test binaries".into(),
+        });
     }
-    add(&mut archive, "bin", &options.bins, false, |_| true)?;
-    let programs = add(&mut archive, "run", &options.run, false, |_| true)?;
-    if options.mode == "run" && programs == 0 {
-        return Err("that crate has no program to run".into());
+    options.only = filter;
+    add(&mut archive, "bin", &options.bins, false, |_, _| true)?;
+    let mut programs = add(&mut archive, "run", &options.run, false, |_, _| true)?;
+    for program in &options.programs {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("run/{name}"), 0o755, &read(program)?);
+        programs.push(name.into_owned());
+    }
+    if options.mode == "run" {
+        one_or_told(&programs, options.cmd.is_some())?;
     }
     Ok(archive.finish())
+}
+
+/// Without a command line there is one program to run: which of several would be a guess.
+fn one_or_told(programs: &[String], told: bool) -> Result<(), String> {
+    match programs {
+        [] => Err("there is no program to run".into()),
+        [first, second, ..] if !told => Err(format!(
+            "several programs, and no RUN: {}\n       RUN='{second} & sleep 1; {first}' would run two",
+            programs.join(", "),
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +217,24 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"libc","kind":["lib"]},"profile":{"test":false},"executable":null}
 {"reason":"build-finished","success":true}
 no json at all"#;
+
+    #[test]
+    fn several_programs_are_named_where_none_was_chosen() {
+        let programs = ["client".to_string(), "server".to_string()];
+        let why = one_or_told(&programs, false).expect_err("two");
+        assert!(why.contains("client, server"), "{why}");
+        assert_eq!(one_or_told(&programs, true), Ok(()));
+        assert_eq!(one_or_told(&programs[..1], false), Ok(()));
+        assert!(one_or_told(&[], true).is_err());
+    }
+
+    #[test]
+    fn a_test_binary_is_asked_for_its_tests() {
+        let this = std::env::current_exe().expect("a path");
+        assert!(has_test(&this, "binary_is_asked_for"));
+        assert!(!has_test(&this, "no_test_is_called_this_way"));
+        assert!(has_test(Path::new("/nonexistent"), "x"));
+    }
 
     #[test]
     fn tests_and_programs_are_told_apart() {

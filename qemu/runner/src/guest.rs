@@ -97,10 +97,12 @@ fn listen_to_kernel(
     Ok(thread::spawn(move || {
         let mut text = String::new();
         let mut line = Vec::new();
+        let mut reader = scan::Reader::default();
         while let Ok(1..) = from.read_until(b'\n', &mut line) {
             let _ = file.write_all(&line);
             let words = String::from_utf8_lossy(&line);
-            if all || scan::is_bad(&words) {
+            let trouble = reader.is_trouble(&words);
+            if all || trouble {
                 print!("{words}");
             }
             if scan::is_stuck(&words) {

@@ -4,11 +4,12 @@
 //! ```text
 //! alpc-vm boot --name NAME --mode MODE --init FILE --module FILE --busybox FILE
 //!              [--driver FILE]... [--policy FILE] [--tests MESSAGES]... [--bins MESSAGES]... [--run MESSAGES]...
-//!              [--cpus N] [--memory SIZE] [--hardened] [--icount] [--counted]
+//!              [--program FILE]... [--cpus N] [--memory SIZE] [--hardened] [--icount] [--counted]
 //!              [--interactive]
 //!              [--record] [--plugin FILE] [--only NAME] [--binary NAME]... [--skip NAME]...
 //!              [--timeout S] [--env K=V]... [--cmd TEXT]
 //! alpc-vm tables [--check]
+//! alpc-vm crate METADATA USERLIB
 //! ```
 //!
 //! MESSAGES is a file with what `cargo --message-format=json` wrote: its test
@@ -18,11 +19,15 @@
 //!
 //! `tables` makes the tables of documents from the committed baseline of the
 //! benchmark; with `--check` it only says whether they are those.
+//!
+//! `crate` reads what `cargo metadata` wrote of somebody's crate, and refuses one that has
+//! another package than that in the directory USERLIB for `alpc`.
 
 mod accel;
 mod artifacts;
 mod bench;
 mod clock;
+mod foreign;
 mod guest;
 mod initramfs;
 mod options;
@@ -50,6 +55,7 @@ fn run() -> Result<bool, String> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tables"] => return bench::document::write_all().map(|()| true),
         ["tables", "--check"] => return bench::document::check_all(),
+        ["crate", metadata, userlib] => return foreign::check(metadata, userlib).map(|()| true),
         _ => {}
     }
     let options = Options::parse(args.into_iter())?;

@@ -18,6 +18,8 @@ pub struct Options {
     pub tests: Vec<PathBuf>,
     pub bins: Vec<PathBuf>,
     pub run: Vec<PathBuf>,
+    /// Single programs that go where those of `run` go.
+    pub programs: Vec<PathBuf>,
     pub cpus: u32,
     pub memory: String,
     pub hardened: bool,
@@ -66,6 +68,7 @@ impl Options {
             tests: Vec::new(),
             bins: Vec::new(),
             run: Vec::new(),
+            programs: Vec::new(),
             cpus: 1,
             memory: "1G".into(),
             hardened: false,
@@ -126,6 +129,7 @@ impl Options {
             "--tests" => self.tests.push(value.into()),
             "--bins" => self.bins.push(value.into()),
             "--run" => self.run.push(value.into()),
+            "--program" => self.programs.push(value.into()),
             "--cpus" => self.cpus = number(&value)?,
             "--memory" => self.memory = value,
             "--timeout" => self.timeout = Duration::from_secs(number(&value)?.into()),
@@ -177,6 +181,9 @@ impl Options {
                      rcupdate.rcu_cpu_stall_timeout=60";
         }
         line += &format!(" alpc_mode={}", self.mode);
+        if self.interactive {
+            line += " alpc_terminal=1";
+        }
         if let Some(only) = &self.only {
             line += &format!(" alpc_filter={only}");
         }

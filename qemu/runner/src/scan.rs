@@ -75,7 +75,7 @@ fn has(line: &str, parts: &[&str]) -> bool {
 
 /// Whether one line of the kernel's console speaks of trouble. QEMU's own
 /// words come the same way, but without the kernel's time stamp.
-pub fn is_bad(line: &str) -> bool {
+fn is_bad(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with('[')
         && !HARMLESS.iter().any(|parts| has(line, parts))
@@ -95,18 +95,39 @@ pub fn is_stuck(line: &str) -> bool {
     is_bad(line) && STUCK.iter().any(|parts| has(line, parts))
 }
 
+/// What the guest's init says to the kernel's log before and after it has all stacks shown.
+const STACKS: [&[&str]; 2] = [
+    &["init: all stacks follow"],
+    &["init: all stacks are shown"],
+];
+
+/// A reader of the kernel's log, line by line. Some stacks are no trouble.
+#[derive(Default)]
+pub struct Reader {
+    /// Who has asked for the last of a memory cgroup's memory is shown with its stack. If the
+    /// machine's memory has ended, another line says so.
+    of_a_group: bool,
+    /// All stacks were asked for, and come now.
+    asked_for: bool,
+}
+
+impl Reader {
+    /// Whether the next line speaks of trouble.
+    pub fn is_trouble(&mut self, line: &str) -> bool {
+        self.of_a_group |= has(line, &["invoked oom-killer:"]);
+        self.asked_for = (self.asked_for || has(line, STACKS[0])) && !has(line, STACKS[1]);
+        let stack = has(line, &["Call Trace:"]);
+        let harmless = stack && (self.of_a_group || self.asked_for)
+            || self.asked_for && has(line, &["Modules linked in:"]);
+        self.of_a_group &= !stack;
+        is_bad(line) && !harmless
+    }
+}
+
 /// The bad lines of a log.
 pub fn bad_lines(log: &str) -> Vec<&str> {
-    // Who has asked for the last of a memory cgroup's memory is shown with its stack, which by
-    // itself is no trouble. If the machine's memory has ended, another line says so.
-    let mut asked = false;
-    let is_trouble = |line: &&str| {
-        asked |= has(line, &["invoked oom-killer:"]);
-        let shown = asked && has(line, &["Call Trace:"]);
-        asked &= !shown;
-        is_bad(line) && !shown
-    };
-    log.lines().filter(is_trouble).collect()
+    let mut reader = Reader::default();
+    log.lines().filter(|line| reader.is_trouble(line)).collect()
 }
 
 #[cfg(test)]
@@ -121,6 +142,17 @@ mod tests {
         let machine = "[    1.000003] Out of memory: Killed process 113 (killed)";
         let log = [asks, stack, group, asks, stack, machine, stack].join("\n");
         assert_eq!(bad_lines(&log), [machine, stack]);
+    }
+
+    #[test]
+    fn stacks_that_were_asked_for_are_no_trouble() {
+        let begin = "[    1.000000] init: all stacks follow";
+        let stack = "[    1.000001] Call Trace:";
+        let modules = "[    1.000002] Modules linked in: alpc(OE)";
+        let bug = "[    1.000003] BUG: bad";
+        let end = "[    1.000004] init: all stacks are shown";
+        let log = [begin, stack, modules, stack, bug, end, stack, modules].join("\n");
+        assert_eq!(bad_lines(&log), [bug, stack, modules]);
     }
 
     #[test]

@@ -61,6 +61,19 @@ fn tally(guest: &str) -> Verdict {
     verdict
 }
 
+/// How QEMU ended: by its own last words, which come without the kernel's time stamp.
+fn end(outcome: &Outcome) -> String {
+    let words = outcome
+        .kernel
+        .lines()
+        .rfind(|line| !line.trim().is_empty() && !line.starts_with('['));
+    match (words, outcome.status) {
+        (Some(words), _) => words.trim().to_string(),
+        (None, Some(status)) => format!("QEMU's exit status is {status}"),
+        (None, None) => "QEMU was killed".into(),
+    }
+}
+
 pub fn judge(options: &Options, outcome: &Outcome) -> Verdict {
     let mut verdict = tally(&outcome.guest);
     let last: Vec<&str> = outcome
@@ -75,8 +88,8 @@ pub fn judge(options: &Options, outcome: &Outcome) -> Verdict {
             .push(format!("the guest {why}, and was killed"));
     } else if last.is_empty() {
         verdict.problems.push(format!(
-            "the guest ended without a verdict (QEMU: {:?})",
-            outcome.status
+            "the guest ended without a verdict: {}",
+            end(outcome)
         ));
     } else if last.len() > 1 {
         verdict
@@ -161,6 +174,21 @@ mod tests {
             ]
         );
         assert_eq!((verdict.passed, verdict.failed), (3, 1));
+    }
+
+    #[test]
+    fn qemu_has_the_last_word() {
+        let mut silent = outcome("");
+        silent.status = Some(1);
+        let mut outspoken = outcome("");
+        outspoken.kernel = "[    0.1] Linux\nqemu-system-x86_64: no KVM\n".into();
+        for (outcome, words) in [
+            (silent, "status is 1"),
+            (outspoken, ": qemu-system-x86_64: no KVM"),
+        ] {
+            let problems = judge(&options(), &outcome).problems;
+            assert!(problems[0].ends_with(words), "{problems:?}");
+        }
     }
 
     #[test]

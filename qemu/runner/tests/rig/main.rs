@@ -4,5 +4,7 @@
 //! in a directory of its own: the real cache, the network and this tree stay untouched.
 
 mod cache;
+mod own;
+mod settings;
 mod steps;
 mod tree;
