@@ -122,6 +122,13 @@ impl Error {
         matches!(self.outcome, Outcome::TimedOut | Outcome::TimedOutSent)
     }
 
+    /// Whether the call would have had to wait, and was not to (errno `EAGAIN`): for room in a full
+    /// queue ([`Outcome::QueueFull`]), for a message on a descriptor with `O_NONBLOCK`, or for
+    /// pages of a caller's memory. A later call may do better.
+    pub fn would_block(&self) -> bool {
+        self.errno == libc::EAGAIN
+    }
+
     /// Whether a signal ended the wait. Seen only by callers who asked for it,
     /// see [`Options::interruptible`](crate::Options::interruptible).
     pub fn is_interrupted(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::identity::Token;
 use crate::port::Port;
 use crate::security::AttachedSecurity;
 use crate::sys;
-use crate::turn::Turn;
+use crate::turn::{Turn, TurnError};
 
 /// Who sent a message, captured by the kernel at the moment of the send and
 /// expressed in the receiver's namespaces. A sender can't forge it.
@@ -309,6 +309,12 @@ impl<'p, 'b> Request<'p, 'b> {
     /// answer is still owed.
     pub fn split(self) -> (Message<'b>, Turn<'p>) {
         (self.message, self.turn)
+    }
+
+    /// Replies and ends the conversation: [`Turn::reply`] of its turn, with the same errors. One
+    /// ioctl, which never waits.
+    pub fn reply(self, data: &[u8]) -> Result<(), TurnError<Turn<'p>>> {
+        self.turn.reply(data)
     }
 
     /// The turn alone.

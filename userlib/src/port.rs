@@ -266,7 +266,17 @@ impl Port {
         &'p self,
         buffer: &'b mut B,
     ) -> Result<Option<Received<'p, 'b>>> {
-        match self.receive_with(buffer, Timeout::ZERO) {
+        self.try_receive_with(buffer, Options::new())
+    }
+
+    /// Receives the next message if there is one, with options: what to ask for, and where views
+    /// and claimed handles go. Their timeout has no effect. One ioctl, which never waits.
+    pub fn try_receive_with<'o, 'p, 'b, B: Buffer + ?Sized>(
+        &'p self,
+        buffer: &'b mut B,
+        options: impl Into<Options<'o>>,
+    ) -> Result<Option<Received<'p, 'b>>> {
+        match self.receive_with(buffer, options.into().timeout(Timeout::ZERO)) {
             Ok(received) => Ok(Some(received)),
             Err(error) if error.is_timeout() => Ok(None),
             Err(error) => Err(error),
