@@ -212,14 +212,18 @@ impl Client {
 /// requests arrive on the [`Server`](crate::Server). Dropping the last clone
 /// disconnects the client.
 ///
+/// What it begins doesn't wait for room in the client's queue, which the client makes or doesn't:
+/// where there is none it fails with [`Outcome::QueueFull`](crate::Outcome::QueueFull), unless
+/// [`Options::waiting`] asks for the wait.
+///
 /// Derefs to [`Endpoint`], which says what it can do.
 #[derive(Debug, Clone)]
 pub struct ServerPort(Endpoint);
 
-port_traits!(ServerPort, Endpoint);
+port_traits!(ServerPort, Endpoint, |fd| Self::new(fd));
 
 impl ServerPort {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self(Endpoint(Port::new(fd)))
+        Self(Endpoint(Port::of_server(fd)))
     }
 }

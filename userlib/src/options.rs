@@ -78,6 +78,7 @@ pub struct Options<'a> {
     pub(crate) timeout: Timeout,
     pub(crate) interruptible: bool,
     pub(crate) nonblocking: bool,
+    pub(crate) waiting: bool,
     pub(crate) ends_with_thread: bool,
     pub(crate) reply_bytes: u32,
     pub(crate) message_context: Option<u64>,
@@ -97,12 +98,14 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Wait for ever, go on after signals, wait for room in a full queue.
+    /// Wait for ever, and go on after signals. A client waits for room in a full queue, a
+    /// [`ServerPort`](crate::ServerPort) doesn't.
     pub const fn new() -> Self {
         Self {
             timeout: Timeout::Infinite,
             interruptible: false,
             nonblocking: false,
+            waiting: false,
             ends_with_thread: false,
             reply_bytes: 0,
             message_context: None,
@@ -143,6 +146,23 @@ impl<'a> Options<'a> {
     pub const fn nonblocking(self) -> Self {
         Self {
             nonblocking: true,
+            ..self
+        }
+    }
+
+    /// Wait for room in a full queue, as long as the [`timeout`](Options::timeout) says: for what a
+    /// server sends of its own accord, which fails with [`Outcome::QueueFull`] else. Clients wait in
+    /// any case, and what is sent into a conversation never does.
+    ///
+    /// A client makes room by receiving, and need not. So a server that waits gives that a time, and
+    /// doesn't wait for a client from whose request it has the turn: that client may be waiting
+    /// for the reply, and receive nothing else. For a client without
+    /// [`Rights::CALLBACK`](crate::Rights::CALLBACK) it has no effect.
+    ///
+    /// [`Outcome::QueueFull`]: crate::Outcome::QueueFull
+    pub const fn waiting(self) -> Self {
+        Self {
+            waiting: true,
             ..self
         }
     }

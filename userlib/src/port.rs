@@ -50,6 +50,16 @@ use crate::views::{HeldView, Leaving};
 #[derive(Debug, Clone)]
 pub struct Port {
     handle: Arc<Handle>,
+    room: Room,
+}
+
+/// What a port does by default where there is no room for a message that it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It waits for some.
+    Wait,
+    /// It says so.
+    Fail,
 }
 
 /// One `SEND_WAIT_RECEIVE`, before options and buffers.
@@ -79,6 +89,16 @@ impl Port {
     pub(crate) fn new(fd: OwnedFd) -> Self {
         Self {
             handle: Arc::new(Handle::new(fd)),
+            room: Room::Wait,
+        }
+    }
+
+    /// A server's end of a connection. Its client decides how much room there is, and may make
+    /// none for ever: so it waits for room only where it is told to.
+    pub(crate) fn of_server(fd: OwnedFd) -> Self {
+        Self {
+            room: Room::Fail,
+            ..Self::new(fd)
         }
     }
 
@@ -133,7 +153,9 @@ impl Port {
         };
         let sends = start.flags & sys::ALPC_SEND != 0;
         let receives = start.flags & sys::ALPC_RECEIVE != 0;
-        if options.nonblocking && sends {
+        // What is sent into a conversation never waits.
+        let impatient = self.room == Room::Fail && start.id == 0 && !options.waiting;
+        if sends && (options.nonblocking || impatient) {
             previous.flags |= sys::ALPC_NONBLOCK;
         }
         if options.ends_with_thread && (receives || start.flags & sys::ALPC_ADOPT != 0) {
@@ -383,6 +405,9 @@ impl AsRawFd for Port {
 /// What the three kinds of port have in common beside `Deref`.
 macro_rules! port_traits {
     ($name:ident, $inner:ty) => {
+        $crate::port::port_traits!($name, $inner, |fd| Self(fd.into()));
+    };
+    ($name:ident, $inner:ty, |$fd:ident| $made:expr) => {
         impl $name {
             /// Disconnects, whether or not there are clones, and drops this
             /// handle. See [`Port::close`](crate::Port::close).
@@ -407,8 +432,8 @@ macro_rules! port_traits {
 
         /// The role of the port behind it isn't looked at.
         impl From<std::os::fd::OwnedFd> for $name {
-            fn from(fd: std::os::fd::OwnedFd) -> Self {
-                Self(fd.into())
+            fn from($fd: std::os::fd::OwnedFd) -> Self {
+                $made
             }
         }
 
