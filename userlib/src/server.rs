@@ -12,7 +12,8 @@ use crate::handles::HandleKinds;
 use crate::message::Request;
 use crate::port::{port_traits, Port};
 use crate::query::Device;
-use crate::serve::{Answer, ServerLoop, Service};
+use crate::serve::ServerLoop;
+use crate::service::{Answer, Service};
 use crate::sys;
 
 /// Makes connection ports.
@@ -238,6 +239,11 @@ impl Server {
     /// handler says [`Answer::Stop`], the port is disconnected, or it has no
     /// name and nobody can reach it any more, see [`ServerLoop::run`].
     ///
+    /// A reply that can't be sent, as one above the port's
+    /// [largest message](PortBuilder::max_message_length), is dropped, and nobody but the client
+    /// is told; nor is anybody of clients that had to be refused. Who wants to hear of that
+    /// implements [`Service::failed`], and runs a [`ServerLoop`].
+    ///
     /// ```no_run
     /// # let server = alpc::Server::create("demo/echo")?;
     /// server.serve(|request, reply| {
@@ -262,6 +268,6 @@ impl Server {
             }
         }
 
-        ServerLoop::new(self).run(&mut Requests(handler))
+        ServerLoop::of_one_thread(self).run(&mut Requests(handler))
     }
 }

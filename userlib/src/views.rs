@@ -461,6 +461,13 @@ impl Inbox {
         views.push(view);
     }
 
+    /// Releases what has not been taken. Whether there was anything.
+    pub(crate) fn clear(&self) -> bool {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = std::mem::take(&mut *views);
+        !left.is_empty()
+    }
+
     /// The view that came last, if it has not been taken.
     pub fn take(&self) -> Option<HeldView> {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
