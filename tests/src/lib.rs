@@ -34,6 +34,7 @@ pub mod shared;
 pub mod signals;
 pub mod starve;
 pub mod stuck;
+pub mod syscalls;
 pub mod views;
 pub mod wait;
 

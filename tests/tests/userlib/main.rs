@@ -6,13 +6,16 @@ mod acl;
 mod bulk;
 mod bulk_late;
 mod bulk_room;
+mod failures;
 mod handles;
+mod hostile;
 mod identity;
 mod impersonate;
 mod memory;
 mod passing;
 mod security;
 mod serve;
+mod stops;
 mod turns;
 mod views;
 
