@@ -3,14 +3,15 @@
 //! Descriptors with messages: a client has the server write to its file, and is
 //! given another one in return.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::thread;
 
 use alpc::{
-    Claimed, ConnectBuilder, Flush, HandleKinds, Options, PortBuilder, Received, Request, Result,
-    Server,
+    Accept, Claimed, ConnectBuilder, Flush, HandleKinds, NoticeKind, Options, PortBuilder,
+    Received, Request, Result, Server,
 };
 
 const NAME: &str = "example/pass-fds";
@@ -61,17 +62,30 @@ fn scratch_file() -> std::io::Result<File> {
 
 fn serve(server: &Server) -> Result<()> {
     let mut buffer = [0; 4096];
-    let mut clients = Vec::new();
-    loop {
+    let mut clients = HashMap::new();
+    for context in 1.. {
         let options = Options::new().ask_handles();
         match server.receive_with(&mut buffer, options) {
-            Ok(Received::Request(request)) => answer(request)?,
-            Ok(Received::Connection(request)) => clients.push(request.accept()?),
+            Ok(Received::Request(request)) => {
+                // Who sends what can't be claimed, or has gone, is no reason to end.
+                if let Err(error) = answer(request) {
+                    println!("server: {error}");
+                }
+            }
+            Ok(Received::Connection(request)) => {
+                if let Ok(port) = request.accept_with(Accept::new().context(context)) {
+                    clients.insert(context, port);
+                }
+            }
+            Ok(Received::Notice(notice)) if notice.kind() == NoticeKind::PortClosed => {
+                clients.remove(&notice.port_context());
+            }
             Ok(_) => {}
-            Err(error) if error.is_gone() => return Ok(()),
+            Err(error) if error.is_gone() => break,
             Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 fn answer(request: Request<'_, '_>) -> Result<()> {
@@ -83,8 +97,6 @@ fn answer(request: Request<'_, '_>) -> Result<()> {
     let program = File::open("/proc/self/exe").expect("this program is a file");
     let handles = [program.as_fd()];
     let options = Options::new().handles(&handles);
-    if let Err(failed) = request.into_turn().reply_with(b"done", options) {
-        println!("server: {failed}");
-    }
+    request.into_turn().reply_with(b"done", options)?;
     Ok(())
 }

@@ -6,7 +6,10 @@
 use std::thread;
 use std::time::Duration;
 
-use alpc::{Client, Flush, Offer, Options, PortBuilder, Received, Request, Result, Server};
+use alpc::{
+    Answer, Client, Failure, Flush, Offer, Options, PortBuilder, Request, Result, ServerLoop,
+    Service,
+};
 
 const NAME: &str = "example/scatter";
 
@@ -17,7 +20,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 fn main() -> Result<()> {
     let server = PortBuilder::new(NAME).take_memory().create()?;
     thread::scope(|scope| {
-        let serving = scope.spawn(|| serve(&server));
+        let serving = scope.spawn(|| {
+            let options = Options::new().ask_memory();
+            ServerLoop::new(&server).run_with(&mut Records, options)
+        });
         let called = look_up();
         server.disconnect(Flush::Everything)?;
         serving.join().expect("the server panicked")?;
@@ -43,23 +49,18 @@ fn look_up() -> Result<()> {
     Ok(())
 }
 
-fn serve(server: &Server) -> Result<()> {
-    let mut buffer = [0; 4096];
-    let mut clients = Vec::new();
-    loop {
-        let options = Options::new().ask_memory();
-        match server.receive_with(&mut buffer, options) {
-            Ok(Received::Request(request)) => {
-                // Who lends something else, is too slow or goes away is no reason to end.
-                let reply = answer(&request).unwrap_or_else(|error| error.to_string());
-                let _ = request.into_turn().reply(reply.as_bytes());
-            }
-            // Nor is who does not wait to be accepted.
-            Ok(Received::Connection(request)) => clients.extend(request.accept().ok()),
-            Ok(_) => {}
-            Err(error) if error.is_gone() => return Ok(()),
-            Err(error) => return Err(error),
-        }
+struct Records;
+
+impl Service for Records {
+    fn request(&mut self, request: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
+        // Who lends something else, is too slow or goes away is no reason to end.
+        let text = answer(request).unwrap_or_else(|error| error.to_string());
+        reply.extend_from_slice(text.as_bytes());
+        Answer::Reply
+    }
+
+    fn failed(&mut self, failure: Failure<'_>) {
+        println!("server: {failure}");
     }
 }
 

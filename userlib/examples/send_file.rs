@@ -4,10 +4,11 @@
 //!
 //! `send_file FILE`, or without an argument this program's own source.
 
+use std::collections::HashMap;
 use std::thread;
 
 use alpc::bulk::{Caller, Outbox, Received, Receiver};
-use alpc::{ConnectBuilder, Flush, Options, PortBuilder, Result, Server};
+use alpc::{Accept, ConnectBuilder, Flush, NoticeKind, Options, PortBuilder, Result, Server};
 
 const NAME: &str = "example/send-file";
 
@@ -38,8 +39,8 @@ fn send(contents: &[u8]) -> Result<()> {
 fn serve(server: &Server) -> Result<()> {
     let mut receiver = Receiver::new(server)?;
     let mut outbox = Outbox::new(server)?;
-    let mut clients = Vec::new();
-    loop {
+    let mut clients = HashMap::new();
+    for context in 1.. {
         match receiver.receive() {
             Ok(Received::Request(message, turn)) => {
                 let (length, way) = (message.bytes.len(), message.bytes.way());
@@ -58,11 +59,19 @@ fn serve(server: &Server) -> Result<()> {
             Ok(Received::Unread(unread, _)) => println!("server: {}", unread.error),
             // A client that has gone before it was accepted is no reason to end.
             Ok(Received::Other(alpc::Received::Connection(request))) => {
-                clients.extend(request.accept().ok());
+                if let Ok(port) = request.accept_with(Accept::new().context(context)) {
+                    clients.insert(context, port);
+                }
+            }
+            Ok(Received::Other(alpc::Received::Notice(notice))) => {
+                if notice.kind() == NoticeKind::PortClosed {
+                    clients.remove(&notice.port_context());
+                }
             }
             Ok(_) => {}
-            Err(error) if error.is_gone() => return Ok(()),
+            Err(error) if error.is_gone() => break,
             Err(error) => return Err(error),
         }
     }
+    Ok(())
 }

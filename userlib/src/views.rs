@@ -356,27 +356,24 @@ impl SharedView {
 /// Dropping what no message has taken releases it, with one ioctl.
 ///
 /// ```no_run
-/// use alpc::{Inbox, Options, PortBuilder, Received};
+/// use alpc::{Inbox, Options, Request};
 ///
-/// let server = PortBuilder::new("demo/store").take_views().create()?;
-/// let (inbox, mut buffer) = (Inbox::new(), [0; 64]);
-/// # let mut clients = Vec::new();
-/// loop {
-///     match server.receive_with(&mut buffer, Options::new().view_into(&inbox))? {
-///         Received::Request(request) => {
-///             let view = inbox.take().and_then(|view| view.secure()).expect("a view");
-///             let sum: u64 = view.iter().map(|&byte| u64::from(byte)).sum();
-///             let back = view.give_back();
-///             let options = Options::new().give_back(&back);
-///             request.into_turn().reply_with(&sum.to_ne_bytes(), options)?;
-///         }
-///         Received::Connection(request) => clients.push(request.accept()?),
-///         _ => {}
+/// /// Answers a request that was received with `Options::new().view_into(inbox)`.
+/// fn answer(request: Request<'_, '_>, inbox: &Inbox) {
+///     let Some(view) = inbox.take().and_then(|view| view.secure()) else {
+///         return;
+///     };
+///     let sum: u64 = view.iter().map(|&byte| u64::from(byte)).sum();
+///     let back = view.give_back();
+///     let options = Options::new().give_back(&back);
+///     if let Err(failed) = request.into_turn().reply_with(&sum.to_ne_bytes(), options) {
+///         // Whoever asked may have gone. The view is released in any case.
+///         eprintln!("{failed}");
 ///     }
 /// }
-/// # #[allow(unreachable_code)]
-/// # Ok::<(), alpc::Error>(())
 /// ```
+///
+/// The loop around it is that of the [crate's own page](crate#which-message-for-which-need).
 #[must_use = "dropping it releases the view"]
 pub struct GivenBack(Option<Held<Arc<Handle>>>);
 

@@ -16,28 +16,47 @@
 //! well use the rest of this crate, or C.
 //!
 //! ```no_run
+//! use std::collections::HashMap;
+//!
 //! use alpc::bulk::{Outbox, Received, Receiver};
-//! use alpc::{PortBuilder, ServerPort};
+//! use alpc::{Accept, NoticeKind, Options, PortBuilder, ServerPort};
 //!
 //! let server = PortBuilder::new("demo/count").take_views().take_memory().create()?;
 //! let (mut receiver, mut outbox) = (Receiver::new(&server)?, Outbox::new(&server)?);
-//! let mut clients: Vec<ServerPort> = Vec::new();
+//! let mut clients: HashMap<u64, ServerPort> = HashMap::new();
+//! let mut next = 0;
 //! loop {
-//!     match receiver.receive()? {
+//!     let replied = match receiver.receive()? {
 //!         Received::Request(message, turn) => {
 //!             let zeroes = message.bytes.iter().filter(|&&byte| byte == 0).count();
 //!             let back = message.bytes.give_back();
-//!             let options = alpc::Options::new().give_back(&back);
-//!             outbox.reply_with(turn, zeroes.to_string().as_bytes(), options)?;
+//!             let options = Options::new().give_back(&back);
+//!             outbox.reply_with(turn, zeroes.to_string().as_bytes(), options)
 //!         }
 //!         // Its memory did not come in time, is too much, or is not there at all.
 //!         Received::Unread(unread, turn) => {
 //!             eprintln!("a request of process {}: {}", unread.sender.pid, unread.error);
-//!             // Its sender may have gone.
-//!             let _ = outbox.reply(turn, b"unreadable");
+//!             outbox.reply(turn, b"unreadable")
 //!         }
-//!         Received::Other(alpc::Received::Connection(request)) => clients.push(request.accept()?),
-//!         _ => {}
+//!         Received::Other(alpc::Received::Connection(request)) => {
+//!             next += 1;
+//!             // Who has gone meanwhile, or for whom there is no descriptor, is not accepted.
+//!             if let Ok(port) = request.accept_with(Accept::new().context(next)) {
+//!                 clients.insert(next, port);
+//!             }
+//!             Ok(())
+//!         }
+//!         Received::Other(alpc::Received::Notice(notice)) => {
+//!             if notice.kind() == NoticeKind::PortClosed {
+//!                 clients.remove(&notice.port_context());
+//!             }
+//!             Ok(())
+//!         }
+//!         _ => Ok(()),
+//!     };
+//!     if let Err(failed) = replied {
+//!         // Whoever asked has gone, or takes no such reply: that is no concern of others.
+//!         eprintln!("{failed}");
 //!     }
 //! }
 //! # #[allow(unreachable_code)]
