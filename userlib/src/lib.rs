@@ -33,6 +33,7 @@ mod identity;
 mod impersonate;
 mod memory;
 mod message;
+mod next;
 mod options;
 mod outcome;
 mod port;

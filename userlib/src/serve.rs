@@ -16,8 +16,8 @@ use crate::endpoint::ServerPort;
 use crate::error::{Error, Result};
 use crate::failure::{Cause, Failure, Origin};
 use crate::message::{NoticeKind, Received, Request};
+use crate::next::Next;
 use crate::options::{Options, Timeout};
-use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::service::{Admission, Answer, Service};
 use crate::stopper::Stopper;
@@ -98,7 +98,7 @@ impl<'s> ServerLoop<'s> {
 
     /// Serves until the service says [`Answer::Stop`], a [`Stopper`] stops the loop, the port is
     /// disconnected, from whichever thread, or nobody can reach it any more
-    /// ([`Outcome::NoClients`]): a service that was made for some clients ends
+    /// ([`Outcome::NoClients`](crate::Outcome::NoClients)): a service that was made for some clients ends
     /// with the last of them. To go on without any, keep a [`Connector`].
     ///
     /// [`Connector`]: crate::Connector
@@ -114,16 +114,16 @@ impl<'s> ServerLoop<'s> {
     /// | --- | --- |
     /// | an accept, whyever | that client is refused, with one ioctl more |
     /// | a refusal | it is made without the service's answer, or the client has gone |
-    /// | a reply, whyever | the request is given up: its caller gets [`Outcome::Lost`], or has gone |
+    /// | a reply, whyever | the request is given up: its caller gets [`Outcome::Lost`](crate::Outcome::Lost), or has gone |
     /// | a method of the service, by a panic | the same, or the client is refused |
     ///
     /// Of the errors of a receive,
     ///
     /// | error | the loop |
     /// | --- | --- |
-    /// | [`Closed`](Outcome::Closed), [`NoClients`](Outcome::NoClients) | ends, and returns `Ok` |
-    /// | [`NoWindow`](Outcome::NoWindow), or errno `ENOMEM` of a view | receives the message without its view, which goes back to its sender |
-    /// | errno `ENOMEM`, `EMFILE`, `ENFILE`; [`Limit`](Outcome::Limit): as many threads or processes hold something as can; errno `EAGAIN` of a view whose place another thread has just taken away | tries again after 10 ms: the message has been kept |
+    /// | [`Closed`](crate::Outcome::Closed), [`NoClients`](crate::Outcome::NoClients) | ends, and returns `Ok` |
+    /// | [`NoWindow`](crate::Outcome::NoWindow), or errno `ENOMEM` of a view | receives the message without its view, which goes back to its sender |
+    /// | errno `ENOMEM`, `EMFILE`, `ENFILE`; [`Limit`](crate::Outcome::Limit): as many threads or processes hold something as can; errno `EAGAIN` of a view whose place another thread has just taken away | tries again after 10 ms: the message has been kept |
     /// | the time of [options](ServerLoop::run_with) that have one is up; a signal came, and they say that it [ends the wait](Options::interruptible); errno `EAGAIN` of a descriptor with `O_NONBLOCK` | ends with the error |
     /// | errno `EBADF`, `EFAULT`, `EINVAL`, `ENOTTY`, `EOPNOTSUPP`, and what else there may be | ends with the error: it would come again. No client can bring one about |
     pub fn run(&self, service: &mut impl Service) -> Result<()> {
@@ -196,7 +196,7 @@ impl<'s> ServerLoop<'s> {
     /// memory that never comes, and the other clients wait meanwhile.
     ///
     /// Without [`Options::view_into`] a message that lends a view isn't for the service: a request is
-    /// given up, so that its sender gets [`Outcome::Lost`], and [`Service::failed`] hears of it.
+    /// given up, so that its sender gets [`Outcome::Lost`](crate::Outcome::Lost), and [`Service::failed`] hears of it.
     ///
     /// ```no_run
     /// use alpc::{Answer, Inbox, Options, PortBuilder, Request, ServerLoop, Service};
@@ -427,44 +427,4 @@ impl<'s> ServerLoop<'s> {
 struct Owed<'p> {
     turn: Turn<'p>,
     to: Origin,
-}
-
-/// What the loop does after a receive that failed: the one place that tells errors apart, as
-/// [`ServerLoop::run`] documents them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// It ends, and that is no error.
-    End,
-    /// It ends with the error.
-    Fail,
-    /// It receives the same message without its view.
-    WithoutView,
-    /// It tries again after a while.
-    Later,
-    /// Nothing has come, and it waits on.
-    Again,
-}
-
-impl Next {
-    /// `views` says whether views were asked for, and `looks` whether the time was the loop's own.
-    fn after(error: &Error, views: bool, looks: bool) -> Self {
-        match (error.outcome(), error.errno()) {
-            (Outcome::Closed | Outcome::NoClients, _) => Self::End,
-            (Outcome::TimedOut | Outcome::TimedOutSent, libc::ETIMEDOUT) if looks => Self::Again,
-            (Outcome::TimedOut | Outcome::TimedOutSent, _) => Self::Fail,
-            (Outcome::NoWindow, _) | (_, libc::ENOMEM) if views => Self::WithoutView,
-            (Outcome::Limit, _) => Self::Later,
-            (_, libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN) => Self::Later,
-            _ => Self::Fail,
-        }
-    }
-
-    /// Whether the service is told.
-    fn is_a_failure(self, error: &Error) -> bool {
-        match self {
-            Self::WithoutView | Self::Later => true,
-            Self::End => error.outcome() == Outcome::NoClients,
-            Self::Fail | Self::Again => false,
-        }
-    }
 }
