@@ -12,7 +12,7 @@ use alpc::{
     Accept, Admission, Answer, Cause, Client, ConnectionRequest, Failure, Flush, Inbox, Message,
     Notice, NoticeKind, Options, Outcome, PortBuilder, Received, Request, ServerLoop, Service,
 };
-use alpc_tests::{eventually, isolated, Peer, ROOT};
+use alpc_tests::{eventually, isolated, Peer, Shared, ROOT};
 
 use super::{outcome, pair};
 
@@ -310,6 +310,63 @@ fn a_view_that_a_service_leaves_is_not_the_next_clients() {
             server.disconnect(Flush::Everything).expect("disconnect");
             thread.join().expect("join").expect("the loop's end");
         });
+    });
+}
+
+#[test]
+fn a_service_without_room_for_views_gets_the_message_without_and_goes_on() {
+    isolated(|| {
+        const NAME: &str = "userlib/no-space";
+        struct Tight<'a>(&'a Inbox, Shared);
+        impl Service for Tight<'_> {
+            fn request(&mut self, _: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
+                reply.push(u8::from(self.0.take().is_some()));
+                Answer::Reply
+            }
+            fn failed(&mut self, failure: Failure<'_>) {
+                let Cause::Receive(error) = failure.cause else {
+                    return;
+                };
+                if error.errno() == libc::ENOMEM {
+                    self.1[0].fetch_add(1, SeqCst);
+                }
+            }
+        }
+        let told = Shared::new();
+        let server = Peer::spawn(ROOT, |link| {
+            let builder = PortBuilder::new(NAME).take_views();
+            let server = builder.create().expect("create");
+            let status = std::fs::read_to_string("/proc/self/statm").expect("statm");
+            let pages = status
+                .split(' ')
+                .next()
+                .and_then(|pages| pages.parse().ok());
+            let most = pages.map_or(0, |pages: u64| pages * 4096 + (1 << 20));
+            let limit = libc::rlimit {
+                rlim_cur: most,
+                rlim_max: most,
+            };
+            // SAFETY: A live limit.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+            link.sync();
+            let inbox = Inbox::new();
+            let options = Options::new().view_into(&inbox);
+            let _ = ServerLoop::new(&server).run_with(&mut Tight(&inbox, told), options);
+        });
+        server.sync();
+        let client = Client::connect(NAME).expect("connect");
+        let section = client.section(1 << 20).expect("section");
+        let mut buffer = [0; 64];
+        for times in 1..10 {
+            let lent = section.view(4096).expect("view").lend();
+            let options = Options::new().lend(&lent);
+            let reply = client.call_with(b"", &mut buffer, options).expect("call");
+            assert_eq!(reply.data(), [0], "there is room for it after all");
+            assert_eq!(told[0].load(SeqCst), times);
+            lent.reclaim().expect("it was released");
+        }
+        client.call(b"", &mut buffer).expect("served still");
+        server.kill();
     });
 }
 
