@@ -18,14 +18,14 @@ pub(crate) struct Handle {
     /// `None` only after `into_fd`.
     fd: Option<OwnedFd>,
     /// The process that disconnects.
-    owner: u32,
+    maker: sys::Maker,
 }
 
 impl Handle {
     pub(crate) fn new(fd: OwnedFd) -> Self {
         Self {
             fd: Some(fd),
-            owner: std::process::id(),
+            maker: sys::Maker::here(),
         }
     }
 
@@ -50,7 +50,7 @@ impl AsFd for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(fd) = &self.fd {
-            if std::process::id() == self.owner {
+            if self.maker.is_here() {
                 let mut argument = sys::alpc_disconnect {
                     flags: sys::ALPC_DISCONNECT_NO_FLUSH,
                     reserved: 0,

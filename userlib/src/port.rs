@@ -37,7 +37,9 @@ use crate::views::{HeldView, Leaving};
 ///
 /// A forked child has the descriptors too, and who holds a descriptor holds its
 /// rights. A handle disconnects only in the process that made it; dropped
-/// elsewhere, it closes that process's copy. A child that is to own a port
+/// elsewhere, it closes that process's copy, whatever numbers the processes
+/// have. A child that shares its parent's memory until it runs another program,
+/// as `vfork` makes them, counts as the parent. A child that is to own a port
 /// makes a handle of its own from [`into_fd`](Port::into_fd) and
 /// `From<OwnedFd>`, and the parent uses `into_fd` too.
 ///

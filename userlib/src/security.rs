@@ -108,7 +108,7 @@ pub struct SecurityContext {
     port: Weak<Handle>,
     id: u64,
     /// The process that deletes it.
-    owner: u32,
+    maker: sys::Maker,
 }
 
 impl SecurityContext {
@@ -157,7 +157,7 @@ impl SecurityContext {
 
 impl Drop for SecurityContext {
     fn drop(&mut self) {
-        if std::process::id() != self.owner {
+        if !self.maker.is_here() {
             return;
         }
         if let Some(port) = self.port.upgrade() {
@@ -190,7 +190,7 @@ impl Endpoint {
         Ok(SecurityContext {
             port: Arc::downgrade(self.handle()),
             id: raw.context,
-            owner: std::process::id(),
+            maker: sys::Maker::here(),
         })
     }
 }

@@ -18,6 +18,7 @@
 
 mod args;
 mod container;
+mod maker;
 mod transfer;
 pub(crate) mod view;
 
@@ -30,6 +31,7 @@ use std::os::unix::fs::OpenOptionsExt;
 pub use alpc_uapi::*;
 
 pub use args::{Accept, Connect, CreatePort};
+pub(crate) use maker::Maker;
 pub use transfer::Transfer;
 pub use view::{delete_view, query_view};
 

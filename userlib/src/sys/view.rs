@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{
     alpc_attr_view, alpc_create_section, alpc_create_view, alpc_delete_view, alpc_query_view,
-    ioctl, made, ALPC_IOCTL_CREATE_SECTION, ALPC_IOCTL_CREATE_VIEW, ALPC_IOCTL_DELETE_VIEW,
+    ioctl, made, Maker, ALPC_IOCTL_CREATE_SECTION, ALPC_IOCTL_CREATE_VIEW, ALPC_IOCTL_DELETE_VIEW,
     ALPC_IOCTL_QUERY_VIEW, ALPC_VIEW_SECURE,
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Mapped {
     /// Null until the first view is made.
     start: AtomicPtr<u8>,
     /// The process that has it mapped: children do not inherit it.
-    owner: u32,
+    maker: Maker,
 }
 
 impl Mapped {
@@ -53,7 +53,7 @@ impl Mapped {
             fd,
             size: argument.size as usize,
             start: AtomicPtr::default(),
-            owner: std::process::id(),
+            maker: Maker::here(),
         })
     }
 
@@ -76,7 +76,7 @@ impl AsFd for Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         let start = *self.start.get_mut();
-        if !start.is_null() && std::process::id() == self.owner {
+        if !start.is_null() && self.maker.is_here() {
             // SAFETY: The kernel mapped the whole section there for this process, the views in it
             // keep this object, and nobody else knows of the mapping.
             unsafe { libc::munmap(start.cast(), self.size) };
@@ -96,7 +96,7 @@ pub(crate) struct Owned {
     section: Arc<Mapped>,
     base: NonNull<u8>,
     size: usize,
-    owner: u32,
+    maker: Maker,
     gone: AtomicBool,
 }
 
@@ -122,7 +122,7 @@ impl Owned {
             section: section.clone(),
             base,
             size: argument.size as usize,
-            owner: std::process::id(),
+            maker: Maker::here(),
             gone: AtomicBool::new(false),
         })
     }
@@ -163,7 +163,7 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        if std::process::id() == self.owner && !self.is_gone() {
+        if self.maker.is_here() && !self.is_gone() {
             let mut argument = alpc_delete_view {
                 base: self.base(),
                 ..Default::default()
@@ -189,7 +189,7 @@ pub(crate) struct Held<P: AsFd> {
     base: NonNull<u8>,
     size: usize,
     secure: bool,
-    owner: u32,
+    maker: Maker,
     gone: AtomicBool,
 }
 
@@ -209,7 +209,7 @@ impl<P: AsFd> Held<P> {
             base: NonNull::new(view.base as *mut u8)?,
             size: usize::try_from(view.size).ok()?,
             secure: view.flags & ALPC_VIEW_SECURE != 0,
-            owner: std::process::id(),
+            maker: Maker::here(),
             gone: AtomicBool::new(false),
         })
     }
@@ -263,7 +263,7 @@ impl<P: AsFd> Held<P> {
 
 impl<P: AsFd> Drop for Held<P> {
     fn drop(&mut self) {
-        if std::process::id() == self.owner && !self.is_gone() {
+        if self.maker.is_here() && !self.is_gone() {
             let mut argument = alpc_delete_view {
                 base: self.base(),
                 ..Default::default()
