@@ -2,13 +2,16 @@
 
 //! The two ends of a connection.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::buffer::Buffer;
+use crate::cancel::CancelMode;
 use crate::connect::ConnectBuilder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::{ConversationId, Message, Received, Reply};
 use crate::options::Options;
+use crate::outcome::Outcome;
 use crate::port::{port_traits, Port, Start};
 use crate::query::Peer;
 use crate::sys;
@@ -20,7 +23,7 @@ use crate::turn::{converse, Callback, Exchange, Handler};
 ///
 /// | need | method | comes back |
 /// | --- | --- | --- |
-/// | an answer, now | [`call`](Endpoint::call) | returned |
+/// | an answer, now | [`call_vec`](Endpoint::call_vec) | returned |
 /// | an answer, later | [`send_request`](Endpoint::send_request) | by [`Port::receive`] |
 /// | no answer | [`send`](Endpoint::send) | nothing |
 #[derive(Debug, Clone)]
@@ -31,13 +34,53 @@ port_traits!(Endpoint, Port);
 const SYNC: u32 = sys::ALPC_SEND | sys::ALPC_SYNC | sys::ALPC_RECEIVE;
 
 impl Endpoint {
+    /// Sends a request and waits for its reply, which the vector is made large enough for: no
+    /// reply is too long. One ioctl, and one more the first time that a port is asked so, to learn
+    /// the largest message of its connection. The vector's capacity grows to that, at most 65,536
+    /// bytes, and is used again by the next call.
+    ///
+    /// Whatever the vector held is gone, and it holds the reply, or nothing after an error.
+    ///
+    /// ```no_run
+    /// # let client = alpc::Client::connect("demo/echo")?;
+    /// let mut buffer = Vec::new();
+    /// for word in ["one", "two"] {
+    ///     let reply = client.call_vec(word.as_bytes(), &mut buffer)?;
+    ///     println!("{:?} from process {}", reply.data(), reply.sender().pid);
+    /// }
+    /// # Ok::<(), alpc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A server that calls back is refused, and the call is given up. Use
+    /// [`call_with_callbacks`](Endpoint::call_with_callbacks) for those. Errno `ENOMEM`: there is
+    /// no memory for the vector, and nothing was sent.
+    pub fn call_vec<'p, 'b>(
+        &'p self,
+        request: &[u8],
+        reply: &'b mut Vec<u8>,
+    ) -> Result<Reply<'p, 'b>> {
+        reply.clear();
+        let length = self.0.largest_message()?;
+        reply.try_reserve(length).map_err(|_| {
+            let no_memory = io::Error::from_raw_os_error(libc::ENOMEM);
+            Error::plain("call", &no_memory)
+        })?;
+        self.call(request, reply)
+    }
+
     /// Sends a request and waits for its reply. One ioctl, no allocation when
     /// the buffer is a slice or an array.
     ///
     /// # Errors
     ///
-    /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall) keeps the
-    /// reply: [`resume`](Endpoint::resume) it with a larger buffer.
+    /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall): the server has answered, and
+    /// the reply is dropped, which takes a second ioctl. The error says
+    /// [how long](crate::Error::length) it was, and that the request
+    /// [was sent](crate::Error::was_sent): it has had its effect. Nothing of the call is left
+    /// behind. [`call_vec`](Endpoint::call_vec) has room for every reply, and
+    /// [`call_with`](Endpoint::call_with) keeps it.
     ///
     /// A server that calls back is refused, and the call is given up. Use
     /// [`call_with_callbacks`](Endpoint::call_with_callbacks) for those.
@@ -47,10 +90,31 @@ impl Endpoint {
         reply: &'b mut B,
     ) -> Result<Reply<'p, 'b>> {
         self.call_with(request, reply, Options::new())
+            .map_err(|error| self.drop_reply(error))
     }
 
-    /// The same, with options. The timeout bounds the whole call, and its end
-    /// cancels the request.
+    /// Drops the reply for which the buffer of a call was too small, and says so in the error.
+    fn drop_reply(&self, error: Error) -> Error {
+        match error.conversation() {
+            Some(id) if error.outcome() == Outcome::BufferTooSmall => {
+                // It is over already if another thread has received the reply.
+                let _ = self.cancel(id, CancelMode::Always);
+                error.with_reply_dropped()
+            }
+            _ => error,
+        }
+    }
+
+    /// Sends a request and waits for its reply, with options. The timeout bounds the whole call,
+    /// and its end cancels the request. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::BufferTooSmall`](crate::Outcome::BufferTooSmall) keeps the reply:
+    /// [`resume`](Endpoint::resume) the call with a larger buffer. Who doesn't has one
+    /// conversation less for each, of the 1,024 that a connection can have.
+    ///
+    /// A server that calls back is refused, and the call is given up.
     pub fn call_with<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         request: &[u8],
@@ -183,8 +247,8 @@ impl Endpoint {
 /// use alpc::Client;
 ///
 /// let client = Client::connect("demo/echo")?;
-/// let mut reply = [0; 64];
-/// let reply = client.call(b"hello", &mut reply)?;
+/// let mut reply = Vec::new();
+/// let reply = client.call_vec(b"hello", &mut reply)?;
 /// assert_eq!(reply.data(), b"hello");
 /// # Ok::<(), alpc::Error>(())
 /// ```

@@ -26,6 +26,8 @@ pub struct Error {
     /// 0 unless something was sent.
     id: u64,
     sent: bool,
+    /// Whether the reply that the buffer was too small for is gone.
+    reply_dropped: bool,
 }
 
 impl Error {
@@ -37,6 +39,7 @@ impl Error {
             length: 0,
             id: 0,
             sent: false,
+            reply_dropped: false,
         }
     }
 
@@ -61,6 +64,15 @@ impl Error {
 
     pub(crate) fn with_length(self, length: u32) -> Self {
         Self { length, ..self }
+    }
+
+    /// The reply that the buffer was too small for has been dropped: the conversation is over.
+    pub(crate) fn with_reply_dropped(self) -> Self {
+        Self {
+            id: 0,
+            reply_dropped: true,
+            ..self
+        }
     }
 
     /// A callback came where the caller has nobody to answer it.
@@ -102,7 +114,8 @@ impl Error {
     }
 
     /// The conversation that was sent into, where there is one and
-    /// [`was_sent`](Error::was_sent).
+    /// [`was_sent`](Error::was_sent). None if a plain call has dropped the reply that its buffer
+    /// was too small for, as the conversation is over.
     pub fn conversation(&self) -> Option<ConversationId> {
         (self.id != 0).then_some(ConversationId::from_raw(self.id))
     }
@@ -199,6 +212,11 @@ impl fmt::Display for Error {
         write!(f, "{}: ", self.operation)?;
         match self.outcome {
             Outcome::Ok => f.write_str(advice(self.operation, self.errno))?,
+            Outcome::BufferTooSmall if self.reply_dropped => write!(
+                f,
+                "the request has had its effect, but its reply of {} bytes didn't fit, and is dropped: call with more room",
+                self.length
+            )?,
             Outcome::BufferTooSmall => write!(f, "{} ({} bytes)", self.outcome, self.length)?,
             Outcome::AccessDenied if self.operation == CREATE => {
                 f.write_str("names under system/ and user/ are reserved: choose another, or user/<your id>/")?;

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::sys;
 
@@ -19,6 +19,8 @@ pub(crate) struct Handle {
     fd: Option<OwnedFd>,
     /// The process that disconnects.
     maker: sys::Maker,
+    /// Known once somebody has asked for it. It never changes.
+    largest_message: OnceLock<usize>,
 }
 
 impl Handle {
@@ -26,6 +28,18 @@ impl Handle {
         Self {
             fd: Some(fd),
             maker: sys::Maker::here(),
+            largest_message: OnceLock::new(),
+        }
+    }
+
+    /// What `ask` has said the first time it knew.
+    pub(crate) fn largest_message<E>(
+        &self,
+        ask: impl FnOnce() -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        match self.largest_message.get() {
+            Some(&known) => Ok(known),
+            None => ask().map(|new| *self.largest_message.get_or_init(|| new)),
         }
     }
 

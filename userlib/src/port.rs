@@ -187,7 +187,7 @@ impl Port {
                 }
             }
             if receives {
-                transfer.receive(buffer.room());
+                buffer.lend(&mut transfer);
                 if options.ask_context {
                     transfer.ask_context();
                 }
@@ -328,6 +328,12 @@ impl Port {
     /// [`CancelMode::Try`] after receipt: it goes on.
     pub fn cancel(&self, id: ConversationId, mode: CancelMode) -> Result<Canceled> {
         cancel::cancel(self.as_fd(), id, mode)
+    }
+
+    /// The largest payload in bytes that a message here may have. One ioctl at first, none later.
+    pub(crate) fn largest_message(&self) -> Result<usize> {
+        self.handle
+            .largest_message(|| self.query().map(|port| port.max_message_length))
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {

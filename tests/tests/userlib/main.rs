@@ -7,6 +7,7 @@ mod bulk;
 mod bulk_late;
 mod bulk_room;
 mod failures;
+mod calls;
 mod forked;
 mod handles;
 mod hostile;

@@ -29,7 +29,9 @@ fn a_vector_grows_to_the_reply_and_a_slice_says_how_much_it_needs() {
             drop(reply);
             assert_eq!(vector.len(), 60_000);
 
-            let error = client.call(b"x", &mut [0; 10]).expect_err("too small");
+            let error = client
+                .call_with(b"x", &mut [0; 10], Options::new())
+                .expect_err("too small");
             assert_eq!(error.outcome(), Outcome::BufferTooSmall);
             assert_eq!((error.length(), error.was_sent()), (60_000, true));
             let id = error.conversation().expect("a conversation");

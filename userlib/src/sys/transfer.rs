@@ -20,7 +20,8 @@ use crate::memory::Offer;
 /// # Invariants
 ///
 /// `raw.send_data` and `raw.recv_data` are null with a length of 0, or were
-/// borrowed for `'a`, `recv_data` exclusively. The attribute pointers are set
+/// borrowed for `'a`, `recv_data` exclusively; with a `vector`, `recv_data` is its spare
+/// capacity for the length of one call. The attribute pointers are set
 /// for the length of one call only. What the containers point to is borrowed
 /// for `'a`, or a field.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Transfer<'a> {
     recv_handles: Vec<alpc_handle>,
     /// Where the received message's ranges go.
     ranges: Vec<alpc_memory_range>,
+    /// The vector whose capacity the received payload goes to, in place of `raw.recv_data`.
+    vector: Option<&'a mut Vec<u8>>,
     buffers: PhantomData<&'a mut [u8]>,
 }
 
@@ -73,8 +76,16 @@ impl<'a> Transfer<'a> {
 
     /// Sets where the received payload goes.
     pub fn receive(&mut self, buffer: &'a mut [u8]) {
+        self.vector = None;
         self.raw.recv_data = address_mut(buffer);
         self.raw.recv_capacity = length(buffer);
+    }
+
+    /// Sets the vector that the received payload becomes the contents of. It has the room of its
+    /// capacity, and is empty until something is received, also after a call that has failed.
+    pub fn receive_into_capacity(&mut self, vector: &'a mut Vec<u8>) {
+        vector.clear();
+        self.vector = Some(vector);
     }
 
     /// Sends the first `send_length` bytes of `buffer`, and receives into the
@@ -266,12 +277,27 @@ impl<'a> Transfer<'a> {
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
         self.raw.send_attributes = self.send_container.for_sending();
         self.raw.recv_attributes = self.recv_container.for_receiving();
+        if let Some(vector) = &mut self.vector {
+            vector.clear();
+            let room = vector.spare_capacity_mut();
+            self.raw.recv_data = address_mut(room);
+            self.raw.recv_capacity = length(room);
+            self.raw.recv_length = 0;
+        }
         // SAFETY: By the type's invariants the buffers are borrowed for longer
         // than this call; the containers are fields of self, and each is as
         // long as its allocated bits say. So are the entries that they point to.
         let result = unsafe { send_wait_receive(port, &mut self.raw) };
         self.raw.send_attributes = 0;
         self.raw.recv_attributes = 0;
+        if let Some(vector) = &mut self.vector {
+            (self.raw.recv_data, self.raw.recv_capacity) = (0, 0);
+            if result.is_ok() {
+                // SAFETY: The kernel has written as many bytes as it says, and 0 was there if it
+                // had nothing to say. There were no more than the capacity.
+                unsafe { vector.set_len(self.raw.recv_length as usize) };
+            }
+        }
         self.filled = match &result {
             Ok(()) => self.recv_container.filled(),
             Err(_) => Container::default(),
