@@ -51,7 +51,7 @@ fn main() -> Result<()> {
 fn call() -> Result<()> {
     let client = match ConnectBuilder::new(NAME).require_uid(0).connect() {
         Ok(client) => client,
-        Err(error) if error.outcome() == Outcome::AccessDenied => {
+        Err(error) if error.outcome() == Some(Outcome::AccessDenied) => {
             println!("refused: {error}");
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::endpoint::Client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, CONNECT, CONNECT_THROUGH};
 use crate::handles::HandleKinds;
 use crate::options::Options;
 use crate::query::{Device, Peer};
@@ -241,8 +241,13 @@ impl<'a> ConnectBuilder<'a> {
                         && !self.options.interruptible => {}
                 Err(error) => {
                     let raw = argument.raw();
-                    let error = Error::new("connect", &error, raw.outcome);
-                    return Err(error.with_length(raw.recv_length));
+                    let operation = name.map_or(CONNECT_THROUGH, |_| CONNECT);
+                    let error = Error::new(operation, &error, raw.outcome);
+                    let error = error.with_length(raw.recv_length);
+                    return Err(match self.to {
+                        To::Name(name, _) => error.with_name(name),
+                        To::Connector(_) => error,
+                    });
                 }
             }
         };
@@ -291,7 +296,7 @@ impl Connector {
         let mut raw = sys::alpc_open::default();
         sys::open_port(device.as_fd(), &mut raw, name.as_bytes())
             .map(Self)
-            .map_err(|error| Error::new("open a port", &error, raw.outcome))
+            .map_err(|error| Error::new("open port", &error, raw.outcome).with_name(name))
     }
 
     /// Connects. For more than that there is [`ConnectBuilder::through`].

@@ -96,7 +96,7 @@ impl Endpoint {
     /// Drops the reply for which the buffer of a call was too small, and says so in the error.
     fn drop_reply(&self, error: Error) -> Error {
         match error.conversation() {
-            Some(id) if error.outcome() == Outcome::BufferTooSmall => {
+            Some(id) if error.is(Outcome::BufferTooSmall) => {
                 // It is over already if another thread has received the reply.
                 let _ = self.cancel(id, CancelMode::Always);
                 error.with_reply_dropped()

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 
+use crate::advice;
 use crate::message::ConversationId;
 use crate::outcome::Outcome;
 use crate::sys;
@@ -12,16 +13,24 @@ use crate::sys;
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An ioctl failed. Keeps errno *and* the [`Outcome`], which is finer.
+/// Something failed. Keeps errno *and*, where there is one, the [`Outcome`], which is finer.
 ///
-/// Match on [`outcome`](Error::outcome); where that is [`Outcome::Ok`] the call
-/// was refused before it did anything, and [`errno`](Error::errno) says why. Only a read or write of
-/// a caller's memory may have moved bytes by then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Match on [`outcome`](Error::outcome). Where it is `None` the call was refused before it did
+/// anything, and [`errno`](Error::errno) says why. Only a read or write of a caller's memory may
+/// have moved bytes by then.
+///
+/// `Display` is one line for whoever runs the program: what failed, and for which port where that
+/// was named, why, and what to do about it. `Debug` is the same line, so that a `main` that returns
+/// the error prints it; `{:#?}` shows the fields.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     operation: &'static str,
+    /// Of the port, where the call names one.
+    name: Option<Box<str>>,
     errno: i32,
-    outcome: Outcome,
+    outcome: Option<Outcome>,
+    /// What to do, where errno and outcome alone don't tell.
+    advice: Option<&'static str>,
     length: u32,
     /// 0 unless something was sent.
     id: u64,
@@ -34,8 +43,10 @@ impl Error {
     pub(crate) fn new(operation: &'static str, error: &io::Error, outcome: u32) -> Self {
         Self {
             operation,
+            name: None,
             errno: error.raw_os_error().unwrap_or(libc::EIO),
             outcome: Outcome::from_raw(outcome),
+            advice: None,
             length: 0,
             id: 0,
             sent: false,
@@ -66,6 +77,23 @@ impl Error {
         Self { length, ..self }
     }
 
+    /// For the port of this name, which may be what was wrong.
+    pub(crate) fn with_name(self, name: &str) -> Self {
+        let is_refused = self.errno == libc::EINVAL && self.outcome.is_none();
+        Self {
+            advice: match is_refused {
+                true => advice::broken_rule(name),
+                false => self.advice,
+            },
+            name: Some(name.into()),
+            ..self
+        }
+    }
+
+    pub(crate) fn with_advice(self, advice: Option<&'static str>) -> Self {
+        Self { advice, ..self }
+    }
+
     /// The reply that the buffer was too small for has been dropped: the conversation is over.
     pub(crate) fn with_reply_dropped(self) -> Self {
         Self {
@@ -92,9 +120,14 @@ impl Error {
         self.errno
     }
 
-    /// What happened, finer than errno.
-    pub fn outcome(&self) -> Outcome {
+    /// What happened, finer than errno. `None` if errno alone tells.
+    pub fn outcome(&self) -> Option<Outcome> {
         self.outcome
+    }
+
+    /// Whether it is this outcome.
+    pub(crate) fn is(&self, outcome: Outcome) -> bool {
+        self.outcome == Some(outcome)
     }
 
     /// With [`Outcome::BufferTooSmall`] the bytes needed; with
@@ -102,7 +135,7 @@ impl Error {
     /// are in the caller's buffer, or not at all if that is shorter. Else 0.
     pub fn length(&self) -> usize {
         match self.outcome {
-            Outcome::BufferTooSmall | Outcome::Refused => self.length as usize,
+            Some(Outcome::BufferTooSmall | Outcome::Refused) => self.length as usize,
             _ => 0,
         }
     }
@@ -125,14 +158,17 @@ impl Error {
     pub fn is_gone(&self) -> bool {
         matches!(
             self.outcome,
-            Outcome::Refused | Outcome::Disconnected | Outcome::Closed
+            Some(Outcome::Refused | Outcome::Disconnected | Outcome::Closed)
         )
     }
 
     /// Whether the time was up, be it with something sent or without. On a
     /// descriptor with `O_NONBLOCK` that is at once, with errno `EAGAIN`.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.outcome, Outcome::TimedOut | Outcome::TimedOutSent)
+        matches!(
+            self.outcome,
+            Some(Outcome::TimedOut | Outcome::TimedOutSent)
+        )
     }
 
     /// Whether the call would have had to wait, and was not to (errno `EAGAIN`): for room in a full
@@ -147,52 +183,10 @@ impl Error {
     pub fn is_interrupted(&self) -> bool {
         let told = matches!(
             self.outcome,
-            Outcome::Interrupted | Outcome::InterruptedSent
+            Some(Outcome::Interrupted | Outcome::InterruptedSent)
         );
         told || self.errno == libc::EINTR
     }
-}
-
-/// What an errno means when the outcome has nothing to say.
-fn advice(operation: &str, errno: i32) -> &'static str {
-    match errno {
-        libc::ENOENT | libc::ENXIO | libc::ENODEV if operation == OPEN => {
-            "there is no /dev/alpc: load the module (modprobe alpc)"
-        }
-        libc::EACCES if operation == OPEN => "/dev/alpc should be mode 0666: look at udev's rules",
-        libc::EFAULT if is_of_memory(operation) => {
-            "the caller has no such memory, or not for that: refuse its request"
-        }
-        libc::EAGAIN if is_of_memory(operation) => {
-            "the caller's memory isn't there now: try again, or wait for it"
-        }
-        libc::ENOMEM if is_of_memory(operation) => {
-            "a page of the caller's couldn't be brought in for want of memory"
-        }
-        libc::EOPNOTSUPP if is_of_memory(operation) => {
-            "the caller has lent a mapping of a file or driver: only a call that waits can write to it"
-        }
-        libc::ENOMEM if operation == MEMORY_ROOM => {
-            "this process has no room for what the caller lends: lower memory_most, or refuse the request"
-        }
-        libc::EINVAL if is_of_memory(operation) => {
-            "the offset and length aren't within the range that the caller has lent"
-        }
-        libc::EACCES if is_of_memory(operation) => "the caller hasn't lent the range for that",
-        libc::EINVAL => "an argument was refused: look at lengths, flags and names",
-        libc::EFAULT => "a pointer was refused: this is a bug in the caller or in this crate",
-        libc::ENOTTY => "this descriptor is not a port, or not one for this operation",
-        libc::EBADF => "this descriptor is closed",
-        libc::EOPNOTSUPP => "this kernel reserves that but doesn't have it: ask Device::query",
-        libc::E2BIG => "this kernel is older than the crate",
-        libc::EMFILE | libc::ENFILE => "too many open descriptors: close some, or raise the limit",
-        libc::ENOMEM => "no memory within the control group's limit: try again with less",
-        _ => "the system call failed",
-    }
-}
-
-fn is_of_memory(operation: &str) -> bool {
-    matches!(operation, READ_MEMORY | WRITE_MEMORY)
 }
 
 /// The operation in errors of reading a caller's memory.
@@ -205,33 +199,53 @@ pub(crate) const MEMORY_ROOM: &str = "allocate for a caller's memory";
 pub(crate) const OPEN: &str = "open /dev/alpc";
 /// The operation in errors of making a port.
 pub(crate) const CREATE: &str = "create port";
+/// The operation in errors of connecting to a port.
+pub(crate) const CONNECT: &str = "connect to";
+/// The same of one that isn't named.
+pub(crate) const CONNECT_THROUGH: &str = "connect";
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let os = io::Error::from_raw_os_error(self.errno);
-        write!(f, "{}: ", self.operation)?;
-        match self.outcome {
-            Outcome::Ok => f.write_str(advice(self.operation, self.errno))?,
-            Outcome::BufferTooSmall if self.reply_dropped => write!(
+        f.write_str(self.operation)?;
+        match &self.name {
+            Some(name) => write!(f, " {name:?}: ")?,
+            None => f.write_str(": ")?,
+        }
+        match (self.advice, self.outcome) {
+            (Some(advice), _) => f.write_str(advice)?,
+            (None, None) => f.write_str(advice::of_errno(self.operation, self.errno))?,
+            (None, Some(Outcome::BufferTooSmall)) if self.reply_dropped => write!(
                 f,
                 "the request has had its effect, but its reply of {} bytes didn't fit, and is dropped: call with more room",
                 self.length
             )?,
-            Outcome::BufferTooSmall => write!(f, "{} ({} bytes)", self.outcome, self.length)?,
-            Outcome::AccessDenied if self.operation == CREATE => {
-                f.write_str("names under system/ and user/ are reserved: choose another, or user/<your id>/")?;
+            (None, Some(outcome @ Outcome::BufferTooSmall)) => {
+                write!(f, "{outcome} ({} bytes)", self.length)?;
             }
-            Outcome::TooLong if is_of_memory(self.operation) => {
-                f.write_str(
-                    "the caller lends more than memory_most: refuse its request, or raise that",
-                )?;
-            }
-            Outcome::TimedOut if is_of_memory(self.operation) => {
-                f.write_str("the caller's memory did not come in time")?;
-            }
-            outcome => write!(f, "{outcome}")?,
+            (None, Some(outcome)) => match advice::of_outcome(self.operation, outcome) {
+                Some(advice) => f.write_str(advice)?,
+                None => write!(f, "{outcome}")?,
+            },
         }
+        let os = io::Error::from_raw_os_error(self.errno);
         write!(f, " [{os}]")
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        f.debug_struct("Error")
+            .field("operation", &self.operation)
+            .field("name", &self.name)
+            .field("errno", &self.errno)
+            .field("outcome", &self.outcome)
+            .field("length", &self.length())
+            .field("conversation", &self.conversation())
+            .field("was_sent", &self.sent)
+            .finish()
     }
 }
 
@@ -281,5 +295,49 @@ mod tests {
         let late = text(libc::ETIMEDOUT, Outcome::TimedOut);
         assert!(late.contains("the caller's memory did not come in time"));
         assert!(!late.contains("sent"), "{late}");
+    }
+
+    #[test]
+    fn an_error_is_one_line_and_its_fields_are_asked_for() {
+        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        let error = Error::new(CONNECT, &error, Outcome::NameNotFound.to_raw()).with_name("a/b");
+        let line = error.to_string();
+        assert!(
+            line.starts_with("connect to \"a/b\": no port has that name"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("[No such file or directory (os error 2)]"),
+            "{line}"
+        );
+        assert_eq!(format!("{error:?}"), line);
+        let boxed: Box<dyn std::error::Error> = error.clone().into();
+        assert_eq!(format!("{boxed:?}"), line);
+        let fields = format!("{error:#?}");
+        for field in ["\"a/b\"", "errno: 2", "NameNotFound", "was_sent: false"] {
+            assert!(fields.contains(field), "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_refused_name_names_the_rule() {
+        let text = |name: &str| {
+            let error = io::Error::from_raw_os_error(libc::EINVAL);
+            Error::plain(CONNECT, &error).with_name(name).to_string()
+        };
+        let long = "x".repeat(256);
+        for (name, rule) in [
+            ("", "at least one byte"),
+            (&long[..], "at most 255 bytes"),
+            ("a\nb", "no control character"),
+            ("a//b", "no empty part"),
+            ("/a", "no empty part"),
+            ("a/", "no empty part"),
+            ("a/../b", "no part . or .."),
+        ] {
+            assert!(text(name).contains(rule), "{}", text(name));
+            assert!(!text(name).contains('\n'));
+        }
+        assert!(text("a/b").contains("an argument was refused"));
     }
 }

@@ -20,6 +20,7 @@
 
 mod accept;
 mod acl;
+mod advice;
 mod buffer;
 pub mod bulk;
 mod cancel;
@@ -45,6 +46,7 @@ mod service;
 mod stopper;
 pub mod sys;
 mod turn;
+mod turn_error;
 mod views;
 
 pub use accept::{Accept, ConnectionRequest};
@@ -68,5 +70,6 @@ pub use serve::ServerLoop;
 pub use server::{PortBuilder, Server};
 pub use service::{Admission, Answer, Service};
 pub use stopper::Stopper;
-pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnError, TurnId};
+pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnId};
+pub use turn_error::TurnError;
 pub use views::{GivenBack, HeldView, Inbox, Lent, Section, SecureView, SharedView, View};

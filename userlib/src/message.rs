@@ -10,7 +10,8 @@ use crate::identity::Token;
 use crate::port::Port;
 use crate::security::AttachedSecurity;
 use crate::sys;
-use crate::turn::{Turn, TurnError};
+use crate::turn::Turn;
+use crate::turn_error::TurnError;
 
 /// Who sent a message, captured by the kernel at the moment of the send and
 /// expressed in the receiver's namespaces. A sender can't forge it.

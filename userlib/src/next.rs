@@ -25,11 +25,13 @@ impl Next {
     /// `views` says whether views were asked for, and `looks` whether the time was the loop's own.
     pub(crate) fn after(error: &Error, views: bool, looks: bool) -> Self {
         match (error.outcome(), error.errno()) {
-            (Outcome::Closed | Outcome::NoClients, _) => Self::End,
-            (Outcome::TimedOut | Outcome::TimedOutSent, libc::ETIMEDOUT) if looks => Self::Again,
-            (Outcome::TimedOut | Outcome::TimedOutSent, _) => Self::Fail,
-            (Outcome::NoWindow, _) | (_, libc::ENOMEM) if views => Self::WithoutView,
-            (Outcome::Limit, _) => Self::Later,
+            (Some(Outcome::Closed | Outcome::NoClients), _) => Self::End,
+            (Some(Outcome::TimedOut | Outcome::TimedOutSent), libc::ETIMEDOUT) if looks => {
+                Self::Again
+            }
+            (Some(Outcome::TimedOut | Outcome::TimedOutSent), _) => Self::Fail,
+            (Some(Outcome::NoWindow), _) | (_, libc::ENOMEM) if views => Self::WithoutView,
+            (Some(Outcome::Limit), _) => Self::Later,
             (_, libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN) => Self::Later,
             _ => Self::Fail,
         }
@@ -39,7 +41,7 @@ impl Next {
     pub(crate) fn is_a_failure(self, error: &Error) -> bool {
         match self {
             Self::WithoutView | Self::Later => true,
-            Self::End => error.outcome() == Outcome::NoClients,
+            Self::End => error.is(Outcome::NoClients),
             Self::Fail | Self::Again => false,
         }
     }
@@ -50,23 +52,20 @@ mod tests {
     use super::*;
     use std::io;
 
-    fn next(errno: i32, outcome: Outcome, views: bool, looks: bool) -> Next {
+    fn next(errno: i32, outcome: impl Into<Option<Outcome>>, views: bool, looks: bool) -> Next {
         let error = io::Error::from_raw_os_error(errno);
-        Next::after(
-            &Error::new("receive", &error, outcome.to_raw()),
-            views,
-            looks,
-        )
+        let outcome = outcome.into().map_or(0, Outcome::to_raw);
+        Next::after(&Error::new("receive", &error, outcome), views, looks)
     }
 
     #[test]
     fn no_want_of_memory_or_descriptors_ends_a_loop() {
         for errno in [libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EAGAIN] {
-            assert_eq!(next(errno, Outcome::Ok, false, true), Next::Later);
+            assert_eq!(next(errno, None, false, true), Next::Later);
         }
         assert_eq!(next(libc::EDQUOT, Outcome::Limit, true, true), Next::Later);
         assert_eq!(
-            next(libc::ENOMEM, Outcome::Ok, true, true),
+            next(libc::ENOMEM, None, true, true),
             Next::WithoutView
         );
         let crowded = next(libc::ENOBUFS, Outcome::NoWindow, true, true);
@@ -76,7 +75,7 @@ mod tests {
     #[test]
     fn what_would_come_again_at_once_ends_it() {
         for errno in [libc::EBADF, libc::EFAULT, libc::EINVAL, libc::ENOTTY] {
-            assert_eq!(next(errno, Outcome::Ok, true, true), Next::Fail);
+            assert_eq!(next(errno, None, true, true), Next::Fail);
         }
         let nonblocking = next(libc::EAGAIN, Outcome::TimedOut, true, true);
         assert_eq!(nonblocking, Next::Fail);

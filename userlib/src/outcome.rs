@@ -19,12 +19,14 @@ macro_rules! outcomes {
         }
 
         impl Outcome {
-            /// From the number in an ioctl's `outcome` field.
-            pub const fn from_raw(value: u32) -> Self {
-                match value {
+            /// From the number in an ioctl's `outcome` field. None if the number says that there
+            /// is nothing to say.
+            pub const fn from_raw(value: u32) -> Option<Self> {
+                Some(match value {
+                    sys::ALPC_OUTCOME_OK => return None,
                     $(sys::$value => Self::$name,)*
                     other => Self::Other(other),
-                }
+                })
             }
 
             /// The number in the ABI.
@@ -51,12 +53,9 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    /// Nothing particular. In an error: errno alone tells.
-    Ok = ALPC_OUTCOME_OK,
-        "nothing particular";
     /// The server refused the connection (`ECONNREFUSED`).
     Refused = ALPC_OUTCOME_REFUSED,
-        "the server refused the connection: ask it why, its answer may say";
+        "the server refused the connection: its answer may say why";
     /// The connection isn't accepted yet (`ENOTCONN`).
     NotConnected = ALPC_OUTCOME_NOT_CONNECTED,
         "the connection isn't accepted yet: receive the server's answer first";
@@ -117,10 +116,10 @@ outcomes! {
         "another port has that name: is the service running already?";
     /// No port has that name (`ENOENT`).
     NameNotFound = ALPC_OUTCOME_NAME_NOT_FOUND,
-        "no port has that name here: is the service running, in this IPC namespace?";
+        "no port has that name in this IPC namespace: is the service running, and in no other one (container, PrivateIPC=)?";
     /// The port's access control list says no, or it isn't the caller's to change (`EACCES`).
     AccessDenied = ALPC_OUTCOME_ACCESS_DENIED,
-        "the port's access control list doesn't admit this user or group, or not to this";
+        "the port's access control list doesn't give this user or group the right to that";
     /// The port's creator isn't the required one (`EACCES`).
     ServerMismatch = ALPC_OUTCOME_SERVER_MISMATCH,
         "the port belongs to somebody else than the required server: don't trust it";
@@ -179,13 +178,14 @@ mod tests {
 
     #[test]
     fn every_outcome_survives_the_way_to_the_abi_and_back() {
-        for (value, outcome) in Outcome::ALL.iter().enumerate() {
-            assert_eq!(outcome.to_raw() as usize, value, "{outcome:?}");
-            assert_eq!(Outcome::from_raw(outcome.to_raw()), *outcome);
+        for (before, outcome) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(outcome.to_raw() as usize, before + 1, "{outcome:?}");
+            assert_eq!(Outcome::from_raw(outcome.to_raw()), Some(*outcome));
             assert!(!matches!(outcome, Outcome::Other(_)));
         }
-        let unknown = Outcome::ALL.len() as u32;
-        assert_eq!(Outcome::from_raw(unknown), Outcome::Other(unknown));
-        assert_eq!(Outcome::from_raw(unknown).to_raw(), unknown);
+        assert_eq!(Outcome::from_raw(sys::ALPC_OUTCOME_OK), None);
+        let unknown = Outcome::ALL.len() as u32 + 1;
+        assert_eq!(Outcome::from_raw(unknown), Some(Outcome::Other(unknown)));
+        assert_eq!(Outcome::Other(unknown).to_raw(), unknown);
     }
 }

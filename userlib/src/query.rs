@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::advice;
 use crate::error::{Error, Result, OPEN};
 use crate::sys;
 
@@ -19,11 +20,14 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// Errno `ENOENT`: the module isn't loaded.
+    /// Errno `ENOENT`: the module isn't loaded, or this container or sandbox has no node for it.
+    /// `EPERM`: its device cgroup doesn't allow it. `EACCES`: its mode doesn't. `EMFILE`, `ENFILE`,
+    /// `ENOMEM`. The error's text says which it was, as far as `/sys` tells.
     pub fn open() -> Result<Self> {
-        sys::open()
-            .map(Self)
-            .map_err(|error| Error::plain(OPEN, &error))
+        sys::open().map(Self).map_err(|error| {
+            let advice = error.raw_os_error().and_then(advice::of_open);
+            Error::plain(OPEN, &error).with_advice(advice)
+        })
     }
 
     /// Version, features and limits. One ioctl.

@@ -21,7 +21,8 @@ use crate::options::{Options, Timeout};
 use crate::server::Server;
 use crate::service::{Admission, Answer, Service};
 use crate::stopper::Stopper;
-use crate::turn::{Turn, TurnError};
+use crate::turn::Turn;
+use crate::turn_error::TurnError;
 use crate::views::Inbox;
 
 /// How often a thread that waits looks whether it is to end.

@@ -2,7 +2,6 @@
 
 //! Turns: the right and the duty to send a conversation's next message.
 
-use std::fmt;
 use std::ops::Deref;
 
 use crate::buffer::Buffer;
@@ -14,6 +13,7 @@ use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::port::{Port, Start};
 use crate::sys;
+use crate::turn_error::TurnError;
 
 use std::os::fd::AsFd;
 
@@ -52,34 +52,6 @@ pub struct Turn<'p> {
     state: State,
 }
 
-/// A send into a conversation failed.
-#[derive(Debug)]
-pub struct TurnError<T> {
-    /// What went wrong.
-    pub error: Error,
-    /// The turn, if it is still this side's: nothing was sent, and the
-    /// conversation goes on. Dropping it gives the conversation up.
-    pub turn: Option<T>,
-}
-
-impl<T> fmt::Display for TurnError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<T: fmt::Debug> std::error::Error for TurnError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl<T> From<TurnError<T>> for Error {
-    fn from(failed: TurnError<T>) -> Self {
-        failed.error
-    }
-}
-
 impl<'p> Turn<'p> {
     pub(crate) fn new(port: &'p Port, id: u64, callback_id: u32) -> Self {
         Self {
@@ -107,18 +79,20 @@ impl<'p> Turn<'p> {
     /// After a failed send: whose turn it is now.
     fn settle(&mut self, error: &Error) {
         self.state = match error.outcome() {
-            Outcome::InterruptedSent | Outcome::BufferTooSmall if error.was_sent() => {
+            Some(Outcome::InterruptedSent | Outcome::BufferTooSmall) if error.was_sent() => {
                 State::Waiting
             }
             _ if error.was_sent() => State::Done,
-            Outcome::Disconnected
-            | Outcome::Closed
-            | Outcome::Lost
-            | Outcome::Canceled
-            | Outcome::NotFound
-            | Outcome::NotOwner
-            | Outcome::StaleTurn
-            | Outcome::TooLongForReply => State::Done,
+            Some(
+                Outcome::Disconnected
+                | Outcome::Closed
+                | Outcome::Lost
+                | Outcome::Canceled
+                | Outcome::NotFound
+                | Outcome::NotOwner
+                | Outcome::StaleTurn
+                | Outcome::TooLongForReply,
+            ) => State::Done,
             _ => State::Held,
         };
     }

@@ -56,12 +56,12 @@ fn echo(server: &Server) {
     loop {
         let received = match receiver.receive() {
             Ok(received) => received,
-            Err(error) => return assert_eq!(error.outcome(), Outcome::Closed),
+            Err(error) => return assert_eq!(error.outcome(), Some(Outcome::Closed)),
         };
         match received {
             Received::Request(message, turn) if message.bytes.len() > VIEW_MOST => {
                 let failed = outbox.reply(turn, &message.bytes).expect_err("too long");
-                assert_eq!(failed.error.outcome(), Outcome::TooLong);
+                assert_eq!(failed.error.outcome(), Some(Outcome::TooLong));
                 let turn = failed.turn.expect("nothing was sent");
                 let length = message.bytes.len() as u64;
                 assert_eq!(message.bytes.way(), Way::Memory);
@@ -225,14 +225,14 @@ fn a_server_without_views_reads_memory_and_one_without_either_says_so() {
                     assert_pattern(&message.bytes, length, 1);
                     let mut outbox = Outbox::new(&server).expect("outbox");
                     let failed = outbox.reply(turn, &message.bytes).expect_err("no views");
-                    assert_eq!(failed.error.outcome(), Outcome::NotTaken);
+                    assert_eq!(failed.error.outcome(), Some(Outcome::NotTaken));
                     let turn = failed.turn.expect("nothing was sent");
                     outbox.reply(turn, b"thanks").expect("reply");
                 }
                 let Received::Unread(unread, _turn) = receiver.receive().expect("receive") else {
                     panic!("a request that is too long was expected");
                 };
-                assert_eq!(unread.error.outcome(), Outcome::TooLong);
+                assert_eq!(unread.error.outcome(), Some(Outcome::TooLong));
             });
             let mut caller = Caller::new(&client).expect("caller");
             for length in [5000, 9000] {

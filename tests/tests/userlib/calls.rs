@@ -33,7 +33,7 @@ fn calls_with_too_small_a_buffer_leave_nothing_behind() {
             let mut flat = None;
             for _ in 0..CALLS {
                 let error = client.call(b"?", &mut [0; 10]).expect_err("too small");
-                assert_eq!(error.outcome(), Outcome::BufferTooSmall);
+                assert_eq!(error.outcome(), Some(Outcome::BufferTooSmall));
                 assert_eq!((error.length(), error.was_sent()), (100, true));
                 // There is nothing to go on with.
                 assert_eq!(error.conversation(), None);
@@ -101,7 +101,7 @@ fn an_open_reply_and_a_callback_that_dont_fit_give_the_conversation_up() {
             let open = open.expect_err("too small");
             assert_eq!(
                 (open.outcome(), open.length()),
-                (Outcome::BufferTooSmall, 100)
+                (Some(Outcome::BufferTooSmall), 100)
             );
             assert_eq!(outcome(callback), Outcome::BufferTooSmall);
         });

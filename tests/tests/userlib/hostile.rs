@@ -126,7 +126,10 @@ fn connect(counts: Shared) -> Option<Client> {
         }
         Err(error) => {
             // The other half of what a port has is for others.
-            let expected = matches!(error.outcome(), Outcome::Refused | Outcome::Limit);
+            let expected = matches!(
+                error.outcome(),
+                Some(Outcome::Refused | Outcome::Limit)
+            );
             assert!(expected, "{error}");
             None
         }
@@ -156,7 +159,7 @@ fn hold(counts: Shared, times: u64) {
         let client = match builder.start() {
             Ok(client) => client,
             Err(error) => {
-                assert_eq!(error.outcome(), Outcome::Limit, "{error}");
+                assert_eq!(error.outcome(), Some(Outcome::Limit), "{error}");
                 // Half of what a port has is one user's: as many as it can.
                 held.truncate(held.len() / 2);
                 continue;
@@ -188,7 +191,7 @@ fn ask_only(counts: Shared, times: u64) {
             Err(error) if error.would_block() => std::thread::yield_now(),
             // As many as are open at once.
             Err(error) => {
-                assert_eq!(error.outcome(), Outcome::Limit, "{error}");
+                assert_eq!(error.outcome(), Some(Outcome::Limit), "{error}");
                 client = connected(counts);
             }
         }

@@ -51,7 +51,7 @@ fn a_server_reads_as_its_caller_and_is_itself_again() {
                 let refused = request.as_caller(|| panic!("must not run"));
                 let refused: Result<(), _> = refused;
                 let outcome = refused.expect_err("not granted").outcome();
-                assert_eq!(outcome, Outcome::NotGranted);
+                assert_eq!(outcome, Some(Outcome::NotGranted));
             }
             assert_eq!(Me::now(), own);
             request.into_turn().reply(b"").expect("reply");

@@ -85,9 +85,9 @@ pub fn expect_notice(server: &Server, kind: NoticeKind) {
     }
 }
 
+/// How something failed that fails with an outcome.
+#[track_caller]
 pub fn outcome<T>(result: Result<T, Error>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Ok,
-        Err(error) => error.outcome(),
-    }
+    let error = result.err().expect("a failure");
+    error.outcome().expect("an outcome")
 }

@@ -92,12 +92,12 @@ fn a_call_that_fails_lends_nothing_any_more() {
             let mut answer = [0; 64];
             let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
             let error = error.expect_err("too long");
-            assert_eq!(error.outcome(), Outcome::BufferTooSmall);
+            assert_eq!(error.outcome(), Some(Outcome::BufferTooSmall));
             let id = error.conversation().expect("a conversation");
             let resumed = client.resume(id, &mut answer, Options::new());
-            assert_eq!(resumed.unwrap_err().outcome(), Outcome::NotFound);
+            assert_eq!(resumed.unwrap_err().outcome(), Some(Outcome::NotFound));
             let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
-            assert_eq!(error.unwrap_err().outcome(), Outcome::Lost);
+            assert_eq!(error.unwrap_err().outcome(), Some(Outcome::Lost));
             holder.join().expect("join");
             let timeout = Duration::from_millis(1);
             let error = client.call_with_memory(b"", &offer, &mut answer, timeout);
@@ -118,7 +118,7 @@ fn a_server_that_does_not_take_it_is_not_asked() {
         let (_server, _port, client) = pair();
         let offer = Offer::new().readable(b"memory");
         let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
-        assert_eq!(error.unwrap_err().outcome(), Outcome::NotTaken);
+        assert_eq!(error.unwrap_err().outcome(), Some(Outcome::NotTaken));
     });
 }
 
@@ -132,12 +132,12 @@ fn a_server_that_calls_back_is_refused() {
                 let mut buffer = [0; 64];
                 let mut request = request(&server, &mut buffer);
                 let error = request.turn_mut().call(b"?", &mut [0; 8]).unwrap_err();
-                assert_eq!(error.outcome(), Outcome::Lost);
+                assert_eq!(error.outcome(), Some(Outcome::Lost));
             });
             let offer = Offer::new().readable(&memory);
             let mut answer = [0; 8];
             let error = client.call_with_memory(b"", &offer, &mut answer, Options::new());
-            assert_eq!(error.unwrap_err().outcome(), Outcome::WrongKind);
+            assert_eq!(error.unwrap_err().outcome(), Some(Outcome::WrongKind));
         });
     });
 }
@@ -163,11 +163,11 @@ fn a_server_need_not_wait_for_memory_that_is_slow_to_come() {
                 let error = |result: Result<usize, alpc::Error>| result.unwrap_err();
                 let second = PAGE as u64;
                 let late = error(range.read_at_with(second, &mut data[PAGE..], soon));
-                assert_eq!(late.outcome(), Outcome::TimedOut);
+                assert_eq!(late.outcome(), Some(Outcome::TimedOut));
                 let late = error(range.write_at_with(second, &data[PAGE..], now));
                 assert_eq!(late.errno(), libc::EAGAIN);
                 let late = range.read_exact_at(0, &mut data, soon).unwrap_err();
-                assert_eq!(late.outcome(), Outcome::TimedOut);
+                assert_eq!(late.outcome(), Some(Outcome::TimedOut));
                 let late = range.write_all_at(0, &data, now).unwrap_err();
                 assert_eq!(late.errno(), libc::EAGAIN);
                 hang.fill(1..2);

@@ -32,7 +32,7 @@ fn a_vector_grows_to_the_reply_and_a_slice_says_how_much_it_needs() {
             let error = client
                 .call_with(b"x", &mut [0; 10], Options::new())
                 .expect_err("too small");
-            assert_eq!(error.outcome(), Outcome::BufferTooSmall);
+            assert_eq!(error.outcome(), Some(Outcome::BufferTooSmall));
             assert_eq!((error.length(), error.was_sent()), (60_000, true));
             let id = error.conversation().expect("a conversation");
             let resumed = client.resume(id, &mut vector, Options::new());
@@ -55,7 +55,7 @@ fn a_reply_that_is_too_long_gives_the_turn_back() {
             });
             let turn = request(&server, &mut [0; 64]).into_turn();
             let TurnError { error, turn } = turn.reply(&[0; 4097]).expect_err("too long");
-            assert_eq!(error.outcome(), Outcome::TooLong);
+            assert_eq!(error.outcome(), Some(Outcome::TooLong));
             let turn = turn.expect("the turn is still this side's");
             turn.reply(b"short").expect("reply");
             assert_eq!(call.join().expect("join"), 5);
@@ -79,7 +79,7 @@ fn a_reply_that_nobody_waits_for_has_the_room_that_was_asked_for() {
                     assert_eq!((reply.data().len(), fits), (length, true));
                 }
                 (Err(TurnError { error, turn }), Received::Notice(notice)) => {
-                    assert_eq!(error.outcome(), Outcome::TooLongForReply);
+                    assert_eq!(error.outcome(), Some(Outcome::TooLongForReply));
                     assert!(turn.is_none() && !fits, "the conversation is over");
                     let told = (notice.kind(), notice.conversation());
                     assert_eq!(told, (NoticeKind::LostReply, Some(id)));
@@ -167,7 +167,7 @@ fn callbacks_one_by_one_without_a_handler() {
             }
             assert_eq!(callbacks, 3);
             let error = client.call(b"go", &mut buffer).expect_err("a callback");
-            assert_eq!(error.outcome(), Outcome::WrongKind);
+            assert_eq!(error.outcome(), Some(Outcome::WrongKind));
             assert_eq!(serving.join().expect("join"), Outcome::Lost);
         });
         assert_eq!(client.query().expect("query").raw.conversations, 0);
@@ -293,7 +293,7 @@ fn a_turn_ends_with_its_thread_where_that_is_asked_for() {
                 }
             });
             let error = client.call(b"x", &mut [0; 64]).expect_err("nobody answers");
-            assert_eq!(error.outcome(), Outcome::Lost);
+            assert_eq!(error.outcome(), Some(Outcome::Lost));
             // Nor what has been taken over.
             scope.spawn(|| {
                 let turn = request(&server, &mut [0; 64]).into_turn();
@@ -302,7 +302,7 @@ fn a_turn_ends_with_its_thread_where_that_is_asked_for() {
                 let _ = turn.into_id();
             });
             let error = client.call(b"x", &mut [0; 64]).expect_err("nobody answers");
-            assert_eq!(error.outcome(), Outcome::Lost);
+            assert_eq!(error.outcome(), Some(Outcome::Lost));
         });
     });
 }

@@ -13,7 +13,8 @@ use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::port::Port;
 use crate::sys;
-use crate::turn::{Turn, TurnError};
+use crate::turn::Turn;
+use crate::turn_error::TurnError;
 use crate::views::{Inbox, Lent, Section, View};
 
 /// Sections that one outbox makes. Each is used when the others have no gap.
@@ -87,7 +88,7 @@ impl<'p> Outbox<'p> {
                 Err(TurnError {
                     error,
                     turn: Some(still),
-                }) if error.outcome() == Outcome::TooLong => turn = still,
+                }) if error.is(Outcome::TooLong) => turn = still,
                 done => return done,
             }
         }
@@ -334,7 +335,7 @@ impl<'p> Caller<'p> {
 
 /// Whether nothing was sent, and that is why.
 fn is_refused(error: &Error, outcome: Outcome) -> bool {
-    !error.was_sent() && error.outcome() == outcome
+    !error.was_sent() && error.is(outcome)
 }
 
 /// The bytes of a reply.

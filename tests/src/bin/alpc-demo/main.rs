@@ -96,7 +96,7 @@ fn call_twice(user: User) {
 /// A client that the access control list doesn't admit.
 fn be_refused() {
     let error = Client::connect(NAME).expect_err("mallory was admitted");
-    assert_eq!(error.outcome(), Outcome::AccessDenied);
+    assert_eq!(error.outcome(), Some(Outcome::AccessDenied));
     say("mallory", &format!("not admitted: {error}"));
 }
 
