@@ -170,8 +170,14 @@ impl<'a> PortBuilder<'a> {
     /// [`Outcome::NameInUse`](crate::Outcome::NameInUse) and
     /// [`Outcome::Limit`](crate::Outcome::Limit) above all. Names under `system/` are for who has
     /// `CAP_IPC_OWNER`, and those under `user/<uid>/` for that user too:
-    /// [`Outcome::AccessDenied`](crate::Outcome::AccessDenied) for others.
+    /// [`Outcome::AccessDenied`](crate::Outcome::AccessDenied) for others. Errno `EINVAL`: a length,
+    /// or the name, of which the error's text says what is wrong.
     pub fn create(self) -> Result<Server> {
+        if self.name == Some("") {
+            // The ABI takes no name for a port without one.
+            let refused = io::Error::from_raw_os_error(libc::EINVAL);
+            return Err(Error::plain(CREATE, &refused).with_name(""));
+        }
         let opened;
         let device = match self.device {
             Some(device) => device,
@@ -184,7 +190,13 @@ impl<'a> PortBuilder<'a> {
         let mut argument = sys::CreatePort::new(self.raw, name, self.acl.map(Acl::entries));
         match argument.call(device) {
             Ok(fd) => Ok(Server(fd.into())),
-            Err(error) => Err(Error::new(CREATE, &error, argument.raw().outcome)),
+            Err(error) => {
+                let error = Error::new(CREATE, &error, argument.raw().outcome);
+                Err(match self.name {
+                    Some(name) => error.with_name(name),
+                    None => error,
+                })
+            }
         }
     }
 }
