@@ -15,6 +15,7 @@ mod identity;
 mod impersonate;
 mod memory;
 mod passing;
+mod printed;
 mod security;
 mod serve;
 mod stops;
