@@ -64,10 +64,7 @@ mod tests {
             assert_eq!(next(errno, None, false, true), Next::Later);
         }
         assert_eq!(next(libc::EDQUOT, Outcome::Limit, true, true), Next::Later);
-        assert_eq!(
-            next(libc::ENOMEM, None, true, true),
-            Next::WithoutView
-        );
+        assert_eq!(next(libc::ENOMEM, None, true, true), Next::WithoutView);
         let crowded = next(libc::ENOBUFS, Outcome::NoWindow, true, true);
         assert_eq!(crowded, Next::WithoutView);
     }

@@ -39,7 +39,7 @@ impl Odd {
     }
 }
 
-fn what(error: &Error) -> String {
+fn what(error: &alpc::Error) -> String {
     let outcome = error.outcome();
     outcome.map_or_else(|| error.to_string(), |outcome| format!("{outcome:?}"))
 }

@@ -126,10 +126,7 @@ fn connect(counts: Shared) -> Option<Client> {
         }
         Err(error) => {
             // The other half of what a port has is for others.
-            let expected = matches!(
-                error.outcome(),
-                Some(Outcome::Refused | Outcome::Limit)
-            );
+            let expected = matches!(error.outcome(), Some(Outcome::Refused | Outcome::Limit));
             assert!(expected, "{error}");
             None
         }
