@@ -34,7 +34,7 @@ cause_of() {
 	137) echo "killed: is there too little memory?" && return ;;
 	esac
 	while IFS='=' read -r name pattern; do
-		line=$(grep -m 1 -oiE "$pattern" "$1") || continue
+		line=$(grep -m 1 -oiE "$pattern" "$1" | head -n 1) || continue
 		echo "$name: $line"
 		return
 	done <<-'END'
@@ -71,7 +71,7 @@ with_progress() {
 	EXEC=exec "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
 	# shellcheck disable=SC2064 # this process
-	trap "kill -KILL $pid 2>/dev/null || true; rc=130" INT TERM HUP
+	trap "kill -KILL $pid 2>/dev/null || true; wait $pid 2>/dev/null || true; rc=130" INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 1 || true
 		ticks=$((ticks + 1))

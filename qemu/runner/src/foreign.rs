@@ -5,7 +5,7 @@
 use serde_json::Value;
 use std::path::Path;
 
-/// The packages that pass for this repository's in a crate.
+/// The packages that pass for this repository's in a crate; its own name comes last.
 fn names(userlib: &Path) -> Result<Vec<String>, String> {
     let manifest = userlib.join("Cargo.toml");
     let text =
@@ -33,11 +33,13 @@ pub fn check(metadata: &str, userlib: &str) -> Result<(), String> {
     let text = std::fs::read_to_string(metadata).map_err(|e| format!("{metadata}: {e}"))?;
     let parsed: Value = serde_json::from_str(&text).map_err(|e| format!("{metadata}: {e}"))?;
     let userlib = Path::new(userlib);
-    match stranger(&parsed, &names(userlib)?) {
+    let names = names(userlib)?;
+    match stranger(&parsed, &names) {
         None => Ok(()),
         Some(package) => Err(format!(
-            "the crate takes {package} from the registry, which isn't this one's\n       \
-             in its Cargo.toml: alpc = {{ path = \"{}\" }}",
+            "the crate would take {package} from the registry, and that is another package\n       \
+             its Cargo.toml should have: {} = {{ path = \"{}\" }}",
+            names[names.len() - 1],
             userlib.display()
         )),
     }
