@@ -117,7 +117,7 @@ fn what_is_mounted_in_the_cache_is_not_removed() {
     fill(&tree, &tree.cache());
     tree.write(&tree.path("precious/photo"), "mine");
     let refused = end(&mut tree.mounting(
-        "mount --bind ../precious \"$ALPC_CACHE/root-0123456789abcdef/etc\"; make distclean",
+        "mount -o bind ../precious \"$ALPC_CACHE/root-0123456789abcdef/etc\"; make distclean",
     ));
     assert!(
         refused.stderr.contains(" is mounted: unmount it first"),

@@ -43,8 +43,8 @@ fn kvm_without_access_is_told_at_once() {
     {
         // Where there is one, hide it.
         let failed = end(tree
-            .mounting("mkdir dev; mount -t tmpfs tmpfs dev; touch dev/null; mount --bind /dev/null dev/null
-                       mount --move dev /dev; qemu/rig.sh vm-test")
+            .mounting("mkdir dev; mount -t tmpfs tmpfs dev; touch dev/null; mount -o bind /dev/null dev/null
+                       mount -o move dev /dev; qemu/rig.sh vm-test")
             .env("ALPC_ACCEL", "kvm"));
         assert!(failed.error().contains("/dev/kvm"));
         return;
