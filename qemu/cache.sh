@@ -72,6 +72,7 @@ use_cache() {
 # One builder at a time in the cache; a second make waits for it.
 lock_cache() {
 	use_cache
+	[ -w "$CACHE" ] || die "no right to write to $CACHE" "ALPC_CACHE= names another place"
 	exec 9>"$CACHE/lock"
 	if ! flock -n 9; then
 		say "waiting for another make that uses $CACHE"

@@ -67,9 +67,7 @@ mkdir -p "$CACHE/cargo"
 vars=(-e "RUSTFLAGS=$RUSTFLAGS")
 [ -z "${CARGO_BUILD_TARGET:-}" ] || vars+=(-e "CARGO_BUILD_TARGET=$CARGO_BUILD_TARGET")
 if [ -n "$crate" ]; then
-	case $crate/ in
-	/usr/* | /etc/*) die "$crate: the root has its own /usr and /etc, so put the crate elsewhere" ;;
-	esac
+	check_place "$crate"
 	EXEC=exec in_root -H -C "$crate" "${vars[@]}" -e "CARGO_TARGET_DIR=$CARGO_TARGET_DIR" \
 		-e "CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback" cargo "$@"
 fi

@@ -53,6 +53,10 @@ if [ -n "$host" ]; then
 		mkdir "$whole/$name"
 		mount --rbind "$path" "$whole/$name" 2>/dev/null || true
 	done
+	# Where sources lie among the tools.
+	for path in /usr/src /usr/local/src; do
+		[ ! -d "$path" ] || [ ! -d "$whole$path" ] || mount --rbind "$path" "$whole$path"
+	done
 	root=$whole
 else
 	mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"

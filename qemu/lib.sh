@@ -26,6 +26,9 @@ ROOT_LOG_LINES=1900
 . "$QEMU_DIR/messages.sh"
 . "$QEMU_DIR/cache.sh"
 
+case $REPO in
+*:*) die "a path with a colon can't be mounted, and this is $REPO" ;;
+esac
 case $FLAVOUR in
 cloud-amd64 | amd64 | rt-amd64 | debug) ;;
 *) die "FLAVOUR=$FLAVOUR: want cloud-amd64, amd64, rt-amd64 or debug" ;;
@@ -129,9 +132,18 @@ toolchain() {
 	esac
 }
 
-# in_root [-b FROM:TO]... [-e NAME=VALUE]... [-C DIR] CMD... - runs CMD in the root. The
+# in_root [-H] [-b FROM:TO]... [-e NAME=VALUE]... [-C DIR] CMD... - runs CMD in the root. The
 # repository is /repo there, the cache /cache. Both have the same path for
-# everybody, so that what is built holds no path of this machine.
+# everybody, so that what is built holds no path of this machine. With -H all has the
+# path that it has here.
 in_root() {
 	as_root "$QEMU_DIR/enter.sh" "$(root_dir)" "$REPO" "$CACHE" "$@"
+}
+
+# check_place DIR - whether in_root -H shows it: tools and /etc are the root's own.
+check_place() {
+	case $1/ in
+	/usr/src/* | /usr/local/src/*) ;;
+	/usr/* | /etc/* | /dev/* | /proc/*) die "$1 can't be seen from the root: move it below /home, say" ;;
+	esac
 }

@@ -11,7 +11,7 @@ kdir=${KDIR:-/lib/modules/$release/build}
 if [ -n "${KDIR:-}" ]; then
 	case $kdir in
 	/*) ;;
-	*) kdir=${ALPC_CALLER:-$REPO}/$kdir ;;
+	*) [ -d "$kdir" ] || kdir=${ALPC_CALLER:-$REPO}/$kdir ;;
 	esac
 	[ -d "$kdir" ] || die "KDIR=$KDIR: there is no such directory"
 	[ -e "$kdir/.config" ] || die "KDIR=$KDIR: no kernel's tree, or not configured: it has no .config"

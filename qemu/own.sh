@@ -26,6 +26,7 @@ check_own() {
 	[ -z "${C:-}" ] || OWN_C=$(place_of C "$C") || exit 1
 	[ -z "$OWN_CRATE" ] || [ -e "$OWN_CRATE/Cargo.toml" ] ||
 		die "CRATE=$CRATE holds no Cargo.toml" "looked in $OWN_CRATE"
+	[ -z "$OWN_C" ] || check_place "$OWN_C"
 	[ -z "$OWN_C" ] || compgen -G "$OWN_C/*.c" >/dev/null ||
 		die "C=$C holds no .c file" "looked in $OWN_C"
 }

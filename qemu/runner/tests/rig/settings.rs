@@ -20,6 +20,7 @@ fn nonsense_is_told_at_once() {
         ("run CRATE=nowhere", "there is no such directory"),
         ("run CRATE=qemu", "CRATE=qemu holds no Cargo.toml"),
         ("run C=userlib", "C=userlib holds no .c file"),
+        ("run C=/usr/include", "can't be seen from the root"),
         ("shell CRATE=nowhere", "there is no such directory"),
         ("run RUN=x", "make run CRATE=dir"),
         ("modules KDIR=/nowhere", "there is no such directory"),
