@@ -98,7 +98,8 @@ check_userns() {
 		die "building as a plain user needs newuidmap: install uidmap, or run this as root"
 	local ids
 	ids=$(free_ids /etc/subuid /etc/subgid)
-	grep -q "^$(id -un):\|^$(id -u):" /etc/subuid && grep -q "^$(id -un):\|^$(id -u):" /etc/subgid ||
+	grep -q "^$(id -un):\|^$(id -u):" /etc/subuid 2>/dev/null &&
+		grep -q "^$(id -un):\|^$(id -u):" /etc/subgid 2>/dev/null ||
 		die "$(id -un) has no subordinate ids; as root:" \
 			"usermod --add-subuids $ids --add-subgids $ids $(id -un)"
 	as_root true 2>/dev/null ||
@@ -109,7 +110,7 @@ check_userns() {
 
 # free_ids FILE... - the first range of 65536 ids behind all that the FILEs give to somebody.
 free_ids() {
-	cat "$@" 2>/dev/null | awk -F: '
+	{ cat "$@" 2>/dev/null || true; } | awk -F: '
 		!/^#/ && $2 ~ /^[0-9]+$/ && $3 ~ /^[0-9]+$/ && $2 + $3 > first { first = $2 + $3 }
 		BEGIN { first = 100000 }
 		END { printf "%d-%d\n", first, first + 65535 }'

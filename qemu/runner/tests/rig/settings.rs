@@ -145,7 +145,11 @@ fn subordinate_ids_are_advised_that_nobody_has() {
         "first:100000:65536\nsecond:231072:65536\n",
     );
     tree.write(&tree.path("subgid"), "first:100000:65536\n# 1:900000:1\n");
-    let ids = |files: &str| end(&mut tree.script(&format!("free_ids {files}"))).stdout;
+    let ids = |files: &str| {
+        let done = end(&mut tree.script(&format!("free_ids {files}")));
+        done.succeeded();
+        done.stdout
+    };
     assert_eq!(ids("../subuid ../subgid"), "296608-362143\n");
     assert_eq!(ids("../subgid ../nowhere"), "165536-231071\n");
     assert_eq!(ids("../nowhere"), "100000-165535\n");
