@@ -4,6 +4,7 @@
 //! its own accord.
 
 use std::thread;
+use std::time::Duration;
 
 use alpc::{
     Answer, Client, Flush, Message, Notice, Options, Received, Request, Result, Server, ServerLoop,
@@ -11,6 +12,10 @@ use alpc::{
 };
 
 const NAME: &str = "example/callback";
+
+/// How long a client may take to answer. It need not answer at all, and the server has one thread for
+/// all of them.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Deletes files, in earnest if it were one, after asking about each.
 struct Deleter;
@@ -21,7 +26,7 @@ impl Service for Deleter {
         let names = request.data();
         for name in names.split(|&byte| byte == b' ') {
             let mut answer = [0; 16];
-            match request.turn_mut().call(name, &mut answer) {
+            match request.turn_mut().call_with(name, &mut answer, PATIENCE) {
                 Ok(answer) if answer.data() == b"yes" => deleted += 1,
                 Ok(_) => {}
                 Err(error) => {

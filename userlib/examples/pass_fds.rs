@@ -61,6 +61,8 @@ fn scratch_file() -> std::io::Result<File> {
 }
 
 fn serve(server: &Server) -> Result<()> {
+    // Once and for all: clients may use up the descriptors that there are.
+    let program = File::open("/proc/self/exe").expect("this program is a file");
     let mut buffer = [0; 4096];
     let mut clients = HashMap::new();
     for context in 1.. {
@@ -68,7 +70,7 @@ fn serve(server: &Server) -> Result<()> {
         match server.receive_with(&mut buffer, options) {
             Ok(Received::Request(request)) => {
                 // Who sends what can't be claimed, or has gone, is no reason to end.
-                if let Err(error) = answer(request) {
+                if let Err(error) = answer(request, &program) {
                     println!("server: {error}");
                 }
             }
@@ -88,13 +90,12 @@ fn serve(server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn answer(request: Request<'_, '_>) -> Result<()> {
+fn answer(request: Request<'_, '_>, program: &File) -> Result<()> {
     println!("server: {:?}", request.handles().kinds());
     for fd in request.claim_all()? {
         // It is the client's concern what can be written to it.
         let _ = File::from(fd).write_all(b"hello");
     }
-    let program = File::open("/proc/self/exe").expect("this program is a file");
     let handles = [program.as_fd()];
     let options = Options::new().handles(&handles);
     request.into_turn().reply_with(b"done", options)?;

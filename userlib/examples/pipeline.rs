@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use alpc::{Client, Flush, Received, Result, Server};
+use alpc::{Answer, Client, Flush, Received, Result, Server};
 
 const NAME: &str = "example/pipeline";
 const REQUESTS: u64 = 100;
@@ -19,8 +19,12 @@ fn main() -> Result<()> {
     thread::scope(|scope| {
         let serving = scope.spawn(|| {
             server.serve(|request, reply| {
-                let number = number(request.data());
-                reply.extend_from_slice(&(number * number).to_le_bytes());
+                let Ok(number) = request.data().try_into().map(u64::from_le_bytes) else {
+                    return Answer::Discard;
+                };
+                let square = number.wrapping_mul(number);
+                reply.extend_from_slice(&square.to_le_bytes());
+                Answer::Reply
             })
         });
         let sum = sum_of_squares();
