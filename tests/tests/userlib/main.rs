@@ -14,6 +14,7 @@ mod hostile;
 mod identity;
 mod impersonate;
 mod memory;
+mod pages;
 mod passing;
 mod printed;
 mod security;

@@ -25,7 +25,7 @@ fn compile(source: &str, name: &str) {
     println!("cargo:rustc-env={name}={}", out.display());
 }
 
-fn main() {
+pub fn compile_all() {
     println!("cargo:rerun-if-changed={HEADER}/alpc.h");
     println!("cargo:rerun-if-env-changed=CC");
     compile("c/client.c", "ALPC_C_CLIENT");
