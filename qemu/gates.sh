@@ -58,6 +58,22 @@ gate_header() {
 
 gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets --features alpc-tests/criterion -- -D warnings; }
 
+# The oldest compiler that Cargo.toml promises is the root's, by which the lints look at all
+# there is. That it makes programs of it is seen here.
+gate_msrv() {
+	local promised have
+	promised=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+	have=$("$QEMU_DIR/in-root.sh" rustc --version)
+	case $have in
+	"rustc $promised."*) ;;
+	*)
+		echo "Cargo.toml promises Rust $promised, and the root has $have"
+		return 1
+		;;
+	esac
+	"$QEMU_DIR/cargo.sh" root build -q --workspace --bins --examples
+}
+
 # Kernel code: the kernel's own lints, every warning an error.
 gate_kernel_clippy() { OUT=target/kbuild/$FLAVOUR-clippy "$QEMU_DIR/kbuild.sh" W=e CLIPPY=1 >/dev/null; }
 
@@ -137,7 +153,7 @@ gate_length() {
 }
 
 if [ $# = 0 ]; then
-	set -- spdx unsafe length fmt readme package tables bindings header clippy kernel-clippy symbols
+	set -- spdx unsafe length fmt readme package tables bindings header clippy msrv kernel-clippy symbols
 fi
 bad=0
 for gate in "$@"; do
