@@ -2,8 +2,6 @@
 
 //! Access control lists.
 
-use std::fmt;
-use std::ops::BitOr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::connect::Connector;
@@ -27,62 +25,31 @@ pub enum Who {
     UserNamespace,
 }
 
-/// What a client may do. All of it is settled when it connects, and stays so for that connection.
-///
-/// ```
-/// use alpc::Rights;
-///
-/// let rights = Rights::CONNECT | Rights::VIEW;
-/// assert!(rights.contains(Rights::VIEW) && !rights.contains(Rights::HANDLE));
-/// ```
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Rights(u32);
-
-impl Rights {
-    /// Nothing.
-    pub const NONE: Self = Self(0);
-    /// Connect. Without it the others count for nothing.
-    pub const CONNECT: Self = Self(sys::ALPC_RIGHT_CONNECT);
-    /// Lend views to the server.
-    pub const VIEW: Self = Self(sys::ALPC_RIGHT_VIEW);
-    /// Send handles to the server.
-    pub const HANDLE: Self = Self(sys::ALPC_RIGHT_HANDLE);
-    /// Offer memory of its own to the server.
-    pub const MEMORY: Self = Self(sys::ALPC_RIGHT_MEMORY);
-    /// Be impersonated by the server.
-    pub const IMPERSONATE: Self = Self(sys::ALPC_RIGHT_IMPERSONATE);
-    /// Have a thread of the server wait for it: be called back, or be called at all.
-    pub const CALLBACK: Self = Self(sys::ALPC_RIGHT_CALLBACK);
-    /// Every right that this version of the crate knows.
-    pub const ALL: Self = Self(sys::ALPC_RIGHT_ALL);
-
-    /// From `ALPC_RIGHT_*`.
-    pub const fn from_raw(rights: u32) -> Self {
-        Self(rights)
-    }
-
-    /// As `ALPC_RIGHT_*`.
-    pub const fn to_raw(self) -> u32 {
-        self.0
-    }
-
-    /// Whether all of these are among them.
-    pub const fn contains(self, rights: Self) -> bool {
-        self.0 & rights.0 == rights.0
-    }
-}
-
-impl BitOr for Rights {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl fmt::Debug for Rights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rights({:#x})", self.0)
+bitflags::bitflags! {
+    /// What a client may do. All of it is settled when it connects, and stays so for that
+    /// connection.
+    ///
+    /// ```
+    /// use alpc::Rights;
+    ///
+    /// let rights = Rights::CONNECT | Rights::VIEW;
+    /// assert!(rights.contains(Rights::VIEW) && !rights.contains(Rights::HANDLE));
+    /// assert_eq!(format!("{rights:?}"), "Rights(CONNECT | VIEW)");
+    /// ```
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub struct Rights: u32 {
+        /// Connect. Without it the others count for nothing.
+        const CONNECT = sys::ALPC_RIGHT_CONNECT;
+        /// Lend views to the server.
+        const VIEW = sys::ALPC_RIGHT_VIEW;
+        /// Send handles to the server.
+        const HANDLE = sys::ALPC_RIGHT_HANDLE;
+        /// Offer memory of its own to the server.
+        const MEMORY = sys::ALPC_RIGHT_MEMORY;
+        /// Be impersonated by the server.
+        const IMPERSONATE = sys::ALPC_RIGHT_IMPERSONATE;
+        /// Have a thread of the server wait for it: be called back, or be called at all.
+        const CALLBACK = sys::ALPC_RIGHT_CALLBACK;
     }
 }
 
@@ -127,12 +94,12 @@ impl Acl {
 
     /// Adds an entry that allows everything.
     pub fn allow(self, who: Who) -> Self {
-        self.grant(who, Rights::ALL)
+        self.grant(who, Rights::all())
     }
 
     /// Adds an entry that denies everything.
     pub fn deny(self, who: Who) -> Self {
-        self.withhold(who, Rights::ALL)
+        self.withhold(who, Rights::all())
     }
 
     /// Adds an entry that allows this. Who is to have any of the other rights needs
@@ -158,7 +125,7 @@ impl Acl {
             type_: kind as u16,
             who: who as u16,
             id,
-            rights: rights.to_raw(),
+            rights: rights.bits(),
             reserved: 0,
         });
         self

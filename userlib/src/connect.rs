@@ -105,7 +105,7 @@ impl<'a> ConnectBuilder<'a> {
     /// [`Options::handles`]: crate::Options::handles
     pub fn take_handles(mut self, kinds: HandleKinds) -> Self {
         self.raw.accept |= sys::ALPC_TAKE_HANDLES;
-        self.raw.handle_kinds = kinds.to_raw();
+        self.raw.handle_kinds = kinds.bits();
         self
     }
 

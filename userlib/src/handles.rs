@@ -2,8 +2,6 @@
 
 //! Handles: descriptors that travel with messages.
 
-use std::fmt;
-use std::ops::BitOr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,72 +10,43 @@ use crate::message::Request;
 use crate::sys;
 use crate::turn::Turn;
 
-/// Kinds of file that can be sent as handles, to be combined with `|`.
-///
-/// There is none for anything else: `AF_UNIX` sockets and ports, for two, could
-/// hold the message that they are sent with.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct HandleKinds(u32);
-
-impl HandleKinds {
-    /// Regular files.
-    pub const FILE: Self = Self(sys::ALPC_HANDLE_FILE);
-    /// Directories.
-    pub const DIRECTORY: Self = Self(sys::ALPC_HANDLE_DIRECTORY);
-    /// Pipes and FIFOs.
-    pub const PIPE: Self = Self(sys::ALPC_HANDLE_PIPE);
-    /// Event descriptors.
-    pub const EVENTFD: Self = Self(sys::ALPC_HANDLE_EVENTFD);
-    /// Timer descriptors.
-    pub const TIMERFD: Self = Self(sys::ALPC_HANDLE_TIMERFD);
-    /// Memory descriptors.
-    pub const MEMFD: Self = Self(sys::ALPC_HANDLE_MEMFD);
-    /// Process descriptors.
-    pub const PIDFD: Self = Self(sys::ALPC_HANDLE_PIDFD);
-    /// Internet, netlink and vsock sockets.
-    pub const SOCKET: Self = Self(sys::ALPC_HANDLE_SOCKET);
-    /// ALPC sections.
-    pub const SECTION: Self = Self(sys::ALPC_HANDLE_SECTION);
-    /// Devices, of a few drivers.
-    pub const DEVICE: Self = Self(sys::ALPC_HANDLE_DEVICE);
-    /// What `O_PATH` opens: a place in a file system, and no right to what is there.
-    pub const PATH: Self = Self(sys::ALPC_HANDLE_PATH);
-    /// Namespaces of any type but mount.
-    pub const NAMESPACE: Self = Self(sys::ALPC_HANDLE_NAMESPACE);
-    /// Buffers of udmabuf and of the system's DMA heap.
-    pub const DMA_BUF: Self = Self(sys::ALPC_HANDLE_DMA_BUF);
-    /// Events, mutexes and semaphores of ntsync.
-    pub const NTSYNC: Self = Self(sys::ALPC_HANDLE_NTSYNC);
-    /// From [`FILE`](Self::FILE) to [`SECTION`](Self::SECTION): the others must be named.
-    pub const ANY: Self = Self(sys::ALPC_HANDLE_DEVICE - 1);
-
-    /// From `ALPC_HANDLE_*`.
-    pub const fn from_raw(kinds: u32) -> Self {
-        Self(kinds)
-    }
-
-    /// As `ALPC_HANDLE_*`.
-    pub const fn to_raw(self) -> u32 {
-        self.0
-    }
-
-    /// Whether all of these are among them.
-    pub const fn contains(self, kinds: Self) -> bool {
-        self.0 & kinds.0 == kinds.0
-    }
-}
-
-impl BitOr for HandleKinds {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl fmt::Debug for HandleKinds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HandleKinds({:#x})", self.0)
+bitflags::bitflags! {
+    /// Kinds of file that can be sent as handles, to be combined with `|`.
+    ///
+    /// There is none for anything else: `AF_UNIX` sockets and ports, for two, could
+    /// hold the message that they are sent with.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub struct HandleKinds: u32 {
+        /// Regular files.
+        const FILE = sys::ALPC_HANDLE_FILE;
+        /// Directories.
+        const DIRECTORY = sys::ALPC_HANDLE_DIRECTORY;
+        /// Pipes and FIFOs.
+        const PIPE = sys::ALPC_HANDLE_PIPE;
+        /// Event descriptors.
+        const EVENTFD = sys::ALPC_HANDLE_EVENTFD;
+        /// Timer descriptors.
+        const TIMERFD = sys::ALPC_HANDLE_TIMERFD;
+        /// Memory descriptors.
+        const MEMFD = sys::ALPC_HANDLE_MEMFD;
+        /// Process descriptors.
+        const PIDFD = sys::ALPC_HANDLE_PIDFD;
+        /// Internet, netlink and vsock sockets.
+        const SOCKET = sys::ALPC_HANDLE_SOCKET;
+        /// ALPC sections.
+        const SECTION = sys::ALPC_HANDLE_SECTION;
+        /// Devices, of a few drivers.
+        const DEVICE = sys::ALPC_HANDLE_DEVICE;
+        /// What `O_PATH` opens: a place in a file system, and no right to what is there.
+        const PATH = sys::ALPC_HANDLE_PATH;
+        /// Namespaces of any type but mount.
+        const NAMESPACE = sys::ALPC_HANDLE_NAMESPACE;
+        /// Buffers of udmabuf and of the system's DMA heap.
+        const DMA_BUF = sys::ALPC_HANDLE_DMA_BUF;
+        /// Events, mutexes and semaphores of ntsync.
+        const NTSYNC = sys::ALPC_HANDLE_NTSYNC;
+        /// From [`FILE`](Self::FILE) to [`SECTION`](Self::SECTION): the others must be named.
+        const ANY = sys::ALPC_HANDLE_DEVICE - 1;
     }
 }
 
@@ -94,9 +63,9 @@ pub struct Handles {
 
 impl Handles {
     pub(crate) fn new(count: u32, entries: &[sys::alpc_handle]) -> Self {
-        let mut kinds = [HandleKinds::default(); SHOWN];
+        let mut kinds = [HandleKinds::empty(); SHOWN];
         for (kind, entry) in kinds.iter_mut().zip(entries) {
-            *kind = HandleKinds::from_raw(entry.kind);
+            *kind = HandleKinds::from_bits_retain(entry.kind);
         }
         Self { count, kinds }
     }
