@@ -121,7 +121,7 @@ fn be_honest(name: &str, link: &Link) {
         let answered = match answer {
             Ok(_) => true,
             // It is no request that this service knows, or it asks in return.
-            Err(error) => matches!(error.outcome(), Outcome::Lost | Outcome::WrongKind),
+            Err(error) => matches!(error.outcome(), Some(Outcome::Lost | Outcome::WrongKind)),
         };
         link.put(u64::from(answered));
         link.take();
@@ -133,8 +133,8 @@ fn connected(name: &str) -> Option<Client> {
     loop {
         match connect(name) {
             Ok(client) => return Some(client),
-            Err(error) if error.outcome() == Outcome::AccessDenied => return None,
-            Err(error) => assert_eq!(error.outcome(), Outcome::NameNotFound, "{error}"),
+            Err(error) if error.outcome() == Some(Outcome::AccessDenied) => return None,
+            Err(error) => assert_eq!(error.outcome(), Some(Outcome::NameNotFound), "{error}"),
         }
         std::thread::sleep(Duration::from_millis(1));
     }
