@@ -203,6 +203,52 @@ fn clients_are_impersonated_by_who_may_execute_a_port() {
 }
 
 #[test]
+fn servers_that_lend_and_clients_that_impersonate_are_asked_as_what_they_are_then() {
+    isolated(|| {
+        let server = peer("server", ROOT, |link| {
+            let port = create().expect("create");
+            link.sync();
+            let end = accept(&port);
+            let mut once = SecurityContainer::sending(0, IMPERSONATE, ALPC_SECURITY_ONCE);
+            end.post_secured(b"who", &mut once).expect("send");
+            link.sync();
+            let section = end.section(PAGE).expect("section");
+            let view = section.view(PAGE).expect("view");
+            for (domain, result) in [("lender_not", Err(fail::ACCESS_DENIED)), ("server", Ok(()))] {
+                enter(domain);
+                let mut container = ViewContainer::lending(view.base, view.size, ALPC_VIEW_SECURE);
+                let mut send = Transfer::new().send(b"view");
+                send.arg.send_attributes = container.address();
+                assert_eq!(send.run(&end).map(drop), result, "{domain}");
+            }
+            link.sync();
+            link.sync();
+        });
+        server.sync();
+        let client = peer("client", ALICE, |link| {
+            let mut connect = Connect::to(NAME).taking(ALPC_TAKE_VIEWS | ALPC_TAKE_SECURITY);
+            let client = connect.run().expect("connect").port;
+            let message = client.receive().expect("receive");
+            assert_eq!(message.data, b"who");
+            let refused = client.impersonate(&message).map(drop).unwrap_err();
+            assert_eq!(refused, fail::ACCESS_DENIED);
+            client.reply(&message, b"").expect("reply");
+            link.sync();
+            link.sync();
+            assert_eq!(client.receive().expect("receive").data, b"view");
+            assert_eq!(client.receive_now().unwrap_err(), fail::TIMED_OUT);
+        });
+        client.sync();
+        server.sync();
+        server.sync();
+        client.sync();
+        client.wait();
+        server.sync();
+        server.wait();
+    });
+}
+
+#[test]
 fn a_port_is_passed_to_who_may_read_and_write_it_and_an_end_to_anybody() {
     isolated(|| {
         let holder = peer("server", ROOT, |link| {
