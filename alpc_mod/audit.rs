@@ -46,7 +46,7 @@ impl Allowance {
 
     /// Takes one of each, and gives how many records were lost before; or counts one that is lost.
     fn take_all<'a>(all: impl Iterator<Item = &'a Self>) -> Option<u64> {
-        let mut lost = 0u64;
+        let mut lost = FORGOTTEN.xchg(0, Relaxed);
         for allowance in all {
             if !allowance.take() {
                 allowance.lost.fetch_add(lost.saturating_add(1), Relaxed);
@@ -57,6 +57,9 @@ impl Allowance {
         Some(lost)
     }
 }
+
+/// Records that were lost, and nobody's any more.
+static FORGOTTEN: Atomic<u64> = Atomic::new(0);
 
 /// Whom the last record was about: there is one for each that differs from the last.
 pub(crate) struct Recorded(Atomic<u32>);
@@ -83,10 +86,17 @@ pub(crate) fn impersonated(
     let Some(lost) = Allowance::take_all(maker.allowances()) else {
         return;
     };
-    recorded.0.store(who.euid(), Relaxed);
     let name = name.map_or("", PortName::as_str);
     // CAST: A name has at most `ALPC_NAME_MAX` bytes.
     let length = name.len() as u32;
     // SAFETY: The identity is a valid `struct alpc_identity`, and the name has so many bytes.
-    unsafe { ffi::alpc_shim_audit_impersonation(who, name.as_ptr().cast(), length, lost) };
+    let taken =
+        unsafe { ffi::alpc_shim_audit_impersonation(who, name.as_ptr().cast(), length, lost) };
+    match taken {
+        true => recorded.0.store(who.euid(), Relaxed),
+        // It is for a later record to tell.
+        false => {
+            FORGOTTEN.fetch_add(lost, Relaxed);
+        }
+    }
 }

@@ -218,13 +218,13 @@ extern "C" {
     pub(crate) fn alpc_shim_is_audited() -> bool;
 
     /// Records that the current thread has taken on an identity, at a port of a name of `len`
-    /// bytes, and how many such records were lost.
+    /// bytes, and how many such records were lost. Says whether the audit system takes it.
     pub(crate) fn alpc_shim_audit_impersonation(
         sender: *const Identity,
         name: *const c_char,
         len: u32,
         lost: u64,
-    );
+    ) -> bool;
 
     /// Whether the process of an identity has its number still.
     pub(crate) fn alpc_shim_identity_is_attached(id: *const Identity) -> bool;

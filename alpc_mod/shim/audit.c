@@ -40,10 +40,11 @@ static void log_chosen(struct audit_buffer *ab, const char *field, const char *v
 
 /*
  * Records that the current thread has taken on the file-access identity of a sender at
- * a port, and how many such records there was no allowance for before. In an atomic
+ * a port, and how many such records there was no allowance for before. Says whether the
+ * audit system takes it, and doesn't lose it or leave it out. In an atomic
  * context's way: who waits for an audit daemon that doesn't come waits for a minute.
  */
-void alpc_shim_audit_impersonation(const struct alpc_identity *sender, const char *name, u32 len,
+bool alpc_shim_audit_impersonation(const struct alpc_identity *sender, const char *name, u32 len,
 				   u64 lost)
 {
 	struct audit_buffer *ab;
@@ -52,7 +53,7 @@ void alpc_shim_audit_impersonation(const struct alpc_identity *sender, const cha
 
 	ab = audit_log_start(audit_context(), GFP_ATOMIC, AUDIT_KERNEL_OTHER);
 	if (!ab)
-		return;
+		return false;
 	audit_log_format(ab, "op=alpc-impersonate");
 	if (len)
 		log_chosen(ab, "port", name, len);
@@ -67,4 +68,5 @@ void alpc_shim_audit_impersonation(const struct alpc_identity *sender, const cha
 	audit_log_task_info(ab);
 	audit_log_format(ab, " res=1");
 	audit_log_end(ab);
+	return true;
 }

@@ -178,7 +178,7 @@ u32 alpc_shim_identity_group(const struct alpc_identity *id, u32 index);
 bool alpc_shim_identity_is_labeled(const struct alpc_identity *id, const char *label, u32 len);
 u32 alpc_label_get(const struct alpc_identity *id, struct lsm_context *context);
 bool alpc_shim_is_audited(void);
-void alpc_shim_audit_impersonation(const struct alpc_identity *sender, const char *name, u32 len,
+bool alpc_shim_audit_impersonation(const struct alpc_identity *sender, const char *name, u32 len,
 				   u64 lost);
 bool alpc_shim_identity_is_attached(const struct alpc_identity *id);
 long alpc_shim_identity_label(const struct alpc_identity *id, char __user *to, u32 room);

@@ -10,6 +10,12 @@ pub const KERNEL_OTHER: u16 = 1316;
 pub const AVC: u16 = 1400;
 
 const AUDIT_SET: u16 = 1001;
+const AUDIT_ADD_RULE: u16 = 1011;
+const AUDIT_DEL_RULE: u16 = 1012;
+const FILTER_EXCLUDE: u32 = 5;
+const ACTION_ALWAYS: u32 = 2;
+const FIELD_TYPE: u32 = 12;
+const EQUAL: u32 = 0x4000_0000;
 const STATUS_ENABLED: u32 = 1;
 const STATUS_BACKLOG_LIMIT: u32 = 0x10;
 const HEADER: usize = 16;
@@ -19,8 +25,6 @@ pub struct Records(OwnedFd);
 
 /// Switches auditing on or off for the whole guest.
 pub fn enable(on: bool) {
-    let socket = netlink(0);
-    let mut request = Vec::new();
     // mask, enabled, failure, pid, rate_limit, backlog_limit
     let status = [
         STATUS_ENABLED | STATUS_BACKLOG_LIMIT,
@@ -30,12 +34,34 @@ pub fn enable(on: bool) {
         0,
         8192,
     ];
-    let length = HEADER + 4 * status.len();
+    ask(AUDIT_SET, &status);
+}
+
+/// Has the audit system take no records of a kind, or take them again.
+pub fn exclude(kind: u16, on: bool) {
+    // flags, action, field_count, mask, fields, values, fieldflags, buflen
+    let mut rule = [0; 3 + 4 * 64 + 1];
+    rule[..3].copy_from_slice(&[FILTER_EXCLUDE, ACTION_ALWAYS, 1]);
+    rule[3 + 64] = FIELD_TYPE;
+    rule[3 + 2 * 64] = u32::from(kind);
+    rule[3 + 3 * 64] = EQUAL;
+    let request = match on {
+        true => AUDIT_ADD_RULE,
+        false => AUDIT_DEL_RULE,
+    };
+    ask(request, &rule);
+}
+
+/// Asks the audit system for something, and waits until it is done.
+fn ask(kind: u16, words: &[u32]) {
+    let socket = netlink(0);
+    let mut request = Vec::new();
+    let length = HEADER + size_of_val(words);
     request.extend((length as u32).to_ne_bytes());
-    request.extend(AUDIT_SET.to_ne_bytes());
+    request.extend(kind.to_ne_bytes());
     request.extend(((libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16).to_ne_bytes());
     request.extend([0; 8]);
-    request.extend(status.iter().flat_map(|word| word.to_ne_bytes()));
+    request.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     // SAFETY: The buffer is there, with so many bytes.
     let sent = unsafe {
         libc::send(
@@ -45,12 +71,12 @@ pub fn enable(on: bool) {
             0,
         )
     };
-    assert_eq!(sent, request.len() as isize, "AUDIT_SET");
+    assert_eq!(sent, request.len() as isize, "request {kind}");
     let mut answer = [0xa5; 4096];
     let got = receive(&socket, &mut answer, 0).expect("an answer");
     assert!(got >= HEADER + 4, "{got}");
     let error = i32::from_ne_bytes(answer[HEADER..HEADER + 4].try_into().unwrap());
-    assert_eq!(error, 0, "AUDIT_SET");
+    assert_eq!(error, 0, "request {kind}");
 }
 
 fn netlink(groups: u32) -> OwnedFd {

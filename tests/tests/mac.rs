@@ -502,3 +502,37 @@ fn a_flood_of_records_is_cut_and_counted_and_other_users_have_theirs() {
         audit::enable(false);
     });
 }
+
+#[test]
+fn a_record_that_the_audit_system_has_not_taken_is_made_at_the_next_impersonation() {
+    isolated(|| {
+        audit::enable(true);
+        let records = Records::open();
+        let server = impersonator("server", "mac/again");
+        let client = peer("client", ALICE, |link| {
+            let mut connect = Connect::to("mac/again");
+            connect.arg.security = IMPERSONATE;
+            let client = connect.run().expect("connect").port;
+            for _ in 0..2 {
+                link.sync();
+                client.request(&[1]).expect("call");
+                link.sync();
+            }
+            client.request(&[1]).expect("call");
+        });
+        audit::exclude(KERNEL_OTHER, true);
+        client.sync();
+        client.sync();
+        assert_eq!(records.rest(KERNEL_OTHER), [""; 0]);
+        audit::exclude(KERNEL_OTHER, false);
+        client.sync();
+        client.sync();
+        let of = records.rest(KERNEL_OTHER);
+        let of: Vec<&str> = of.iter().map(|record| field(record, "ouid")).collect();
+        assert_eq!(of, [ALICE.uid.to_string()]);
+        client.wait();
+        assert_eq!(records.rest(KERNEL_OTHER), [""; 0]);
+        server.kill();
+        audit::enable(false);
+    });
+}
