@@ -72,18 +72,19 @@ impl Recorded {
     }
 }
 
-/// The current thread has taken on the file-access identity of `who`, at a port of `maker`'s.
+/// The current thread has taken on the file-access identity of `who`, at a port. It is at the expense
+/// of `payer`, who lets itself be impersonated.
 pub(crate) fn impersonated(
     who: &Identity,
     recorded: &Recorded,
     name: Option<&PortName>,
-    maker: &Charger,
+    payer: &Charger,
 ) {
     // SAFETY: It only looks at a number of the kernel's.
     if !unsafe { ffi::alpc_shim_is_audited() } || recorded.0.load(Relaxed) == who.euid() {
         return;
     }
-    let Some(lost) = Allowance::take_all(maker.allowances()) else {
+    let Some(lost) = Allowance::take_all(payer.allowances()) else {
         return;
     };
     let name = name.map_or("", PortName::as_str);

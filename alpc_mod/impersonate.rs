@@ -126,9 +126,8 @@ fn try_impersonate(
     write(uapi::ALPC_OUTCOME_OK)?;
     let worn = actor.take_on(&client, guise)?;
     impersonation.keep(worn);
-    let port = scope.port;
-    let maker = port.place.maker();
-    audit::impersonated(subject.who, subject.recorded, port.name.as_ref(), maker);
+    let (name, payer) = (scope.port.name.as_ref(), connection.owner(from));
+    audit::impersonated(subject.who, subject.recorded, name, payer);
     Ok(file.install())
 }
 

@@ -362,8 +362,13 @@ fn what_is_refused_is_in_the_audit_records_with_both_labels() {
 
 /// A server that impersonates whoever sends, as often as each request says.
 fn impersonator(domain: &'static str, name: &'static str) -> Peer {
-    let server = peer(domain, ROOT, |link| {
-        let port = Create::named(name).open().run().expect("create");
+    impersonator_of(ROOT, domain, name)
+}
+
+fn impersonator_of(user: User, domain: &'static str, name: &'static str) -> Peer {
+    let server = peer(domain, user, |link| {
+        let create = Create::named(name).open().taking(ALPC_TAKE_SECURITY).run();
+        let port = create.expect("create");
         link.sync();
         let mut ends = Vec::new();
         loop {
@@ -499,6 +504,52 @@ fn a_flood_of_records_is_cut_and_counted_and_other_users_have_theirs() {
         assert_eq!(field(&record, "ouid"), ALICE.uid.to_string());
         assert_eq!(field(&record, "lost"), "0");
         other.kill();
+        audit::enable(false);
+    });
+}
+
+/// A user that nobody else is: what it has used up is no other test's.
+const fn spender(id: u32) -> User {
+    User {
+        name: "spender",
+        uid: id,
+        gid: id,
+        groups: &[],
+    }
+}
+
+/// Makes so many requests on one connection, each with a context of its own.
+fn flood(name: &str, count: u64) {
+    let client = Connect::to(name).run().expect("connect").port;
+    for _ in 0..count {
+        let mut once = SecurityContainer::sending(0, IMPERSONATE, ALPC_SECURITY_ONCE);
+        client.post_secured(&[1], &mut once).expect("send");
+        client.receive().expect("reply");
+    }
+}
+
+#[test]
+fn who_floods_a_server_uses_up_its_own_records_and_not_those_of_other_clients() {
+    isolated(|| {
+        audit::enable(true);
+        let records = Records::open();
+        let server = impersonator("server", "mac/flooded");
+        let flooding = peer("client", spender(1101), |link| {
+            flood("mac/flooded", 200);
+            link.sync();
+            flood("mac/flooded", u64::MAX);
+        });
+        flooding.sync();
+        peer("client", BOB, |_| flood("mac/flooded", 1)).wait();
+        flooding.kill();
+        let all = records.rest(KERNEL_OTHER);
+        let of = |user: User| {
+            let is_of = |record: &&String| field(record, "ouid") == user.uid.to_string();
+            all.iter().filter(is_of).count()
+        };
+        assert!(of(spender(1101)) >= 64);
+        assert_eq!(of(BOB), 1);
+        server.kill();
         audit::enable(false);
     });
 }
