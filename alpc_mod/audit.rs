@@ -8,11 +8,19 @@ use crate::{
     ffi,
     logic::allowance,
     names::PortName,
+    quota::Account,
     wait::monotonic, //
 };
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use core::mem::replace;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 /// How many records a user may cause.
@@ -21,6 +29,8 @@ pub(crate) struct Allowance {
     full_at: Atomic<i64>,
     /// Records that there was none for, and that no later record has told of.
     lost: Atomic<u64>,
+    /// Whether it is among those that are [`Recent`].
+    is_recent: Atomic<bool>,
 }
 
 impl Allowance {
@@ -29,6 +39,7 @@ impl Allowance {
         Self {
             full_at: Atomic::new(0),
             lost: Atomic::new(0),
+            is_recent: Atomic::new(false),
         }
     }
 
@@ -45,12 +56,16 @@ impl Allowance {
     }
 
     /// Takes one of each, and gives how many records were lost before; or counts one that is lost.
-    fn take_all<'a>(all: impl Iterator<Item = &'a Self>) -> Option<u64> {
+    fn take_all(payer: &Charger) -> Option<u64> {
         let mut lost = FORGOTTEN.xchg(0, Relaxed);
-        for allowance in all {
+        for account in payer.counted_accounts() {
+            let allowance = &account.audit;
             if !allowance.take() {
                 allowance.lost.fetch_add(lost.saturating_add(1), Relaxed);
                 return None;
+            }
+            if !allowance.is_recent.xchg(true, Relaxed) {
+                payer.accounts().keep_recent(account);
             }
             lost = lost.saturating_add(allowance.lost.xchg(0, Relaxed));
         }
@@ -60,6 +75,68 @@ impl Allowance {
 
 /// Records that were lost, and nobody's any more.
 static FORGOTTEN: Atomic<u64> = Atomic::new(0);
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        FORGOTTEN.fetch_add(self.lost.load(Relaxed), Relaxed);
+    }
+}
+
+/// Accounts that stay in the table as long as their allowance is not all there: else who has used it
+/// up had it again by letting go of all else that it has.
+pub(crate) struct Recent {
+    accounts: KVVec<Arc<Account>>,
+    /// Whose turn it is to be looked at.
+    next: usize,
+}
+
+impl Recent {
+    /// What the owner of namespaces can fill before all of its allowance has come back, with other
+    /// users for each record, in namespaces as deep as they can be.
+    const PLACES: usize = 2 * allowance::AT_ONCE as usize * 34;
+
+    /// None. `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            accounts: KVVec::with_capacity(Self::PLACES, GFP_KERNEL)?,
+            next: 0,
+        })
+    }
+
+    /// Adds one, and gives one or two that need not stay, if there are any.
+    pub(crate) fn add(&mut self, account: Arc<Account>) -> [Option<Arc<Account>>; 2] {
+        let now = monotonic();
+        let mut left = [None, None];
+        for left in &mut left {
+            let is_full = |account: &Arc<Account>| account.audit.full_at.load(Relaxed) <= now;
+            if self.accounts.get(self.next).is_some_and(is_full) {
+                *left = self.take_next();
+            } else {
+                self.next = self.next.saturating_add(1);
+            }
+            if self.next >= self.accounts.len() {
+                self.next = 0;
+            }
+        }
+        if self.accounts.len() == Self::PLACES {
+            left[0] = self.take_next();
+        }
+        // There is room, so nothing is allocated and nothing fails.
+        let _ = self.accounts.push_within_capacity(account);
+        left
+    }
+
+    /// Takes the next one out. The last one gets its place.
+    fn take_next(&mut self) -> Option<Arc<Account>> {
+        let last = self.accounts.pop()?;
+        let out = match self.accounts.get_mut(self.next) {
+            Some(place) => replace(place, last),
+            None => last,
+        };
+        out.audit.is_recent.store(false, Relaxed);
+        Some(out)
+    }
+}
 
 /// Whom the last record was about: there is one for each that differs from the last.
 pub(crate) struct Recorded(Atomic<u32>);
@@ -84,7 +161,7 @@ pub(crate) fn impersonated(
     if !unsafe { ffi::alpc_shim_is_audited() } || recorded.0.load(Relaxed) == who.euid() {
         return;
     }
-    let Some(lost) = Allowance::take_all(payer.allowances()) else {
+    let Some(lost) = Allowance::take_all(payer) else {
         return;
     };
     let name = name.map_or("", PortName::as_str);

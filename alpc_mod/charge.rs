@@ -7,7 +7,6 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    audit::Allowance,
     buffer::charged,
     caller::{
         current_euid,
@@ -232,9 +231,9 @@ impl Charger {
         Some(self.chain.get(index)?.account.lane())
     }
 
-    /// The audit records that each of them may cause.
-    pub(crate) fn allowances(&self) -> impl Iterator<Item = &Allowance> {
-        self.counted().map(|open| &open.account.audit)
+    /// The accounts that anything is counted in.
+    pub(crate) fn counted_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.counted().map(|open| &open.account)
     }
 
     /// The table that the accounts are in.
@@ -357,7 +356,7 @@ impl Charger {
         self.most(kind) < kind.limit()
     }
 
-    /// The accounts that anything is counted in.
+    /// The accounts that anything is counted in, open.
     #[inline]
     fn counted(&self) -> impl Iterator<Item = &OpenAccount> + Clone {
         let is_counted = |open: &&OpenAccount| open.account.key.who.is_counted();

@@ -83,6 +83,7 @@
 //! | 6 | `Port::maker` | spinlock: held while a window or a counter becomes known | the server, all its clients | a reference is taken | one pointer |
 //! | 6 | `Names::table` | 64 spinlocks: held while a port is looked for by its name | all users | a reference is taken | the depth of a tree |
 //! | 6 | `Accounts::table` | 64 spinlocks: held while an account is looked for, some times per connection | all users | references are taken | the depth of a tree, 16 accounts |
+//! | 6 | `Accounts::recent` | spinlock: held while an account stays for the audit records that it has caused | all whom records are about | nothing | three accounts |
 //! | 6 | `Contexts::table` | spinlock: held while the security contexts of a side are looked through | both sides of a connection | a reference is taken | 64 contexts |
 //! | 6 | `Tokens::table` | spinlock: held while the senders of a connection are looked through | both sides of a connection | nothing | 16 senders |
 //! | 6 | `Impersonation::worn` | spinlock: held while a thread's way back is taken out or looked for | that thread, all who have the descriptor | nothing | one pointer |

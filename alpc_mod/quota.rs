@@ -8,7 +8,10 @@
 #![deny(unsafe_code)]
 
 use crate::{
-    audit::Allowance,
+    audit::{
+        Allowance,
+        Recent, //
+    },
     buffer::charged,
     caller::Accountable,
     charge::OpenAccount,
@@ -42,6 +45,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        SpinLock,
         UniqueArc, //
     }, //
 };
@@ -364,13 +368,18 @@ pub(crate) struct Accounts {
     /// Locked when a charger is made and when it goes, never to charge.
     #[pin]
     table: Shards<Key, Listed>,
+    /// Listed, whatever they have.
+    #[pin]
+    recent: SpinLock<Recent>,
 }
 
 impl Accounts {
     /// No accounts.
     pub(crate) fn new() -> Result<Arc<Self>> {
+        let recent = Recent::new()?;
         Arc::pin_init(
             pin_init!(Self {
+                recent <- new_spinlock!(recent, "Accounts::recent"),
                 pages: Counter::new(),
                 maker <- new_spinlock!((), "Accounts::maker"),
                 table <- Shards::new(|| new_spinlock!(RBTree::new(), "Accounts::table")),
@@ -474,6 +483,18 @@ impl Accounts {
             };
             *place = Some(cursor.current().1.account.clone());
             next = cursor.move_next();
+        }
+    }
+
+    /// Keeps an account listed that the caller holds open, as long as its allowance isn't all there.
+    pub(crate) fn keep_recent(&self, account: &Arc<Account>) {
+        let mut table = self.table.of(&account.key).lock();
+        let opened = table.get_mut(&account.key).map(Listed::open);
+        drop(table);
+        let Some(Ok(opened)) = opened else { return };
+        let left = self.recent.lock().add(opened);
+        for account in left.iter().flatten() {
+            self.close(account.key);
         }
     }
 

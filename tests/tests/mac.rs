@@ -528,6 +528,12 @@ fn flood(name: &str, count: u64) {
     }
 }
 
+/// The records of a kind of all who were impersonated, and how many they say are lost.
+fn counted(all: &[String]) -> (u64, u64) {
+    let lost = |record: &String| field(record, "lost").parse::<u64>().expect("a number");
+    (all.len() as u64, all.iter().map(lost).sum())
+}
+
 #[test]
 fn who_floods_a_server_uses_up_its_own_records_and_not_those_of_other_clients() {
     isolated(|| {
@@ -550,6 +556,34 @@ fn who_floods_a_server_uses_up_its_own_records_and_not_those_of_other_clients() 
         assert!(of(spender(1101)) >= 64);
         assert_eq!(of(BOB), 1);
         server.kill();
+        audit::enable(false);
+    });
+}
+
+#[test]
+fn what_a_user_has_used_up_does_not_come_back_with_other_ports() {
+    isolated(|| {
+        const ROUNDS: u64 = 4;
+        const AT_ONCE: u64 = 64;
+        const USER: User = spender(1102);
+        audit::enable(true);
+        let records = Records::open();
+        let began = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            let server = impersonator_of(USER, "server", "mac/short");
+            peer("client", USER, |_| flood("mac/short", AT_ONCE)).wait();
+            server.kill();
+        }
+        let back = began.elapsed().as_millis() as u64 / 100 + 1;
+        // One more comes back, and tells of what is lost.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let server = impersonator_of(USER, "server", "mac/short");
+        peer("client", USER, |_| flood("mac/short", 1)).wait();
+        server.kill();
+        let (count, told) = counted(&records.rest(KERNEL_OTHER));
+        note!("{count} records, {told} told to be lost, {back} have come back");
+        assert!(count <= AT_ONCE + back + 1);
+        assert_eq!(count + told, ROUNDS * AT_ONCE + 1);
         audit::enable(false);
     });
 }
