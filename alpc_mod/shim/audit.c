@@ -18,10 +18,11 @@ bool alpc_shim_is_audited(void)
 }
 
 /*
- * A field whose value somebody chose. Who reads records expects it in quotes, or in
- * hexadecimal digits where it has what could end the quotes or the record.
+ * A field whose value somebody chose, in quotes if it is a text, or in hexadecimal digits
+ * where it has what could end the quotes, the field or the record.
  */
-static void log_chosen(struct audit_buffer *ab, const char *field, const char *value, u32 len)
+static void log_chosen(struct audit_buffer *ab, const char *field, const char *value, u32 len,
+		       const char *quote)
 {
 	bool plain = true;
 	u32 i;
@@ -30,7 +31,7 @@ static void log_chosen(struct audit_buffer *ab, const char *field, const char *v
 		if (!isascii(value[i]) || !isgraph(value[i]) || value[i] == '"')
 			plain = false;
 	if (plain) {
-		audit_log_format(ab, " %s=\"%.*s\"", field, (int)len, value);
+		audit_log_format(ab, " %s=%s%.*s%s", field, quote, (int)len, value, quote);
 		return;
 	}
 	audit_log_format(ab, " %s=", field);
@@ -56,13 +57,14 @@ bool alpc_shim_audit_impersonation(const struct alpc_identity *sender, const cha
 		return false;
 	audit_log_format(ab, "op=alpc-impersonate");
 	if (len)
-		log_chosen(ab, "port", name, len);
+		log_chosen(ab, "port", name, len, "\"");
 	audit_log_format(ab, " opid=%u ouid=%u ogid=%u", pid_nr(sender->process),
 			 from_kuid(&init_user_ns, sender->cred->euid),
 			 from_kgid(&init_user_ns, sender->cred->egid));
 	label_len = alpc_label_get(sender, &label);
 	if (label_len)
-		log_chosen(ab, "obj", label.context, label_len);
+		/* As the kernel has labels in all its records. */
+		log_chosen(ab, "obj", label.context, label_len, "");
 	security_release_secctx(&label);
 	audit_log_format(ab, " lost=%llu", lost);
 	audit_log_task_info(ab);

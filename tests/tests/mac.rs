@@ -422,7 +422,7 @@ fn each_connection_whose_client_is_impersonated_has_one_record() {
             assert_eq!(field(&record, "opid"), client.pid().to_string());
             assert_eq!(field(&record, "ouid"), user.uid.to_string());
             assert_eq!(field(&record, "ogid"), user.gid.to_string());
-            assert_eq!(field(&record, "obj"), "\"system:any:client\"");
+            assert_eq!(field(&record, "obj"), "system:any:client");
             assert_eq!(field(&record, "lost"), "0");
             assert_eq!(field(&record, "pid"), server.pid().to_string());
             assert_eq!(field(&record, "uid"), "0");
