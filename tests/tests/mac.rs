@@ -118,6 +118,27 @@ fn what_is_settled_when_it_connects_stays_whatever_its_user_becomes() {
 }
 
 #[test]
+fn a_descriptor_is_for_who_may_use_those_of_the_domain_that_has_made_it() {
+    isolated(|| {
+        let server = server("server");
+        peer("client", ALICE, |_| {
+            let client = connect().expect("connect");
+            let through = open_port(NAME).expect("open");
+            enter("recluse");
+            // They have no label, but each has a maker.
+            for result in [
+                client.request(b"x").map(drop),
+                Connect::new(None).run_on(&through).map(drop),
+            ] {
+                assert_eq!(result.unwrap_err().errno, libc::EACCES);
+            }
+        })
+        .wait();
+        server.kill();
+    });
+}
+
+#[test]
 fn a_connect_descriptor_is_for_who_may_read_a_port() {
     isolated(|| {
         let server = server("server");
@@ -337,6 +358,26 @@ fn a_port_can_be_neither_opened_anew_nor_executed() {
         };
         let error = std::io::Error::last_os_error().raw_os_error();
         assert_eq!((result, error), (-1, Some(libc::ENXIO)));
+    });
+}
+
+#[test]
+fn a_port_keeps_the_label_and_the_mode_that_it_was_made_with() {
+    isolated(|| {
+        let port = Create::anonymous().run().expect("create");
+        let fd = port.as_fd().as_raw_fd();
+        let label = c"system:object_r:port";
+        let (name, length) = (c"security.selinux", label.to_bytes_with_nul().len());
+        // SAFETY: The name is terminated, and the value has so many bytes.
+        let relabel =
+            || unsafe { libc::fsetxattr(fd, name.as_ptr(), label.as_ptr().cast(), length, 0) };
+        // SAFETY: Takes no pointer.
+        let change = || unsafe { libc::fchmod(fd, 0) };
+        for call in [&relabel as &dyn Fn() -> i32, &change] {
+            let result = call();
+            let error = std::io::Error::last_os_error().raw_os_error();
+            assert_eq!((result, error), (-1, Some(libc::EOPNOTSUPP)));
+        }
     });
 }
 
