@@ -147,6 +147,23 @@ fn who_does_not_wait_gets_a_notice() {
 }
 
 #[test]
+fn who_goes_on_with_a_conversation_and_does_not_wait_gets_a_notice_too() {
+    isolated(|| {
+        let pair = Pair::new();
+        let id = pair.client.post(b"request").expect("post");
+        let message = pair.port.receive().expect("receive");
+        pair.port.reply_open(&message, b"a part").expect("reply");
+        let part = pair.client.receive().expect("reply");
+        let worker = worker(&pair, stay);
+        pair.client.reply_open(&part, b"the next").expect("reply");
+        assert_eq!(worker.take(), id);
+        worker.kill();
+        let notice = pair.client.receive().expect("notice");
+        assert_eq!((notice.kind, notice.id), (ALPC_TYPE_LOST_REPLY, id));
+    });
+}
+
+#[test]
 fn a_worker_is_told_of_that_waits_with_its_reply_for_the_next() {
     isolated(|| {
         let pair = Pair::new();

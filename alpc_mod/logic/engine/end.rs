@@ -137,8 +137,10 @@ impl<H: Host> Engine<H> {
                 told |= side == other;
             }
         }
-        // What was begun, or a call within it.
-        let owed = !slot.answered || slot.depth > 0;
+        // What was begun, or a call within it. And who began it, and has gone on with it after the
+        // answer, has asked for the next.
+        let goes_on = slot.open && slot.origin == other;
+        let owed = !slot.answered || slot.depth > 0 || goes_on;
         let notice = match (why, state) {
             _ if told || !knows || !listens => None,
             (Why::Disconnect, State::Queued(to)) if to == Side::Client && !slot.open => None,

@@ -166,6 +166,42 @@ fn to_let_go_says_so_only_to_who_is_owed_an_answer() {
 }
 
 #[test]
+fn who_began_a_conversation_and_goes_on_with_it_is_told_that_nothing_more_comes() {
+    for origin in [Client, Server] {
+        for is_received in [true, false] {
+            let mut w = World::new();
+            let conn = w.open();
+            let other = origin.other();
+            let id = staged(&mut w, conn, origin, 3);
+            // It has its answer, asks for the next, and does not wait.
+            w.answer(origin, id, 1, How::Reply).unwrap();
+            if is_received {
+                drop(w.collect(other, id, 100).message());
+                assert_eq!(w.discard(other, id, 2), Ok(()));
+            } else {
+                assert_eq!(w.cancel(other, id, false), Ok(true));
+            }
+            assert_eq!(finds(&mut w, conn, origin), "LostReply", "{origin:?}");
+            assert_eq!(finds(&mut w, conn, other), "");
+            w.end();
+        }
+    }
+}
+
+#[test]
+fn who_has_said_the_last_word_is_not_told_that_nobody_read_it() {
+    for origin in [Client, Server] {
+        let mut w = World::new();
+        let conn = w.open();
+        let id = staged(&mut w, conn, origin, 3);
+        w.answer(origin, id, 1, How::FinalReply).unwrap();
+        assert_eq!(w.cancel(origin.other(), id, false), Ok(true));
+        assert_eq!(finds(&mut w, conn, origin), "", "{origin:?}");
+        w.end();
+    }
+}
+
+#[test]
 fn who_waits_for_a_conversation_learns_its_end_at_once() {
     for (received, by, end) in [
         (false, Client, End::Canceled),
