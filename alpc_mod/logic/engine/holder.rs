@@ -70,7 +70,7 @@ pub struct Holder<H: Host> {
     pub(super) held: List,
     /// Whether its table is known to have a descriptor of the connection port, or of the client's.
     pub(super) sure: bool,
-    /// Changes whenever that may have changed.
+    /// Changes whenever that may have changed. No two holders have the same.
     pub(super) stamp: u32,
     /// Who has looked through it last, by when that began.
     pub(super) walk: u64,
@@ -125,6 +125,8 @@ pub(super) struct Holders<H: Host> {
     pub(super) count: u32,
     /// How often somebody has looked through them.
     pub(super) walks: u64,
+    /// The stamp that was given last.
+    stamps: u32,
 }
 
 impl<H: Host> Holders<H> {
@@ -136,7 +138,15 @@ impl<H: Host> Holders<H> {
             chains: [List::default(); CHAINS],
             count: 0,
             walks: 0,
+            stamps: 0,
         }
+    }
+
+    /// A stamp that none has: what was found out about a holder says nothing of one that has come in
+    /// its place.
+    pub(super) fn next_stamp(&mut self) -> u32 {
+        self.stamps = self.stamps.wrapping_add(1);
+        self.stamps
     }
 
     /// The holder that has this id still, if it is known to be able to answer.
@@ -206,6 +216,7 @@ impl<H: Host> Engine<H> {
             return Ok(index);
         }
         let holders = &mut self.holders;
+        let stamp = holders.next_stamp();
         let (chain, is_full) = match client {
             NONE => {
                 let chain = holders.chains.get_mut(who.chain());
@@ -238,6 +249,7 @@ impl<H: Host> Engine<H> {
                 id: (uses << 32) | u64::from(index),
                 who,
                 client,
+                stamp,
                 ..Holder::default()
             };
         }

@@ -77,6 +77,7 @@ impl<H: Host> Engine<H> {
     /// A table of descriptors has let go of one of `source`.
     pub fn flush(&mut self, source: Source, who: Who) -> Flush {
         let index = self.find_holder(client_of(source), who);
+        let stamp = self.holders.next_stamp();
         let Some(holder) = self.holders.table.get_mut(index) else {
             return Flush::Nothing;
         };
@@ -89,9 +90,8 @@ impl<H: Host> Engine<H> {
                 false => Flush::Nothing,
             };
         }
-        holder.stamp = holder.stamp.wrapping_add(1);
+        holder.stamp = stamp;
         holder.sure = false;
-        let stamp = holder.stamp;
         if holder.held.is_empty() && holder.threads == 0 {
             self.free_if_unused(index);
             return Flush::Nothing;

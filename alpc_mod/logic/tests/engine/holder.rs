@@ -334,6 +334,30 @@ fn a_receive_behind_the_last_close_is_looked_up() {
 }
 
 #[test]
+fn what_was_found_for_a_holder_that_is_gone_says_nothing_of_the_next() {
+    let mut w = World::new();
+    let conn = w.open();
+    w.call(1, conn, Client, 100);
+    let first = Got::from(w.step(|e, fx| e.receive(PORT, 100, fx))).message();
+    w.grow();
+    let Ok(Hold::Unsure(stamp)) = w.step(|e, _| e.hold(&first, PORT, OTHER)) else {
+        panic!("nobody has looked it up");
+    };
+    // One thread has found the descriptor, another closes it, and what is held is lost.
+    assert_eq!(w.flush(PORT, OTHER.files, true, nowhere), 1);
+    assert_eq!(word(&w.taken(1)), "Ended Lost");
+    drop(first);
+    // A third one is about to learn that there is none, when the first says what it has found.
+    w.call(2, conn, Client, 100);
+    let second = Got::from(w.step(|e, fx| e.receive(PORT, 100, fx))).message();
+    let hold = w.step(|e, _| e.hold(&second, PORT, OTHER));
+    assert!(matches!(hold, Ok(Hold::Unsure(_))));
+    assert!(!w.step(|e, _| e.is_sure(PORT, OTHER, stamp)));
+    w.undeliver(second);
+    w.end();
+}
+
+#[test]
 fn there_are_no_more_holders_than_are_found_soon() {
     let mut w = World::new();
     let conn = w.open();
