@@ -168,13 +168,13 @@ fn note(
 }
 
 /// Has the end of the current thread told.
-fn watch(port: &Port, at: Source, who: Who) -> Result {
+fn watch(port: &Port, at: Source, who: Who) -> Result<(), Failure> {
     let watch = Watch::new(port, at, who)?;
     let refused = port.lock().watch(at, who, watch);
     match refused {
         Ok(()) | Err((None, _)) => Ok(()),
-        Err((Some(Refusal::Grow), _)) => port.grow_holders(),
-        Err((Some(_), _)) => Err(EDQUOT),
+        Err((Some(Refusal::Grow), _)) => Ok(port.grow_holders()?),
+        Err((Some(refusal), _)) => Err(refusal.into()),
     }
 }
 

@@ -4,7 +4,9 @@
 //! lives on elsewhere: who waits for the answer is told. Who can still answer, still may.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use alpc_tests::files::pipe;
 use alpc_tests::hang::Hang;
@@ -14,6 +16,9 @@ use alpc_tests::raw::*;
 use alpc_tests::signals::tid;
 use alpc_tests::wait::{eventually, settle};
 use alpc_tests::*;
+
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Takes a conversation over that another one has told of: its id and its turn.
 fn take_over(port: &Port, id: u64, turn: u32, flags: u32) -> Result<(), Failure> {
@@ -762,6 +767,36 @@ fn many_threads_end_with_what_they_hold() {
         let mut ids = ids;
         ids.sort_unstable();
         assert_eq!(told, ids);
+    });
+}
+
+#[test]
+fn one_thread_too_many_is_told_the_limit_and_the_message_stays() {
+    isolated(|| {
+        let pair = &Pair::new();
+        thread::scope(|scope| {
+            // Those that hold something, which end with this.
+            let mut held = Vec::new();
+            let failure = loop {
+                pair.server.post(b"question").expect("post");
+                let (tell, told) = channel();
+                let (keep, kept) = channel::<()>();
+                scope.spawn(move || {
+                    let mut transfer = Transfer::new().receive().flags(ALPC_HOLD_THREAD);
+                    tell.send(transfer.run(&pair.client).err()).expect("tell");
+                    let _ = kept.recv();
+                });
+                match told.recv_timeout(LIMIT).expect("a thread that tells") {
+                    None => held.push(keep),
+                    Some(failure) => break failure,
+                }
+            };
+            assert_eq!(failure, fail::LIMIT);
+            // One more is that of the process.
+            assert_eq!(held.len(), 63);
+            let message = pair.client.receive().expect("receive");
+            pair.client.reply(&message, b"answer").expect("reply");
+        });
     });
 }
 

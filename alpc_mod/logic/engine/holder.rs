@@ -12,7 +12,7 @@
 #![deny(unsafe_code)]
 
 use super::list::{Linked, Links, List, Store, Via, NONE};
-use super::types::{Delivery, Host, Refusal, Side, State};
+use super::types::{Delivery, End, Host, Refusal, Side, State};
 use super::{Engine, Source, Wait};
 
 /// Chains in which the holders of a port's server are looked for.
@@ -377,7 +377,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Makes a holder of a single thread, of whose end `watch` will tell. Gives that back if
-    /// there is one already, or can't be, or nothing can be held any more.
+    /// there is one already, which is no refusal, or can't be any.
     pub fn watch(
         &mut self,
         source: Source,
@@ -386,7 +386,10 @@ impl<H: Host> Engine<H> {
     ) -> Result<(), (Option<Refusal>, H::Watch)> {
         let client = client_of(source);
         // Nobody forgets those any more who come when a port is gone.
-        if (client == NONE && self.gone) || self.find_holder(client, who) != NONE {
+        if client == NONE && self.gone {
+            return Err((Some(Refusal::Ended(End::Closed)), watch));
+        }
+        if self.find_holder(client, who) != NONE {
             return Err((None, watch));
         }
         let all = match self.make_holder(client, who.all()) {

@@ -4,7 +4,7 @@
 
 use crate::engine::*;
 use crate::host::*;
-use crate::threads::finds;
+use crate::threads::{finds, staged};
 use crate::world::*;
 
 /// The process that receives unless a test says otherwise.
@@ -524,18 +524,26 @@ fn no_chain_of_holders_is_long() {
 fn nobody_is_watched_for_a_port_that_is_gone() {
     let mut w = World::new();
     let conn = w.open();
+    let id = staged(&mut w, conn, Server, 1);
+    w.answer(Client, id, 0, How::Reply).unwrap();
+    // The client's end has not got so far yet, and somebody has the server's port of it.
+    let progress = w.disconnect_partly(conn, Client, 1);
     w.shut(false);
     w.drain();
     w.forget(PORT);
-    let watch = Watch::new(&w.watches);
+    let at = server(conn);
+    let reply = Got::from(w.step(|e, fx| e.receive(at, 100, fx))).message();
     w.grow();
-    match w.step(|e, _| e.watch(server(conn), THREAD, watch)) {
-        Ok(()) => {}
-        Err((why, watch)) => {
-            drop(watch);
-            assert_eq!(why, None);
-        }
-    }
-    assert_eq!(w.watches.get(), 0);
+    let hold = w.step(|e, _| e.hold(&reply, at, THREAD));
+    assert_eq!(hold, Err(Refusal::NotWatched));
+    let watch = Watch::new(&w.watches);
+    let Err((why, watch)) = w.step(|e, _| e.watch(at, THREAD, watch)) else {
+        panic!("nobody forgets it");
+    };
+    drop(watch);
+    // Not that it is to look again: it would find the same.
+    assert_eq!(why, Some(Refusal::Ended(End::Closed)));
+    w.undeliver(reply);
+    w.disconnect_on(conn, Client, progress);
     w.end();
 }
