@@ -12,11 +12,11 @@ use crate::{
     },
     cred::Party,
     file::{
-        FileTable,
         ObjectFile,
         PollHead,
         PollTable, //
     },
+    file_table::FileTable,
     holder,
     logic::engine::{
         Phase,

@@ -14,7 +14,7 @@ use crate::{
         CommPort,
         Connection, //
     },
-    file::FileTable,
+    file_table::FileTable,
     logic::engine::{
         Delivery,
         Ending,

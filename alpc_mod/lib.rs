@@ -359,6 +359,7 @@ mod credentials;
 mod device;
 mod ffi;
 mod file;
+mod file_table;
 mod handle;
 mod holder;
 mod identity;

@@ -16,11 +16,11 @@ use crate::{
     comm::Connection,
     cred::Party,
     file::{
-        FileTable,
         ObjectFile,
         PollHead,
         PollTable, //
     },
+    file_table::FileTable,
     holder,
     inode::{
         Act,
