@@ -338,6 +338,73 @@ fn who_may_have_no_memory_to_map_makes_no_views_and_receives_none() {
 }
 
 #[test]
+fn who_may_not_map_memory_has_neither_views_nor_a_window_until_it_may() {
+    isolated(|| {
+        let server = peer("server", ROOT, |link| {
+            let port = create().expect("create");
+            link.sync();
+            let end = accept(&port);
+            enter("mapless");
+            let section = end.section(PAGE).expect("section");
+            let refused = section.view(PAGE).map(drop).unwrap_err();
+            assert_eq!(refused, fail::ACCESS_DENIED);
+            let receive = || {
+                let mut container = ViewContainer::receiving();
+                let mut receive = Transfer::new().receive();
+                receive.arg.recv_attributes = container.address();
+                receive.run(&port)
+            };
+            assert_eq!(receive().unwrap_err(), fail::NO_WINDOW);
+            enter("server");
+            let message = receive().expect("it has stayed");
+            assert_eq!(message.data, b"x");
+            port.reply(&message, b"yes").expect("reply");
+            section.view(PAGE).expect("the section has its room still");
+        });
+        server.sync();
+        peer("client", ALICE, |_| {
+            let client = connect().expect("connect");
+            let section = client.section(PAGE).expect("section");
+            let view = section.view(PAGE).expect("view");
+            let mut container = ViewContainer::lending(view.base, view.size, ALPC_VIEW_SECURE);
+            let call = Transfer::new().send(b"x").flags(ALPC_SYNC).receive();
+            let reply = call.with(&client, &mut container).expect("call");
+            assert_eq!(reply.data, b"yes");
+        })
+        .wait();
+        server.wait();
+    });
+}
+
+#[test]
+fn a_handle_is_claimed_by_who_may_read_and_write_it() {
+    isolated(|| {
+        let pair = Pair::with_handles(0);
+        for (domain, may) in [("server", true), ("stranger", false)] {
+            // A section of the type that its maker has.
+            let sender = Peer::fork(ROOT, |_| {
+                enter("server");
+                let section = pair.client.section(PAGE).expect("section");
+                let mut one = HandleContainer::one(&section);
+                pair.client.post_with(&mut one).expect("send");
+            });
+            sender.wait();
+            let receiver = Peer::fork(ROOT, |_| {
+                let message = pair.port.receive().expect("receive");
+                enter(domain);
+                let mut claim = Claim::new(&message, 0, 1);
+                let result = claim.run(&pair.port);
+                match may {
+                    true => drop(result.expect("claim")),
+                    false => assert_eq!(result.unwrap_err().errno, libc::EACCES),
+                }
+            });
+            receiver.wait();
+        }
+    });
+}
+
+#[test]
 fn a_port_can_be_neither_opened_anew_nor_executed() {
     isolated(|| {
         let port = Create::anonymous().run().expect("create");
