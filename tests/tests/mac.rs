@@ -468,6 +468,50 @@ fn what_is_refused_is_in_the_audit_records_with_both_labels() {
     });
 }
 
+#[test]
+fn whom_the_list_refuses_is_not_asked_of_the_security_module() {
+    isolated(|| {
+        audit::enable(true);
+        let records = Records::open();
+        let server = peer("server", ROOT, |link| {
+            let _port = Create::named(NAME).run().expect("create");
+            link.sync();
+            link.sync();
+        });
+        server.sync();
+        peer("stranger", ALICE, |_| {
+            assert_eq!(connect().map(drop).unwrap_err(), fail::ACCESS_DENIED);
+        })
+        .wait();
+        assert_eq!(records.rest(AVC), [""; 0]);
+        peer("stranger", ROOT, |_| {
+            assert_eq!(connect().map(drop).unwrap_err(), fail::ACCESS_DENIED);
+        })
+        .wait();
+        assert_eq!(records.rest(AVC).len(), 1);
+        server.sync();
+        server.wait();
+        audit::enable(false);
+    });
+}
+
+#[test]
+fn the_record_of_a_port_without_a_name_has_none() {
+    isolated(|| {
+        audit::enable(true);
+        let records = Records::open();
+        let pair = Pair::with(Create::anonymous().taking(ALPC_TAKE_SECURITY));
+        let mut once = SecurityContainer::sending(0, IMPERSONATE, ALPC_SECURITY_ONCE);
+        pair.client.post_secured(b"x", &mut once).expect("send");
+        let message = pair.port.receive().expect("receive");
+        let way_back = pair.port.impersonate(&message).expect("impersonate");
+        way_back.revert().expect("revert");
+        let record = records.next(KERNEL_OTHER);
+        assert!(record.contains("op=alpc-impersonate opid="), "{record}");
+        audit::enable(false);
+    });
+}
+
 /// A server that impersonates whoever sends, as often as each request says.
 fn impersonator(domain: &'static str, name: &'static str) -> Peer {
     impersonator_of(ROOT, domain, name)
