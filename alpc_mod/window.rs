@@ -153,9 +153,19 @@ impl LazyWindow {
         maker: &MakeLock,
         loan: &Arc<Loan>,
     ) -> Result<(Placed, uapi::alpc_attr_view), Failure> {
-        let window = self
-            .get_or_make(maker, Window::open)
-            .map_err(or_no_window)?;
+        let mut made = None;
+        // A window has the label of who makes it: who may not map it makes none for others.
+        let make = || {
+            let window = Window::open()?;
+            window.object().arena.map(window.file())?;
+            made = Some(window.clone());
+            Ok(window)
+        };
+        let window = self.get_or_make(maker, make).map_err(or_no_window)?;
+        let is_vain = |made: &FileRef<Window>| !core::ptr::eq(made.file(), window.file());
+        if let Some(made) = made.filter(is_vain) {
+            made.object().arena.close();
+        }
         let object = window.object();
         let arena = &object.arena;
         let open = Open::Only(Space::current());
