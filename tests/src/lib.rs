@@ -37,6 +37,7 @@ pub mod stuck;
 pub mod syscalls;
 pub mod views;
 pub mod wait;
+pub mod worker;
 
 pub use isolate::{isolated, isolated_long};
 pub use link::Link;
