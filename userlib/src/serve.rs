@@ -113,9 +113,9 @@ impl<'s> ServerLoop<'s> {
     ///
     /// | what fails | what becomes of it |
     /// | --- | --- |
-    /// | an accept, whyever | that client is refused, with one ioctl more |
+    /// | an accept, for whatever reason | that client is refused, with one ioctl more |
     /// | a refusal | it is made without the service's answer, or the client has gone |
-    /// | a reply, whyever | the request is given up: its caller gets [`Outcome::Lost`](crate::Outcome::Lost), or has gone |
+    /// | a reply, for whatever reason | the request is given up: its caller gets [`Outcome::Lost`](crate::Outcome::Lost), or has gone |
     /// | a method of the service, by a panic | the same, or the client is refused |
     ///
     /// Of the errors of a receive,

@@ -46,7 +46,7 @@ pub enum Admission {
 /// [`ServerLoop::abort_on_panic`](crate::ServerLoop::abort_on_panic).
 pub trait Service {
     /// Fills in the reply, which is empty before. `request` can be
-    /// [called back](Request::turn_mut) first.
+    /// [called back](Request::turn_mut) first: with a time, since its client need not answer.
     fn request(&mut self, request: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer;
 
     /// Somebody wants to connect. What is left in `answer` is sent with the

@@ -10,10 +10,9 @@ use std::sync::Arc;
 ///
 /// # SIGTERM
 ///
-/// To stop is one atomic store, so a signal handler may do it. A
-/// crate that sets a flag at a signal takes the flag itself, as in
-/// `signal_hook::flag::register(SIGTERM, stopper.into())`; a thread that waits for signals calls
-/// [`stop`](Stopper::stop). With nothing but `libc`:
+/// To stop is one atomic store, so a signal handler may do it. A crate that sets a flag at a
+/// signal takes the flag itself, as in `signal_hook::flag::register(SIGTERM, stopper.into())`; a
+/// thread that waits for signals calls [`stop`](Stopper::stop). With nothing but `libc`:
 ///
 /// ```no_run
 /// use std::sync::OnceLock;
@@ -55,7 +54,8 @@ impl Stopper {
     /// waits for messages does so within a second.
     ///
     /// The port and its connections stay. What clients have sent meanwhile waits for whoever
-    /// receives next, and fails when the port is dropped. Never blocks, and may be called in a signal handler.
+    /// receives next, and fails when the port is dropped. Never blocks, and may be called in a
+    /// signal handler.
     pub fn stop(&self) {
         // SYNC: Relaxed will do, as nothing else is passed on by it.
         self.0.store(true, Ordering::Relaxed);
