@@ -107,8 +107,7 @@ fn honest() -> Peer {
                 let reply = client.call(&request, &mut buffer);
                 reply.is_ok_and(|reply| reply.data() == request)
             };
-            let mut right = right;
-            link.put((0..asked).filter(|number| right(number)).count() as u64);
+            link.put((0..asked).filter(right).count() as u64);
             if asked == 0 {
                 return;
             }

@@ -2,7 +2,6 @@
 
 //! Servers: their loop, their connections, their errors.
 
-use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
@@ -121,6 +120,25 @@ fn what_is_dropped_unanswered_is_settled() {
             assert_eq!(connect.join().expect("join"), Outcome::Refused);
         });
         assert_eq!(server.query().expect("query").raw.conversations, 0);
+    });
+}
+
+#[test]
+fn a_request_is_answered_in_one_word() {
+    isolated(|| {
+        let (server, _port, client) = pair();
+        thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                let mut buffer = [0; 64];
+                let reply = client.call(b"x", &mut buffer).expect("call");
+                assert!(reply.is_final());
+                assert_eq!(reply.data(), b"at once");
+            });
+            let mut buffer = [0; 64];
+            let request = request(&server, &mut buffer);
+            request.reply(b"at once").expect("reply");
+            call.join().expect("join");
+        });
     });
 }
 
@@ -266,74 +284,6 @@ fn a_connector_that_is_kept_keeps_a_service_going() {
             assert!(!serving.is_finished());
             drop(connector);
             serving.join().expect("join").expect("the loop's end");
-        });
-    });
-}
-
-/// The loop that the README shows.
-fn readme(server: &alpc::Server) -> alpc::Result<()> {
-    let mut clients: HashMap<u64, alpc::ServerPort> = HashMap::new();
-    let mut next = 0;
-    let mut buffer = [0; 4096];
-    let mut reply = Vec::new();
-    let mut turn: Option<alpc::Turn> = None;
-    loop {
-        let received = match turn.take() {
-            Some(turn) => match turn.reply_and_receive(&reply, &mut buffer) {
-                Ok(received) => received,
-                // Whoever asked has gone, or has made no room: that is no concern of others.
-                Err(failed) if !failed.error.was_sent() => continue,
-                Err(failed) => return Err(failed.error),
-            },
-            None => server.receive(&mut buffer)?,
-        };
-        match received {
-            Received::Request(request) => {
-                let (message, owed) = request.split();
-                reply = message.data().to_ascii_uppercase();
-                turn = Some(owed);
-            }
-            Received::Connection(request) => {
-                next += 1;
-                // Whoever has gone meanwhile is not accepted.
-                if let Ok(port) = request.accept_with(alpc::Accept::new().context(next)) {
-                    clients.insert(next, port);
-                }
-            }
-            Received::Notice(notice) if notice.kind() == NoticeKind::PortClosed => {
-                clients.remove(&notice.port_context());
-            }
-            _ => {}
-        }
-    }
-}
-
-#[test]
-fn the_loop_of_the_readme_outlives_clients_that_leave() {
-    isolated(|| {
-        let acl = Acl::everyone();
-        let server = PortBuilder::new("userlib/readme")
-            .acl(&acl)
-            .create()
-            .expect("create");
-        thread::scope(|scope| {
-            let serving = scope.spawn(|| {
-                let ended = readme(&server);
-                let _ = server.disconnect(Flush::Everything);
-                ended
-            });
-            let bob = Peer::spawn(BOB, |_| {
-                for _ in 0..3000 {
-                    let Ok(client) = Client::connect("userlib/readme") else {
-                        return;
-                    };
-                    let _ = client.send_request(b"?");
-                }
-            });
-            bob.wait();
-            server.disconnect(Flush::Everything).expect("disconnect");
-            let ended = serving.join().expect("join");
-            assert_eq!(outcome(ended), Outcome::Closed);
         });
     });
 }
