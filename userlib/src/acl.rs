@@ -23,6 +23,20 @@ pub enum Who {
     Owner,
     /// Who is in the user namespace of who made the port, and in none below it.
     UserNamespace,
+    /// One that this version of the crate doesn't know, in a list that was read.
+    Other(u32),
+}
+
+/// An entry of an [`Acl`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AclEntry {
+    /// Whether it allows what it names, or denies it.
+    pub is_allowing: bool,
+    /// Whom it is about.
+    pub who: Who,
+    /// The rights that it names.
+    pub rights: Rights,
 }
 
 bitflags::bitflags! {
@@ -120,6 +134,8 @@ impl Acl {
             Who::Everyone => (sys::ALPC_ACL_EVERYONE, 0),
             Who::Owner => (sys::ALPC_ACL_OWNER, 0),
             Who::UserNamespace => (sys::ALPC_ACL_USER_NS, 0),
+            // The kernel says whether it knows that.
+            Who::Other(who) => (who, 0),
         };
         self.entries.push(sys::alpc_acl_entry {
             type_: kind as u16,
@@ -154,12 +170,27 @@ impl Acl {
     /// Replaces that of a port.
     fn write(port: BorrowedFd<'_>, acl: Option<&Self>) -> Result<()> {
         let mut raw = sys::alpc_acl::default();
-        sys::set_acl(port, &mut raw, acl.map(Self::entries))
+        sys::set_acl(port, &mut raw, acl.map(Self::raw_entries))
             .map_err(|error| Error::new("set access control list", &error, raw.outcome))
     }
 
-    /// The entries as the ABI has them.
-    pub fn entries(&self) -> &[sys::alpc_acl_entry] {
+    /// The entries, in order.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = AclEntry> + '_ {
+        self.entries.iter().map(|raw| AclEntry {
+            is_allowing: u32::from(raw.type_) == sys::ALPC_ACL_ALLOW,
+            who: match u32::from(raw.who) {
+                sys::ALPC_ACL_USER => Who::User(raw.id),
+                sys::ALPC_ACL_GROUP => Who::Group(raw.id),
+                sys::ALPC_ACL_EVERYONE => Who::Everyone,
+                sys::ALPC_ACL_OWNER => Who::Owner,
+                sys::ALPC_ACL_USER_NS => Who::UserNamespace,
+                other => Who::Other(other),
+            },
+            rights: Rights::from_bits_retain(raw.rights),
+        })
+    }
+
+    pub(crate) fn raw_entries(&self) -> &[sys::alpc_acl_entry] {
         &self.entries
     }
 }

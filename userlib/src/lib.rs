@@ -47,10 +47,11 @@ mod stopper;
 pub mod sys;
 mod turn;
 mod turn_error;
+mod usage;
 mod views;
 
 pub use accept::{Accept, ConnectionRequest};
-pub use acl::{Acl, Rights, Who};
+pub use acl::{Acl, AclEntry, Rights, Who};
 pub use buffer::Buffer;
 pub use cancel::{CancelMode, Canceled, Canceller};
 pub use connect::{ConnectBuilder, Connected, Connector};
@@ -64,7 +65,7 @@ pub use message::{ConversationId, Message, Notice, NoticeKind, Received, Reply, 
 pub use options::{Options, Timeout};
 pub use outcome::Outcome;
 pub use port::{Flush, Port};
-pub use query::{Device, Peer, PortInfo, Role, State};
+pub use query::{Device, DeviceInfo, Features, Peer, PortInfo, Role, State};
 pub use security::{AttachedSecurity, Security, SecurityContext};
 pub use serve::ServerLoop;
 pub use server::{PortBuilder, Server};
@@ -72,4 +73,5 @@ pub use service::{Admission, Answer, Service};
 pub use stopper::Stopper;
 pub use turn::{Callback, CallbackTurn, Exchange, Turn, TurnId};
 pub use turn_error::TurnError;
+pub use usage::{ConnectionInfo, Gauge, Usage};
 pub use views::{GivenBack, HeldView, Inbox, Lent, Section, SecureView, SharedView, View};

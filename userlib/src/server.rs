@@ -15,6 +15,7 @@ use crate::query::Device;
 use crate::serve::ServerLoop;
 use crate::service::{Answer, Service};
 use crate::sys;
+use crate::usage::ConnectionInfo;
 
 /// Makes connection ports.
 ///
@@ -187,7 +188,7 @@ impl<'a> PortBuilder<'a> {
             }
         };
         let name = self.name.map(str::as_bytes);
-        let mut argument = sys::CreatePort::new(self.raw, name, self.acl.map(Acl::entries));
+        let mut argument = sys::CreatePort::new(self.raw, name, self.acl.map(Acl::raw_entries));
         match argument.call(device) {
             Ok(fd) => Ok(Server(fd.into())),
             Err(error) => {
@@ -233,12 +234,12 @@ impl Server {
     /// What each connection uses of this port, to find out who holds what. One ioctl for each.
     ///
     /// Connections that come or go meanwhile may be among them or not.
-    pub fn connections(&self) -> Result<Vec<sys::alpc_query_connection>> {
+    pub fn connections(&self) -> Result<Vec<ConnectionInfo>> {
         let mut all = Vec::new();
         let mut argument = sys::alpc_query_connection::default();
         loop {
             match sys::query_connection(self.as_fd(), &mut argument) {
-                Ok(()) => all.push(argument),
+                Ok(()) => all.push(ConnectionInfo::new(&argument)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
                 Err(error) => return Err(Error::plain("query connection", &error)),
             }

@@ -11,8 +11,8 @@ use super::{outcome, pair, pair_of, request};
 
 /// Conversations that are open, and messages that wait for this client.
 fn left(client: &Client) -> (u32, u32) {
-    let raw = client.query().expect("query").raw;
-    (raw.conversations, raw.queued_messages)
+    let port = client.query().expect("query");
+    (port.conversations, port.queued_messages)
 }
 
 /// Answers so many requests, each with `length` bytes.

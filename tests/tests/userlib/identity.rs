@@ -5,8 +5,8 @@
 use std::os::fd::AsRawFd;
 
 use alpc::{
-    Acl, ConnectBuilder, Connector, Device, Options, Outcome, PortBuilder, Received, UserNamespace,
-    Who,
+    Acl, ConnectBuilder, Connector, Device, Features, Options, Outcome, PortBuilder, Received,
+    UserNamespace, Who,
 };
 use alpc_tests::{isolated, Peer, BOB, ROOT};
 
@@ -205,6 +205,13 @@ fn a_server_finds_out_who_holds_what() {
         let device = Device::open().expect("open");
         let usage = device.usage_of(0).expect("usage");
         assert_eq!((usage.ports.used, usage.connections.used), (1, 1));
+        assert_eq!(
+            device.query().expect("query").ports_per_user,
+            usage.ports.limit
+        );
+        assert!(device.has(Features::PORTS | Features::ACLS).expect("query"));
+        let unknown = Features::from_bits_retain(1 << 63);
+        assert!(!device.has(Features::PORTS | unknown).expect("query"));
         assert_eq!(device.usage_of_owner(0).expect("usage").ports.used, 0);
     });
 }

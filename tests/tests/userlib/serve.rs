@@ -119,7 +119,7 @@ fn what_is_dropped_unanswered_is_settled() {
             drop(server.receive(&mut [0; 64]).expect("receive"));
             assert_eq!(connect.join().expect("join"), Outcome::Refused);
         });
-        assert_eq!(server.query().expect("query").raw.conversations, 0);
+        assert_eq!(server.query().expect("query").conversations, 0);
     });
 }
 

@@ -170,7 +170,7 @@ fn callbacks_one_by_one_without_a_handler() {
             assert_eq!(error.outcome(), Some(Outcome::WrongKind));
             assert_eq!(serving.join().expect("join"), Outcome::Lost);
         });
-        assert_eq!(client.query().expect("query").raw.conversations, 0);
+        assert_eq!(client.query().expect("query").conversations, 0);
     });
 }
 
