@@ -58,6 +58,19 @@ gate_header() {
 
 gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets --features alpc-tests/criterion -- -D warnings; }
 
+# What users of the crate see of the ABI's structures is in its module sys: each of
+# them may grow with the ABI. The documentation has all that is public, and who has it.
+gate_public() {
+	local seen
+	"$QEMU_DIR/cargo.sh" root doc -q -p alpc --no-deps || return 1
+	seen=$(cd target/root/doc/alpc && find . -name '*.*.html' ! -path './sys/*' -exec grep -oHE '\balpc_[a-z_]+' {} + | sort -u)
+	[ -z "$seen" ] || {
+		echo "structures of the ABI in public signatures:"
+		echo "$seen"
+		return 1
+	}
+}
+
 # The oldest compiler that Cargo.toml promises is the root's, by which the lints look at all
 # there is. That it makes programs of it is seen here.
 gate_msrv() {
@@ -153,7 +166,7 @@ gate_length() {
 }
 
 if [ $# = 0 ]; then
-	set -- spdx unsafe length fmt readme package tables bindings header clippy msrv kernel-clippy symbols
+	set -- spdx unsafe length fmt readme package tables bindings header clippy public msrv kernel-clippy symbols
 fi
 bad=0
 for gate in "$@"; do
