@@ -62,7 +62,7 @@ gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets --fea
 # them may grow with the ABI. The documentation has all that is public, and who has it.
 gate_public() {
 	local seen
-	"$QEMU_DIR/cargo.sh" root doc -q -p alpc --no-deps || return 1
+	"$QEMU_DIR/cargo.sh" root doc -q -p alpc-linux --no-deps || return 1
 	seen=$(cd target/root/doc/alpc && find . -name '*.*.html' ! -path './sys/*' -exec grep -oHE '\balpc_[a-z_]+' {} + | sort -u)
 	[ -z "$seen" ] || {
 		echo "structures of the ABI in public signatures:"
