@@ -2,7 +2,9 @@
 
 //! A step that fails says which, and why.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -156,6 +158,43 @@ fn an_interrupted_step_ends_whole_and_its_leftovers_make_room() {
         "{}",
         done.stdout
     );
+}
+
+/// A stand-in for the root, in which the archive has one kernel and each step succeeds.
+const ROOT: &str = r#"#!/bin/bash
+cd "$3/kernel.tmp"
+case "$*" in
+*"inside.sh list") echo "7.3.9+x 1 linux-source-7.3" >candidates ;;
+*"inside.sh fetch "*) mkdir debs source && touch debs/x source/Makefile ;;
+*"inside.sh prepare "*) touch versions.txt ;;
+*) exit 9 ;;
+esac
+"#;
+
+#[test]
+fn a_kernel_tree_is_made_once_from_what_its_steps_leave() {
+    let tree = Tree::new();
+    tree.write(&tree.repo().join("qemu/enter.sh"), ROOT);
+    let root = end(&mut tree.script("root_dir")).stdout;
+    tree.write(&Path::new(root.trim()).join("etc/debian_version"), "");
+    tree.write(&tree.cache().join("lock"), "");
+    tree.write(&tree.cache().join("kernel.tmp/source/rest"), "");
+    let first = tree.run("qemu/kdir.sh", &[]);
+    first.succeeded();
+    let dir = Path::new(first.stdout.trim());
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .expect("the tree")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["source", "versions.txt"]);
+    assert!(!dir.join("source/rest").exists());
+    assert!(!tree.cache().join("kernel.tmp").exists());
+    // Nothing is left to do.
+    tree.write(&tree.repo().join("qemu/enter.sh"), "#!/bin/false\n");
+    let again = tree.run("qemu/kdir.sh", &[]);
+    again.succeeded();
+    assert_eq!(again.stdout, first.stdout);
 }
 
 #[test]
