@@ -62,7 +62,7 @@ pub(crate) fn answer_told<'a>(
     drop(engine);
     let body = match room {
         Some(room) if room.is_room_for(body.buffer.len()) => {
-            move_to(scope, &connection, room, body)?
+            move_to(scope, t, &connection, room, body)?
         }
         Some(_) if !waited => return Err(too_long(scope, t, body)),
         _ => told(&connection, body)?,
@@ -73,6 +73,7 @@ pub(crate) fn answer_told<'a>(
 /// Moves an answer into the room that its receiver has made for it.
 fn move_to(
     scope: Scope<'_>,
+    t: &uapi::alpc_transfer,
     connection: &Connection,
     room: Arc<Message>,
     body: Arc<Message>,
@@ -82,6 +83,8 @@ fn move_to(
         None => return Err((ENOMEM.into(), Some(body))),
     };
     if let Err(failure) = room.charge_cargo(body.cargo_footprint(), connection) {
+        // For an answer that comes with less.
+        put_room_back(scope, t, room.finish());
         return Err((failure, Some(body)));
     }
     let mut from = Draft::reopen(body).ok_or((ENOMEM.into(), None))?;
@@ -94,6 +97,28 @@ fn move_to(
         }
         Err(error) => Err((error.into(), Some(from))),
     }
+}
+
+/// Makes room for an answer again, if the caller can still give one.
+#[cold]
+fn put_room_back(scope: Scope<'_>, t: &uapi::alpc_transfer, room: Arc<Message>) {
+    let engine = scope.port.lock();
+    let request = engine.held_body(
+        scope.conn(),
+        Side::Server,
+        t.send_id,
+        t.send_callback_id, //
+    );
+    let room = match &request {
+        // Under the lock, so that it isn't another message by then. It has none.
+        Ok(request) => {
+            request.add_room(room);
+            None
+        }
+        Err(_) => Some(room),
+    };
+    drop(engine);
+    drop((request, room));
 }
 
 /// Ends a conversation whose answer is longer than the room for it, and would be again: so the

@@ -6,6 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use alpc_tests::files::*;
+use alpc_tests::pair::attach_as;
 use alpc_tests::plenty::*;
 use alpc_tests::raw::*;
 use alpc_tests::*;
@@ -258,6 +259,40 @@ fn who_made_the_port_has_no_part_of_its_own() {
         assert!(sent as u32 * LONG as u32 > ALL / 8 * 6, "{sent}");
         drop(pair.client);
         assert_eq!(in_use(&pair.port), 0);
+    });
+}
+
+#[test]
+fn an_answer_has_its_room_still_if_what_was_to_go_with_it_had_none() {
+    isolated(|| {
+        let mut create = Create::anonymous().takes(ALPC_TAKE_HANDLES, 0);
+        create.arg.told_bytes = ALL;
+        let port = create.run().expect("create");
+        let taking = Connect::new(None).takes(ALPC_TAKE_HANDLES, 0);
+        let (server, client) = attach_as(&port, 0, taking);
+        let requests = [(); 2].map(|()| {
+            client.post(b"?").expect("post");
+            port.receive().expect("receive")
+        });
+        for payload in [LONG, 0] {
+            let more = || {
+                let send = Transfer::new().send(&vec![7; payload]);
+                { send }
+                    .flags(ALPC_RELEASE | ALPC_NONBLOCK)
+                    .run(&server)
+                    .map(drop)
+            };
+            assert_eq!(until_failure(more).1, fail::LIMIT);
+        }
+        let (file, _other) = pipe();
+        for request in &requests {
+            let mut handles = HandleContainer::sending(&[file.as_raw_fd(); 64]);
+            let refused = port.reply_with(request, &mut handles);
+            assert_eq!(refused, Err(fail::LIMIT));
+        }
+        port.reply(&requests[0], b"!").expect("reply");
+        let too_long = port.reply(&requests[1], &[7; LONG]);
+        assert_eq!(too_long, Err(fail::TOO_LONG_FOR_REPLY));
     });
 }
 
