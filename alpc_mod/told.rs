@@ -65,8 +65,13 @@ pub(crate) fn answer_told<'a>(
             move_to(scope, t, &connection, room, body)?
         }
         Some(_) if !waited => return Err(too_long(scope, t, body)),
-        _ => told(&connection, body)?,
+        unfit => {
+            drop(unfit);
+            told(&connection, body)?
+        }
     };
+    // Its end may have come meanwhile, and this be the last reference: not with the lock taken.
+    drop(connection);
     Ok((scope.port.lock(), body))
 }
 
