@@ -87,7 +87,7 @@
 //! | 6 | `Contexts::table` | spinlock: held while the security contexts of a side are looked through | both sides of a connection | a reference is taken | 64 contexts |
 //! | 6 | `Tokens::table` | spinlock: held while the senders of a connection are looked through | both sides of a connection | nothing | 16 senders |
 //! | 6 | `Impersonation::worn` | spinlock: held while a thread's way back is taken out or looked for | that thread, all who have the descriptor | nothing | one pointer |
-//! | 6 | the watches of `thread_end.c` | spinlock: held while one enters a table of 1024 chains or leaves it; who looks for one has the RCU read side only | who receives, who closes a port, workers | nothing | one place |
+//! | 6 | the watches of `thread_end.c` | spinlock: held while one enters a table of 1024 chains or leaves it; who looks for one has the RCU read side only | who receives, who closes a port, workers | nothing | who enters looks through one chain: of all threads that are watched, a 1024th |
 //! | 6 | `PollHead` | C's wait queue lock: taken by polls and their wake-ups only | all who poll there; who wakes them | the kernel's wake-ups | the registered polls |
 //!
 //! Under `Port::engine`, the longest that users can drive up, each at most once per hold:
