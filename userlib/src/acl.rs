@@ -11,6 +11,7 @@ use crate::sys;
 
 /// Whom an entry of an [`Acl`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Who {
     /// Whose effective user id is this.
@@ -29,6 +30,7 @@ pub enum Who {
 
 /// An entry of an [`Acl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct AclEntry {
     /// Whether it allows what it names, or denies it.
@@ -51,6 +53,7 @@ bitflags::bitflags! {
     /// assert_eq!(format!("{rights:?}"), "Rights(CONNECT | VIEW)");
     /// ```
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
     pub struct Rights: u32 {
         /// Connect. Without it the others count for nothing.
         const CONNECT = sys::ALPC_RIGHT_CONNECT;
@@ -88,6 +91,11 @@ bitflags::bitflags! {
 /// # assert_eq!(acl.entries().len(), 2);
 /// ```
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(from = "Vec<AclEntry>", into = "Vec<AclEntry>")
+)]
 #[must_use]
 pub struct Acl {
     entries: Vec<sys::alpc_acl_entry>,
@@ -195,6 +203,30 @@ impl Acl {
     }
 }
 
+impl FromIterator<AclEntry> for Acl {
+    fn from_iter<I: IntoIterator<Item = AclEntry>>(entries: I) -> Self {
+        let add = |acl: Self, entry: AclEntry| match entry.is_allowing {
+            true => acl.grant(entry.who, entry.rights),
+            false => acl.withhold(entry.who, entry.rights),
+        };
+        entries.into_iter().fold(Self::new(), add)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Vec<AclEntry>> for Acl {
+    fn from(entries: Vec<AclEntry>) -> Self {
+        entries.into_iter().collect()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Acl> for Vec<AclEntry> {
+    fn from(acl: Acl) -> Self {
+        acl.entries().collect()
+    }
+}
+
 impl Server {
     /// The port's access control list, or `None` if it has none and so is its owner's alone. Ids are
     /// in the caller's user namespace: the overflow id, 65534 by default, stands for those that it
@@ -231,5 +263,34 @@ impl Connector {
     /// Replaces it, as [`Server::set_acl`] does.
     pub fn set_acl(&self, acl: Option<&Acl>) -> Result<()> {
         Acl::write(self.as_fd(), acl)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> Acl {
+        Acl::new()
+            .withhold(Who::User(1001), Rights::VIEW | Rights::HANDLE)
+            .grant(Who::Group(100), Rights::CONNECT)
+            .allow(Who::Owner)
+    }
+
+    #[test]
+    fn a_list_is_made_of_its_entries() {
+        let again: Acl = list().entries().collect();
+        assert!(again.entries().eq(list().entries()));
+        assert_eq!(Rights::all().bits(), sys::ALPC_RIGHT_ALL);
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_list_is_written_in_words_and_read_back() {
+        let text = serde_json::to_string(&list()).expect("text");
+        let first = r#"[{"is_allowing":false,"who":{"User":1001},"rights":"VIEW | HANDLE"}"#;
+        assert!(text.starts_with(first), "{text}");
+        let again: Acl = serde_json::from_str(&text).expect("a list");
+        assert!(again.entries().eq(list().entries()));
     }
 }

@@ -16,6 +16,7 @@ use crate::turn::Turn;
 /// Ids of a user or a group, in the caller's user namespace: the overflow id, 65534 by default,
 /// stands for those that it doesn't have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ids {
     /// Who started it.
     pub real: u32,
@@ -29,6 +30,7 @@ pub struct Ids {
 
 /// Sets of capabilities: bit `n` is the capability whose number is `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Capabilities {
     /// What it may do now.
     pub effective: u64,
@@ -44,6 +46,7 @@ pub struct Capabilities {
 
 /// Where somebody's ids and capabilities are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum UserNamespace {
     /// From the caller's user namespace.
     Same,
@@ -59,6 +62,7 @@ pub enum UserNamespace {
 ///
 /// `uapi/security.rst` says what that vouches for, and what not.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Identity {
     /// The process, 0 if it has no id in the caller's pid namespace. The id may have been given to

@@ -17,6 +17,9 @@
 //!   that: [`Security`], [`SecurityContext`], [`Request::as_caller`].
 //! * Waiting: [`Options`], [`Timeout`]; failing: [`Error`], [`Outcome`].
 //! * The ioctls themselves: [`sys`].
+//!
+//! With the feature `serde`, [`Identity`], [`PortInfo`] and [`Acl`] are `Serialize` and
+//! `Deserialize`.
 
 mod accept;
 mod acl;

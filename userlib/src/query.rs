@@ -179,6 +179,7 @@ pub struct DeviceInfo {
 
 /// What a descriptor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Role {
     /// A connection port: [`Server`](crate::Server).
@@ -195,6 +196,7 @@ pub enum Role {
 
 /// How a port stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum State {
     /// Listening, or connected.
@@ -223,6 +225,7 @@ impl State {
 
 /// Who is at the other end of a connection, in the caller's namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Peer {
     /// The process, 0 if there is none or it isn't visible here.
     pub pid: u32,
@@ -234,6 +237,7 @@ pub struct Peer {
 
 /// What a port is, its state and its limits. What has no meaning for a role is 0 there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PortInfo {
     /// What the descriptor is.
