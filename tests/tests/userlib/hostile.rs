@@ -324,7 +324,7 @@ fn a_service_of_few_descriptors_outlives_all_that_another_user_can_do() {
         for (what, one) in ATTACKS {
             attack(what, &[one], times, counts, &who);
         }
-        attack("all together", &all, times, counts, &who);
+        attack("all together", &all, times / 4, counts, &who);
         let (after, _) = weight(&who.server);
         assert!(
             after <= before + SPARE,
