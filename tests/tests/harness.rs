@@ -14,6 +14,14 @@ fn failure(body: impl FnOnce()) -> String {
 }
 
 #[test]
+fn programs_begin_with_no_signal_blocked() {
+    // A shell that has SIGCHLD blocked never ends its `wait`.
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let blocked = status.lines().find(|line| line.starts_with("SigBlk:"));
+    assert_eq!(blocked, Some("SigBlk:\t0000000000000000"));
+}
+
+#[test]
 fn a_body_that_returns_passes() {
     isolated(|| {});
 }

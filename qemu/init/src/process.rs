@@ -81,9 +81,14 @@ fn wait_for(pid: libc::pid_t, deadline: Option<Instant>) -> End {
 /// terminal, which hangs up for everybody when it ends.
 pub fn run(command: &mut Command, timeout: Option<Duration>, terminal: bool) -> io::Result<End> {
     block_sigchld();
-    // SAFETY: Both calls are async-signal-safe and touch no memory.
+    // SAFETY: All calls are async-signal-safe, and the set is initialised before it is used.
     unsafe {
         command.pre_exec(move || {
+            // A program inherits what is blocked, and a shell that never hears of SIGCHLD waits
+            // for ever.
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
             libc::setsid();
             if terminal {
                 libc::ioctl(0, libc::TIOCSCTTY, 0);
