@@ -29,6 +29,9 @@ pub fn compile_all() {
     println!("cargo:rerun-if-changed={HEADER}/alpc.h");
     println!("cargo:rerun-if-env-changed=CC");
     compile("c/client.c", "ALPC_C_CLIENT");
+    println!("cargo:rerun-if-changed=c/counter.h");
+    compile("c/counter_client.c", "ALPC_C_COUNTER_CLIENT");
+    compile("c/counter_server.c", "ALPC_C_COUNTER_SERVER");
     compile("../userlib/c/examples/client.c", "ALPC_C_EXAMPLE_CLIENT");
     compile("../userlib/c/examples/server.c", "ALPC_C_EXAMPLE_SERVER");
 }
