@@ -89,7 +89,7 @@ outcomes! {
         "a signal came after the message was sent: resume the wait, or cancel";
     /// There is no such conversation (`ENOENT`).
     NotFound = ALPC_OUTCOME_NOT_FOUND,
-        "there is no such conversation: it is over";
+        "the conversation is over: it was answered before, or the other side has given it up or gone";
     /// The other side has the turn (`EPERM`).
     NotOwner = ALPC_OUTCOME_NOT_OWNER,
         "the other side has the turn: receive its message first";
@@ -104,7 +104,7 @@ outcomes! {
         "the buffer is too small: the message is kept, receive it with a larger one";
     /// The payload is above the port's maximum (`EMSGSIZE`).
     TooLong = ALPC_OUTCOME_TOO_LONG,
-        "the payload is above the port's maximum: split it, or raise the maximum";
+        "the payload is above the port's maximum: split it, send it by alpc::bulk, or have the server raise PortBuilder::max_message_length";
     /// The connection's share of the queue is full (`EAGAIN`).
     QueueFull = ALPC_OUTCOME_QUEUE_FULL,
         "the connection's share of the queue is full: wait for the receiver";

@@ -228,7 +228,7 @@ fn what_becomes_of_a_call_is_told_in_a_line() {
         });
         assert_seen(
             &long,
-            "call: the payload is above the port's maximum: split it, or raise the maximum",
+            "call: the payload is above the port's maximum: split it, send it by alpc::bulk, or have the server raise PortBuilder::max_message_length",
             "[Message too long (os error 90)]",
         );
         server.wait();
