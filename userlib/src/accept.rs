@@ -21,7 +21,9 @@ pub struct Accept<'a> {
 }
 
 impl<'a> Accept<'a> {
-    /// With no payload, context 0 and the port's own limits.
+    /// With no payload, context 0 and the port's own limits. It takes from the client all that the
+    /// port takes: views, handles, memory, identity and security contexts. After a first `take_`
+    /// method it takes only what these methods name, which must be a part of that.
     pub fn new() -> Self {
         Self::default()
     }
@@ -31,7 +33,8 @@ impl<'a> Accept<'a> {
         Self { payload, ..self }
     }
 
-    /// Takes views from this client, if the port does, for [`Options::view_into`].
+    /// Takes views from this client, for [`Options::view_into`], and nothing else that no other
+    /// `take_` method names.
     ///
     /// [`Options::view_into`]: crate::Options::view_into
     pub fn take_views(mut self) -> Self {
@@ -39,7 +42,8 @@ impl<'a> Accept<'a> {
         self
     }
 
-    /// Takes handles of these kinds from this client, a part of what the port takes, for [`Options::handles`].
+    /// Takes handles of these kinds from this client, for [`Options::handles`], and nothing else that
+    /// no other `take_` method names.
     ///
     /// [`Options::handles`]: crate::Options::handles
     pub fn take_handles(mut self, kinds: HandleKinds) -> Self {
@@ -69,22 +73,22 @@ impl<'a> Accept<'a> {
         self
     }
 
-    /// Takes no more from this client than is said here, of what the port takes: audit session and
-    /// cgroup of each message.
+    /// Takes audit session and cgroup of each message of this client, and nothing else that no other
+    /// `take_` method names.
     pub fn take_identity(mut self) -> Self {
         self.raw.accept |= sys::ALPC_TAKE_IDENTITY;
         self
     }
 
-    /// Takes no more from this client than is said here, of what the port takes: messages that have
-    /// security contexts.
+    /// Takes messages of this client that have security contexts, and nothing else that no other
+    /// `take_` method names.
     pub fn take_security(mut self) -> Self {
         self.raw.accept |= sys::ALPC_TAKE_SECURITY;
         self
     }
 
-    /// Takes no more from this client than is said here, of what the port takes: requests that
-    /// lend memory.
+    /// Takes requests of this client that lend memory, and nothing else that no other `take_` method
+    /// names.
     pub fn take_memory(mut self) -> Self {
         self.raw.accept |= sys::ALPC_TAKE_MEMORY;
         self
@@ -157,7 +161,7 @@ impl<'p, 'b> ConnectionRequest<'p, 'b> {
         (self.pending.port, self.pending.id)
     }
 
-    /// Accepts. One ioctl.
+    /// Accepts. One ioctl, which never waits.
     ///
     /// The client may send before this returns, so tell clients apart by
     /// [context](Accept::context), not by the port returned.
@@ -170,7 +174,13 @@ impl<'p, 'b> ConnectionRequest<'p, 'b> {
         self.accept_with(Accept::new())
     }
 
-    /// The same, with payload, context and limits.
+    /// Accepts with payload, context and limits. One ioctl, which never waits.
+    ///
+    /// # Errors
+    ///
+    /// A request that can't be accepted is refused. Errno `EINVAL` if a limit is above the port's, or
+    /// something is taken that the port doesn't take; else as for
+    /// [`accept`](ConnectionRequest::accept).
     pub fn accept_with(mut self, accept: Accept<'_>) -> Result<ServerPort> {
         let made = self.pending.answer("accept", accept.raw, accept.payload)?;
         let fd = made.expect("an accept without ALPC_REFUSE makes a port");
