@@ -38,8 +38,9 @@ pub enum Cause<'a> {
     /// [`QueueFull`](crate::Outcome::QueueFull) if the requester has made no room for it;
     /// [`Limit`](crate::Outcome::Limit) if its user reads too little of what the port has sent; and
     /// [`Canceled`](crate::Outcome::Canceled), [`Lost`](crate::Outcome::Lost) and
-    /// [`Disconnected`](crate::Outcome::Disconnected) if it has given up or gone. Errno `ENOMEM`
-    /// comes without an outcome.
+    /// [`Disconnected`](crate::Outcome::Disconnected) if it has given up or gone, or
+    /// [`NotFound`](crate::Outcome::NotFound) if another thread of the loop has received the notice
+    /// of that. Errno `ENOMEM` comes without an outcome.
     Reply(&'a Error),
     /// Nothing could be received just now, or only without the message's view. With
     /// [`Outcome::NoClients`](crate::Outcome::NoClients) the loop ends after this.

@@ -249,7 +249,8 @@ fn bare(message: Message<'_>) -> Message<'static> {
 pub enum NoticeKind {
     /// A client has gone. Comes once a connection; the port context says which.
     PortClosed,
-    /// A request that this side holds is void: its turn need not be answered.
+    /// A request that this side holds is void, as its sender has cancelled it, has waited long enough,
+    /// or has gone. [`Message::conversation`] says which: a turn of it that is kept can be dropped.
     Canceled,
     /// No reply will come to a request that this side sent.
     LostReply,
