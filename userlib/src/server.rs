@@ -66,7 +66,9 @@ impl<'a> PortBuilder<'a> {
         }
     }
 
-    /// Sets who may connect. Without a list that is the owner's user id only.
+    /// Sets who may connect. Without a list that is the owner's user id only. The list is borrowed
+    /// until [`create`](PortBuilder::create), so it has a name of its own where that is another
+    /// statement.
     pub fn acl(self, acl: &'a Acl) -> Self {
         Self {
             acl: Some(acl),
