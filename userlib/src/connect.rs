@@ -191,7 +191,22 @@ impl<'a> ConnectBuilder<'a> {
         self.run(None, 0).map(|connected| connected.client)
     }
 
-    /// The same, with a buffer for the server's answer.
+    /// Connects, waits to be accepted, and has the server's answer written into `answer`.
+    ///
+    /// ```no_run
+    /// use alpc::{ConnectBuilder, Outcome};
+    ///
+    /// let mut answer = [0; 256];
+    /// match ConnectBuilder::new("demo/store").connect_with(&mut answer) {
+    ///     Ok(connected) => println!("welcomed with {:?}", &answer[..connected.length]),
+    ///     // A refusal longer than the buffer is not in there.
+    ///     Err(error) if error.outcome() == Some(Outcome::Refused) => {
+    ///         println!("refused: {:?}", answer.get(..error.length()));
+    ///     }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), alpc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
