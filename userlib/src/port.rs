@@ -46,7 +46,8 @@ use crate::views::{HeldView, Leaving};
 /// # poll
 ///
 /// A port is readable while a message waits to be received, or is not waited for any more,
-/// level-triggered.
+/// level-triggered. Where an event loop is told of changes only, as by `EPOLLET`, `mio` and `tokio`,
+/// receive until there is nothing more.
 /// It implements [`AsFd`], which is all that `poll`, `epoll` and an event loop's
 /// wrapper for descriptors need; pair it with [`try_receive`](Port::try_receive).
 #[derive(Debug, Clone)]
