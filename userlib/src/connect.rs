@@ -123,14 +123,14 @@ impl<'a> ConnectBuilder<'a> {
         self
     }
 
-    /// The same for the effective group id.
+    /// Demands that the port was created by this effective group id. Else nothing is sent.
     pub fn require_gid(mut self, gid: u32) -> Self {
         self.raw.required_gid = gid;
         self.raw.flags |= sys::ALPC_CONNECT_REQUIRE_GID;
         self
     }
 
-    /// The same for the label that the security module gives it, as
+    /// Demands that the port's creator had this label of the security module, as
     /// [`Identity::label`](crate::Identity::label) tells it.
     pub fn require_label(self, label: &'a str) -> Self {
         Self {
@@ -306,7 +306,8 @@ impl Connector {
         Self::open_on(&Device::open()?, name)
     }
 
-    /// The same through a device that is open already.
+    /// One for the port that has this name now, through a device that is open already: one ioctl, with
+    /// the errors of [`open`](Connector::open).
     pub fn open_on(device: &Device, name: &str) -> Result<Self> {
         let mut raw = sys::alpc_open::default();
         sys::open_port(device.as_fd(), &mut raw, name.as_bytes())

@@ -124,8 +124,8 @@ impl Endpoint {
         self.converse(request, reply, options.into(), &mut None)
     }
 
-    /// The same for a peer that may call back before it replies: `handler` gets
-    /// the callback, and what it leaves in the vector is the answer. One ioctl,
+    /// Sends a request to a peer that may call back before it replies, and waits for the reply.
+    /// `handler` gets the callback, and what it leaves in the vector is the answer. One ioctl,
     /// and one more for each callback; the timeout bounds each of them.
     pub fn call_with_callbacks<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
@@ -190,7 +190,8 @@ impl Endpoint {
         self.send_request_with(request, Options::new())
     }
 
-    /// The same, with options: they bound the wait for room in the queue.
+    /// Sends a request without waiting for its reply, as [`send_request`](Endpoint::send_request)
+    /// does, with options. Their timeout bounds the wait for room in the queue.
     pub fn send_request_with<'o>(
         &self,
         request: &[u8],
@@ -227,7 +228,8 @@ impl Endpoint {
         self.send_with(data, Options::new())
     }
 
-    /// The same, with options: they bound the wait for room in the queue.
+    /// Sends a one-way message, with options. Their timeout bounds the wait for room in the queue. One
+    /// ioctl.
     pub fn send_with<'o>(&self, data: &[u8], options: impl Into<Options<'o>>) -> Result<()> {
         let start = Start::new("send", sys::ALPC_SEND | sys::ALPC_RELEASE, data);
         self.0.transfer_out(start, options.into()).map(drop)

@@ -276,7 +276,8 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The same for a thread that is in this group.
+    /// Send a request that only a thread in this group may receive, else as
+    /// [`for_user`](Options::for_user).
     pub const fn for_group(self, group: u32) -> Self {
         Self {
             for_group: Some(group),

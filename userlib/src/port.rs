@@ -276,7 +276,8 @@ impl Port {
         self.receive_with(buffer, Options::new())
     }
 
-    /// The same, with options.
+    /// Receives the next message, with options, and waits for it as long as they say. One ioctl. Its
+    /// errors are those of [`receive`](Port::receive), and those of the options.
     pub fn receive_with<'o, 'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         buffer: &'b mut B,
