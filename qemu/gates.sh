@@ -56,7 +56,7 @@ gate_header() {
 		echo '#include "alpc.h"' | "$QEMU_DIR/in-root.sh" g++ $flags -x c++ -
 }
 
-gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets --features alpc-tests/criterion,alpc/serde -- -D warnings; }
+gate_clippy() { "$QEMU_DIR/cargo.sh" root clippy --workspace --all-targets --features alpc-tests/criterion,alpc-linux/serde -- -D warnings; }
 
 # What users of the crate see of the ABI's structures is in its module sys: each of
 # them may grow with the ABI. The documentation has all that is public, and who has it.

@@ -252,7 +252,7 @@ host_tests() {
 	local start log=target/qemu/host.log rc=0 passed failed
 	start=$(date +%s)
 	say "tier host"
-	qemu/cargo.sh host test --workspace --exclude alpc-tests --exclude alpc-vm-init --features alpc/serde --no-fail-fast 2>&1 | tee "$log" || rc=1
+	qemu/cargo.sh host test --workspace --exclude alpc-tests --exclude alpc-vm-init --features alpc-linux/serde --no-fail-fast 2>&1 | tee "$log" || rc=1
 	read -r passed failed < <(awk '/^test result: / { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
 	[ "$rc" = 0 ] || [ "$failed" != 0 ] || failed=1
 	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
