@@ -528,10 +528,14 @@ fn impersonator_of(user: User, domain: &'static str, name: &'static str) -> Peer
                 ALPC_TYPE_CONNECTION_REQUEST => ends.extend(Accept::new(message.id).run(&port)),
                 _ if message.open() => {
                     for _ in 0..message.data[0] {
-                        let way_back = port.impersonate(&message).expect("impersonate");
-                        way_back.revert().expect("revert");
+                        match port.impersonate(&message) {
+                            Ok(way_back) => way_back.revert().expect("revert"),
+                            // Who has sent it was killed meanwhile.
+                            Err(fail::CANCELED) => break,
+                            Err(failure) => panic!("{failure:?}"),
+                        }
                     }
-                    port.reply(&message, b"").expect("reply");
+                    let _ = port.reply(&message, b"");
                 }
                 _ => {}
             }
