@@ -117,7 +117,16 @@ fn a_device_that_cant_be_opened_is_told_by_its_cause() {
                 "[Permission denied (os error 13)]",
             );
         });
+        // The kernel of the debug tier has no such controller.
+        let controllers = fs::read_to_string("/proc/cgroups").expect("cgroups");
+        let has_devices = controllers.lines().any(|line| line.starts_with("devices"));
+        if !has_devices {
+            note!("no device cgroup here");
+        }
         apart(|_| {
+            if !has_devices {
+                return;
+            }
             let place = Path::new("/tmp/devices");
             fs::create_dir(place).expect("a directory");
             unshare(libc::CLONE_NEWNS);
