@@ -20,9 +20,10 @@ case $CACHE in
 /*) ;;
 *) CACHE=$REPO/$CACHE ;;
 esac
-while [ "${CACHE%/}" != "$CACHE" ]; do CACHE=${CACHE%/}; done
+# Where it really is: through a link neither its entries nor what is mounted there are seen.
+CACHE=$(realpath -m -- "$CACHE")
 case $CACHE in
-'') die "ALPC_CACHE=/: name a directory of its own" ;;
+/) die "ALPC_CACHE=/: name a directory of its own" ;;
 *:*) die "ALPC_CACHE=$CACHE: a path with a colon can't be mounted" ;;
 esac
 
@@ -73,7 +74,7 @@ use_cache() {
 lock_cache() {
 	use_cache
 	[ -w "$CACHE" ] || die "no right to write to $CACHE" "ALPC_CACHE= names another place"
-	exec 9>"$CACHE/lock"
+	exec 9>>"$CACHE/lock"
 	if ! flock -n 9; then
 		say "waiting for another make that uses $CACHE"
 		flock 9
@@ -85,7 +86,7 @@ unlock_cache() { exec 9>&-; }
 
 # mounted_in PATH - where the first file system is mounted at or below PATH, if one is.
 mounted_in() {
-	WITHIN=$(realpath -s "$1") awk '{
+	WITHIN=$(realpath -s "$(realpath "$(dirname "$1")")/$(basename "$1")") awk '{
 		at = $5
 		gsub(/\\040/, " ", at); gsub(/\\011/, "\t", at); gsub(/\\134/, "\\", at)
 		if (!found && (at == ENVIRON["WITHIN"] || index(at, ENVIRON["WITHIN"] "/") == 1)) {

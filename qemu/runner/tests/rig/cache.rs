@@ -142,6 +142,43 @@ fn a_link_in_the_cache_is_removed_and_what_it_names_is_not() {
 }
 
 #[test]
+fn a_link_to_the_cache_is_looked_through() {
+    let tree = Tree::new();
+    let link = tree.path("link");
+    std::os::unix::fs::symlink(tree.cache(), &link).expect("a link");
+    let photo = tree.cache().join("photos/a.jpg");
+    tree.write(&photo, "mine");
+    let distclean = || {
+        end(tree
+            .command("make")
+            .arg("distclean")
+            .env("ALPC_CACHE", &link))
+    };
+    assert!(distclean().error().contains("(photos)"));
+    fs::remove_dir_all(tree.cache()).expect("the photos");
+    fill(&tree, &tree.cache());
+    distclean().succeeded();
+    assert!(!tree.cache().exists());
+}
+
+#[test]
+fn what_is_mounted_behind_a_link_is_not_removed() {
+    let tree = Tree::new();
+    fill(&tree, &tree.cache());
+    tree.write(&tree.path("precious/photo"), "mine");
+    std::os::unix::fs::symlink(tree.path(""), tree.path("link")).expect("a link");
+    let mut mounting = tree
+        .mounting("mount -o bind ../precious ../cache/root-0123456789abcdef/etc; make distclean");
+    let refused = end(mounting.env("ALPC_CACHE", tree.path("link/cache")));
+    assert!(
+        refused.stderr.contains(" is mounted: unmount it first"),
+        "{}",
+        refused.stderr
+    );
+    assert!(tree.path("precious/photo").exists());
+}
+
+#[test]
 fn a_cache_in_use_is_removed_when_it_no_longer_is() {
     let tree = Tree::new();
     let mut user = tree
