@@ -11,12 +11,12 @@ names_in() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$1"; }
 
 gate_fmt() {
 	files '*.rs' | grep -v '^uapi/bindings.rs$' |
-		xargs "$QEMU_DIR/in-root.sh" rustfmt --check -l --config-path /repo/rustfmt.toml | sort -u
+		xargs -d '\n' "$QEMU_DIR/in-root.sh" rustfmt --check -l --config-path /repo/rustfmt.toml | sort -u
 }
 
 gate_spdx() {
 	local file bad=0 seen=0
-	while read -r file; do
+	while IFS= read -r file; do
 		seen=1
 		head -n 5 "$file" | grep -q SPDX-License-Identifier || {
 			echo "$file: no SPDX-License-Identifier in its first lines"
@@ -158,7 +158,7 @@ gate_tables() { "$QEMU_DIR/cargo.sh" host run -q -p alpc-vm -- tables --check; }
 # 500 lines are what one reads in a sitting.
 gate_length() {
 	local long
-	long=$(files 'qemu/*' | xargs wc -l | awk '$1 > 500 && $2 != "total" { print $2 ": " $1 " lines" }')
+	long=$(files 'qemu/*' | xargs -d '\n' wc -l | awk '$1 > 500 && $2 != "total" { print $2 ": " $1 " lines" }')
 	[ -z "$long" ] || {
 		echo "$long"
 		return 1

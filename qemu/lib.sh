@@ -6,6 +6,8 @@
 
 set -euo pipefail
 export LC_ALL=C
+# With it cd goes elsewhere, and says so on stdout.
+unset CDPATH
 
 QEMU_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$QEMU_DIR/.." && pwd)
@@ -29,6 +31,7 @@ ROOT_LOG_LINES=1900
 case $REPO in
 *:*) die "a path with a colon can't be mounted, and this is $REPO" ;;
 esac
+[ "$(uname -m)" = x86_64 ] || die "this is for x86-64 machines only, and not for $(uname -m)"
 case $FLAVOUR in
 cloud-amd64 | amd64 | rt-amd64 | debug) ;;
 *) die "FLAVOUR=$FLAVOUR: want cloud-amd64, amd64, rt-amd64 or debug" ;;
@@ -36,19 +39,24 @@ esac
 
 hash_of() { sha256sum | cut -c1-16; }
 
-# files PATTERN... - the files of the repository, those not yet added included. The owner
-# may be another user than root, who runs this; a tarball has no git to ask.
+# files PATTERN... - the files of the repository, those not yet added included, but no cache
+# that lies in it. The owner may be another user than root, who runs this; a tarball has no
+# git to ask, and neither has a worktree without the repository that it is of.
 files() {
-	if [ -e "$REPO/.git" ] && command -v git >/dev/null; then
-		git -C "$REPO" -c safe.directory="$REPO" ls-files -co --exclude-standard -- "$@" |
-			while read -r file; do [ ! -f "$REPO/$file" ] || echo "$file"; done
+	local git=(git -C "$REPO" -c safe.directory="$REPO" -c core.quotePath=off) inside=
+	case $CACHE in
+	"$(realpath "$REPO")"/*) inside=${CACHE#"$(realpath "$REPO")/"} ;;
+	esac
+	if [ -e "$REPO/.git" ] && "${git[@]}" rev-parse >/dev/null 2>&1; then
+		"${git[@]}" ls-files -co --exclude-standard ${inside:+-x "/$inside/"} -- "$@" |
+			while IFS= read -r file; do [ ! -f "$REPO/$file" ] || echo "$file"; done
 		return
 	fi
 	local pattern wanted=()
 	for pattern in "$@"; do
 		wanted+=(-o -path "./$pattern")
 	done
-	(cd "$REPO" && find . \( -path ./target -o -path ./.git \) -prune -o -type f \( "${wanted[@]:1}" \) -print) |
+	(cd "$REPO" && find . \( -path ./target -o -path ./.git ${inside:+-o -path "./$inside"} \) -prune -o -type f \( "${wanted[@]:1}" \) -print) |
 		cut -c3- | sort
 }
 

@@ -433,7 +433,7 @@ target_run() {
 target_fmt() {
 	prepare
 	files '*.rs' | grep -v '^uapi/bindings.rs$' |
-		xargs qemu/in-root.sh rustfmt --config-path /repo/rustfmt.toml
+		xargs -d '\n' qemu/in-root.sh rustfmt --config-path /repo/rustfmt.toml
 }
 
 target_clippy() {

@@ -156,6 +156,37 @@ fn subordinate_ids_are_advised_that_nobody_has() {
 }
 
 #[test]
+fn another_kind_of_machine_is_told_at_once() {
+    let tree = Tree::new();
+    tree.program("uname", "echo aarch64");
+    assert!(tree.run("make", &["demo"]).error().contains("aarch64"));
+    assert!(!tree.cache().exists());
+}
+
+#[test]
+fn where_cd_may_go_instead_is_of_no_concern() {
+    let tree = Tree::new();
+    tree.write(&tree.path("other/qemu/lib.sh"), "exit 9\n");
+    let mut command = tree.command("bash");
+    let done = end(command
+        .args(["-c", ". qemu/lib.sh; echo \"$QEMU_DIR\""])
+        .env("CDPATH", format!("{}:.", tree.path("other").display())));
+    done.succeeded();
+    assert_eq!(done.stdout, format!("{}/qemu\n", tree.repo().display()));
+}
+
+#[test]
+fn a_cache_in_the_repository_is_no_part_of_it() {
+    let tree = Tree::new();
+    let cache = tree.repo().join("big");
+    tree.write(&cache.join("kernel-0123456789abcdef/a.rs"), "");
+    let mut script = tree.script("files '*.rs'");
+    let done = end(script.env("ALPC_CACHE", "big"));
+    done.succeeded();
+    assert_eq!(done.stdout, "alpc_mod/names.rs\n");
+}
+
+#[test]
 fn the_gates_need_no_git() {
     let tree = Tree::new();
     let gates = |names: &[&str]| tree.run("qemu/gates.sh", names);
