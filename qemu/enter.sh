@@ -71,9 +71,11 @@ for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
 	[ ! -e "$file" ] || [ ! -e "$root$file" ] || mount --bind "$(readlink -f "$file")" "$root$file"
 done
 
+for name in {http,https,no,all}_proxy {HTTP,HTTPS,NO,ALL}_PROXY; do
+	[ -z "${!name:-}" ] || vars+=("$name=${!name}")
+done
+
 exec env -i \
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$home" LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" \
-	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
-	${no_proxy:+no_proxy="$no_proxy"} \
 	"${vars[@]}" \
 	chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$dir" "$@"
