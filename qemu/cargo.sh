@@ -67,7 +67,10 @@ mkdir -p "$CACHE/cargo"
 vars=(-e "RUSTFLAGS=$RUSTFLAGS")
 [ -z "${CARGO_BUILD_TARGET:-}" ] || vars+=(-e "CARGO_BUILD_TARGET=$CARGO_BUILD_TARGET")
 if [ -n "$crate" ]; then
-	check_place "$crate"
+	# All three must be seen there.
+	for place in "$crate" "$REPO" "$CACHE"; do
+		check_place "$place"
+	done
 	EXEC=exec in_root -H -C "$crate" "${vars[@]}" -e "CARGO_TARGET_DIR=$CARGO_TARGET_DIR" \
 		-e "CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback" cargo "$@"
 fi

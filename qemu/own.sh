@@ -3,7 +3,7 @@
 #
 # What somebody brings along to run in the guest: a crate, or C programs. rig.sh sources it.
 
-# place_of SETTING PATH - where that is: seen from here, else from where make was called.
+# place_of SETTING PATH - where that really is, which is what cargo goes by: seen from here, else from where make was called.
 place_of() {
 	local base
 	for base in "$REPO" "${ALPC_CALLER:-$REPO}"; do
@@ -12,7 +12,7 @@ place_of() {
 		*) base=$base/ ;;
 		esac
 		[ ! -d "$base$2" ] || {
-			(cd "$base$2" && pwd)
+			(cd "$base$2" && pwd -P)
 			return
 		}
 	done
@@ -27,18 +27,24 @@ check_own() {
 	[ -z "$OWN_CRATE" ] || [ -e "$OWN_CRATE/Cargo.toml" ] ||
 		die "CRATE=$CRATE holds no Cargo.toml" "looked in $OWN_CRATE"
 	[ -z "$OWN_C" ] || check_place "$OWN_C"
-	[ -z "$OWN_C" ] || compgen -G "$OWN_C/*.c" >/dev/null ||
+	[ -z "$OWN_C" ] || [ -n "$(find "$OWN_C/" -maxdepth 1 -name '*.c' -print -quit)" ] ||
 		die "C=$C holds no .c file" "looked in $OWN_C"
 }
 
 # build_own - all that was asked for; how the runner finds it is in OWN.
 build_own() {
 	OWN=()
-	[ -z "$OWN_CRATE" ] || build_crate || return 1
-	[ -z "$OWN_C" ] || build_c || return 1
+	# Until this guest has ended nobody else's programs take the place of these.
+	exec 6>target/own.lock
+	flock -n 6 || {
+		say "waiting for another make run or make shell here"
+		flock 6
+	}
+	[ -z "$OWN_CRATE" ] || build_crate 6>&- || return 1
+	[ -z "$OWN_C" ] || build_c 6>&- || return 1
 }
 
-# The package of this repository, whatever a crate asks for by its name is replaced by it.
+# Whatever a crate asks for by the name of this repository's package is replaced by that.
 build_crate() {
 	local name patch=() kind=() metadata=target/qemu/metadata.json log=target/qemu/metadata.log
 	name=$(sed -n 's/^name = "\(.*\)"$/\1/p' userlib/Cargo.toml | head -n 1)
@@ -52,7 +58,8 @@ build_crate() {
 		return 1
 	}
 	"$BUILT/alpc-vm" crate "$metadata" "$REPO/userlib" || return 1
-	! grep -q 'was not used in the crate graph' "$log" || patch=()
+	# The crate may have patches of its own.
+	! grep -q "Patch \`$name[ \`].*was not used in the crate graph" "$log" || patch=()
 	[ ! -d "$OWN_CRATE/examples" ] || kind=(--examples)
 	guest_build run -c "$OWN_CRATE" build ${patch[@]+"${patch[@]}"} --bins ${kind[@]+"${kind[@]}"} || return 1
 	unset ALPC_TARGET_DIR

@@ -70,7 +70,10 @@ fn alpc_is_replaced_where_a_crate_has_it_and_nowhere_else() {
     with.succeeded();
     assert!(with.stdout.contains("patch.crates-io."), "{}", with.stdout);
     assert!(with.stdout.ends_with("\n--run target/qemu/run.json\n"));
-    let unused = "warning: Patch `alpc` was not used in the crate graph.";
+    let theirs = "warning: Patch `other v1.0.0 (/x)` was not used in the crate graph.";
+    let with = built_with(&tree, none, theirs);
+    assert!(with.stdout.contains("patch.crates-io."), "{}", with.stdout);
+    let unused = "warning: Patch `alpc-linux v0.1.0 (/x)` was not used in the crate graph.";
     let without = built_with(&tree, none, unused);
     without.succeeded();
     assert!(!without.stdout.contains("patch"), "{}", without.stdout);
