@@ -22,12 +22,10 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// The root's cargo speaks of the repository as /repo.
+/// The root's cargo speaks of the repository, where this runs, as /repo. What this machine has
+/// there may be another copy of it.
 fn here(path: &str) -> PathBuf {
-    match path.strip_prefix("/repo/") {
-        Some(rest) if !Path::new(path).exists() => PathBuf::from(rest),
-        _ => PathBuf::from(path),
-    }
+    PathBuf::from(path.strip_prefix("/repo/").unwrap_or(path))
 }
 
 /// The executables in cargo's messages by target name; tests or programs. A
