@@ -78,6 +78,10 @@ if ! find_tree; then
 		! cause_of "$CACHE/kernel-$release.log" "$rc" >/dev/null || exit "$rc"
 		say "NOTE: $release does not build here"
 	done <"$tmp/candidates"
+	# The archive keeps the newest only.
+	[ -n "$built$(cat "$tmp/candidates")" ] || [ -z "${KRELEASE:-}" ] ||
+		die "$SUITE-backports has no kernel $KRELEASE (any more)" \
+			"upgrade to the one that it has, and boot that"
 	[ -n "$built" ] || die "$SUITE-backports has no kernel of flavour $FLAVOUR that builds a Rust module"
 	if [ -e "$tmp/versions.txt" ]; then
 		remove "$tmp/apt" "$tmp/debs" "$tmp/unpacked" "$tmp/candidates" "$dir"

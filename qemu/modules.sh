@@ -84,15 +84,16 @@ build() {
 	cp "$ko" alpc.ko
 }
 
+# Root's work in another user's tree becomes that user's, also what a failure leaves.
 give_back() {
-	[ "$(id -u)" != 0 ] || [ ! -e alpc.ko ] || chown -R --reference=. alpc.ko target
+	[ "$(id -u)" != 0 ] || find target alpc.ko -user 0 -exec chown -h --reference=. {} + 2>/dev/null || true
 }
 
 case $1 in
 modules)
+	trap give_back EXIT
 	mkdir -p target
 	build
-	give_back
 	say "alpc.ko is ready: insmod alpc.ko"
 	warn_of_refusal
 	;;

@@ -198,6 +198,18 @@ fn a_kernel_tree_is_made_once_from_what_its_steps_leave() {
 }
 
 #[test]
+fn a_kernel_that_the_archive_has_no_more_is_named() {
+    let tree = Tree::new();
+    let none = "#!/bin/bash\n: >\"$3/kernel.tmp/candidates\"\n";
+    tree.write(&tree.repo().join("qemu/enter.sh"), none);
+    let root = end(&mut tree.script("root_dir")).stdout;
+    tree.write(&Path::new(root.trim()).join("etc/debian_version"), "");
+    tree.write(&tree.cache().join("lock"), "");
+    let failed = end(tree.command("qemu/kdir.sh").env("KRELEASE", "7.3.8+x"));
+    assert!(failed.error().contains("has no kernel 7.3.8+x"));
+}
+
+#[test]
 fn without_a_terminal_progress_is_told_by_lines() {
     let tree = Tree::new();
     let done = end(tree
