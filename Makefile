@@ -12,7 +12,7 @@ SETTINGS := KSERIES FLAVOUR MIRROR ALPC_CACHE ALPC_ACCEL T CPUS HARDENED BASELIN
 $(foreach s,$(SETTINGS),$(if $(filter undefined default,$(origin $s)),,$(eval override $s := $$(value $s))))
 export $(SETTINGS)
 # What relative paths begin at: where make was called, of make -C too.
-export ALPC_CALLER := $(or $(PWD),$(CURDIR))
+export ALPC_CALLER := $(or $(value PWD),$(CURDIR))
 # The scripts run make themselves, with settings of their own.
 RIG := MAKEFLAGS= MFLAGS= MAKELEVEL= qemu/rig.sh
 
@@ -34,7 +34,7 @@ help: ## this list
 	@echo '  BASELINE=record  bench: what is measured becomes the baseline'
 	@echo '  CPUS=N           processors of the guest (vm-test, shell, run, times of bench)'
 	@echo '  ENV="A=1 B=2"    environment of what runs in the guest; ALPC_TEST_TIMEOUT=S is the limit of'
-	@echo '                   one test binary (600)'
+	@echo '                   one test binary, or of a run without a terminal (600)'
 	@echo '  BOOT_TIMEOUT=S   limit of one boot (1800)'
 
 demo: ## processes of several users talk through alpc.ko in a guest

@@ -25,8 +25,14 @@ check_settings() {
 		;;
 	*) die "ALPC_ACCEL=$ALPC_ACCEL: want kvm, tcg or auto" ;;
 	esac
+	# A path is no list: in a user's environment it is the file that a shell reads.
+	case ${ENV:-} in
+	/*) ENV= ;;
+	esac
 	for word in ${ENV:-}; do
 		[[ "$word" =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || die "ENV: $word: want NAME=VALUE"
+		[[ "$word" != ALPC_TEST_TIMEOUT=* || "$word" =~ =[1-9][0-9]{0,8}$ ]] ||
+			die "ENV: $word: want a number, from 1"
 	done
 }
 check_settings
@@ -36,7 +42,11 @@ mkdir -p target/qemu 2>/dev/null || die "no right, or no disk, to write to $REPO
 PASSED=0 FAILED=0
 # What went wrong is told once more at the end, where it can be found.
 PROBLEMS=target/qemu/problems
-: >"$PROBLEMS"
+case ${1:-} in
+check | test* | vm-test)
+	{ : >"$PROBLEMS"; } 2>/dev/null || die "no right to write to $REPO/target"
+	;;
+esac
 
 # On the debug kernel everything takes some twenty times as long: fewer rounds,
 # and lower limits per user to reach.
@@ -407,6 +417,7 @@ target_bench_tables() {
 
 target_shell() {
 	check_own
+	[ ! /dev/stdin -ef /dev/null ] || die "make shell needs somebody who types: see make run"
 	prepare
 	build_module
 	build_guest none

@@ -16,6 +16,8 @@ fn nonsense_is_told_at_once() {
         ("vm-test BOOT_TIMEOUT=1h", "BOOT_TIMEOUT=1h: want"),
         ("vm-test ALPC_ACCEL=fast", "want kvm, tcg or auto"),
         ("vm-test ENV=A=1 B", "B: want NAME=VALUE"),
+        ("vm-test ENV=ALPC_TEST_TIMEOUT=1h", "1h: want a number"),
+        ("shell CPUS=2", "somebody who types"),
         ("kernel FLAVOUR=debian", "want cloud-amd64, amd64"),
         ("run CRATE=nowhere", "there is no such directory"),
         ("run CRATE=qemu", "CRATE=qemu holds no Cargo.toml"),
@@ -91,6 +93,16 @@ fn a_dollar_stays_one() {
     let mut command = tree.command("make");
     let done = end(command.arg("run").env("RUN", run).env("CRATE", "$c"));
     assert_eq!(done.stdout, format!("{run}||$c|"));
+}
+
+#[test]
+fn the_callers_directory_may_hold_a_dollar() {
+    let tree = Tree::new();
+    let script = "#!/bin/bash\necho \"$ALPC_CALLER\"\n";
+    tree.write(&tree.repo().join("qemu/rig.sh"), script);
+    let done = end(tree.command("make").arg("demo").env("PWD", "/a $b/c"));
+    done.succeeded();
+    assert_eq!(done.stdout, "/a $b/c\n");
 }
 
 #[test]
