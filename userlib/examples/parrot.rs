@@ -2,14 +2,14 @@
 
 //! The smallest server and client there is.
 //!
-//! `echo server` serves until it is killed, `echo client WORD...` calls it.
+//! `parrot server` serves until it is killed, `parrot client WORD...` calls it.
 //! Without arguments both run in one process.
 
 use std::thread;
 
 use alpc::{Acl, Client, Flush, PortBuilder, Result, Server};
 
-const NAME: &str = "example/echo";
+const NAME: &str = "example/parrot";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
