@@ -101,11 +101,17 @@ install)
 	[ -e alpc.ko ] || die "there is no alpc.ko yet: make modules"
 	command -v modinfo >/dev/null && command -v depmod >/dev/null || die "modinfo or depmod is missing: install kmod"
 	release=$(modinfo -F vermagic alpc.ko | cut -d' ' -f1)
+	case ${DESTDIR:-/} in
+	/*) ;;
+	*) DESTDIR=${ALPC_CALLER:-$REPO}/$DESTDIR ;;
+	esac
 	to=${DESTDIR:-}/lib/modules/$release
+	# A package is put together in a tree that has no kernel.
+	[ -z "${DESTDIR:-}" ] || mkdir -p "$to" 2>/dev/null || die "no right, or no disk, to make $to"
 	[ -d "$to" ] || die "alpc.ko is for $release, which is not installed here ($to)"
 	[ -w "$to" ] || die "$to belongs to root: make install as root"
 	install -D -m 0644 alpc.ko "$to/updates/alpc.ko"
-	depmod -b "${DESTDIR:-/}" "$release"
+	[ -n "${DESTDIR:-}" ] && [ ! -e "$to/modules.order" ] || depmod -b "${DESTDIR:-/}" "$release"
 	say "installed: modprobe alpc"
 	warn_of_refusal
 	;;

@@ -79,6 +79,22 @@ fn another_tree_is_called_by_its_own_release() {
 }
 
 #[test]
+fn a_package_is_put_together_in_an_empty_tree() {
+    let tree = Tree::new();
+    tree.program("modinfo", "echo '7.3.9+x SMP preempt'");
+    tree.program("depmod", "exit 1");
+    tree.write(&tree.repo().join("alpc.ko"), "");
+    let stage = tree.path("stage");
+    let setting = format!("DESTDIR={}", stage.display());
+    tree.run("make", &["install", &setting]).succeeded();
+    let installed = stage.join("lib/modules/7.3.9+x/updates/alpc.ko");
+    assert!(installed.exists());
+    // What runs here is another.
+    let failed = tree.run("make", &["install"]);
+    assert!(failed.error().contains("is not installed here"));
+}
+
+#[test]
 fn a_dollar_stays_one() {
     let tree = Tree::new();
     tree.program("rig.sh", "printf '%s|' \"$RUN\" \"$ENV\" \"$CRATE\" >&1");
