@@ -26,7 +26,7 @@ check_own() {
 	[ -z "${C:-}" ] || OWN_C=$(place_of C "$C") || exit 1
 	[ -z "$OWN_CRATE" ] || [ -e "$OWN_CRATE/Cargo.toml" ] ||
 		die "CRATE=$CRATE holds no Cargo.toml" "looked in $OWN_CRATE"
-	[ -z "$OWN_C" ] || check_place "$OWN_C"
+	[ -z "$OWN_C" ] || { check_place "$OWN_C" && check_place "$REPO"; }
 	[ -z "$OWN_C" ] || [ -n "$(find "$OWN_C/" -maxdepth 1 -name '*.c' -print -quit)" ] ||
 		die "C=$C holds no .c file" "looked in $OWN_C"
 }

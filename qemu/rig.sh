@@ -117,7 +117,7 @@ build_driver() {
 		mkdir -p "$out"
 		quietly "kbuild-$FLAVOUR-$1" in_root -b "$kdir:/kernel" make -C /kernel/build \
 			"M=/kernel/source/$3" "MO=/repo/$out" CC=gcc-14 HOSTCC=gcc-14 "-j$(nproc)" "$1.ko" &&
-			in_root strip -g -o "/repo/$file" "/repo/$out/$1.ko" || return 1
+			in_root strip -g -o "/repo/$file.$$" "/repo/$out/$1.ko" && mv "$file.$$" "$file" || return 1
 	fi
 	DRIVER=$file
 }
