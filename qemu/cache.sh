@@ -33,7 +33,7 @@ MARK=.alpc-cache
 # is_ours NAME - whether something in the cache has a name that the rig gives.
 is_ours() {
 	local hash='[0-9a-f]{16}'
-	[[ $1 =~ ^((root|kernel|debug|release)-$hash|root-$hash\.tmp|(kernel|debug)\.tmp|(root|debug)\.log|kernel-(list|fetch|[0-9].*)\.log|kvm-[0-9a-f-]{36}|cargo|lock|\.alpc-cache)$ ]]
+	[[ $1 =~ ^((root|kernel|debug|release)-$hash(\.tmp)?|(kernel|debug|cargo)\.tmp|(root|debug)\.log|kernel-(list|fetch|[0-9].*)\.log|kvm-[0-9a-f-]{36}|cargo|lock|\.alpc-cache)$ ]]
 }
 
 # entries - the names in the cache; a file system of its own has a directory for fsck.
@@ -124,6 +124,19 @@ need_disk() {
 			"it would go under $1; ALPC_CACHE= moves it"
 }
 
+# discard PATH - removes that. Where this is interrupted, no rest of it passes for the whole.
+discard() {
+	local path=$1 at
+	if [ -d "$path" ] && [ ! -L "$path" ] && [ "${path%.tmp}" = "$path" ]; then
+		at=$(mounted_in "$path")
+		[ -z "$at" ] || die "$at is mounted: unmount it first"
+		remove "$path.tmp"
+		mv -T "$path" "$path.tmp"
+		path=$path.tmp
+	fi
+	remove "$path"
+}
+
 # Removes what the rig has made in the cache, and the directory if nothing else is there.
 clear_cache() {
 	local other name names=()
@@ -140,7 +153,9 @@ clear_cache() {
 		*) ! is_ours "$name" || names+=("$CACHE/$name") ;;
 		esac
 	done < <(entries)
-	remove ${names[@]+"${names[@]}"}
+	for name in ${names[@]+"${names[@]}"}; do
+		discard "$name"
+	done
 	# The lock goes last, and the mark with it.
 	remove "$CACHE/$MARK" "$CACHE/lock"
 	rmdir "$CACHE" 2>/dev/null || say "NOTE: the directory itself stays: it is mounted, or holds other things"

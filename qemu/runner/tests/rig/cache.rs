@@ -179,6 +179,25 @@ fn what_is_mounted_behind_a_link_is_not_removed() {
 }
 
 #[test]
+fn what_is_removed_in_part_passes_for_nothing() {
+    let tree = Tree::new();
+    fill(&tree, &tree.cache());
+    end(&mut tree.script("lock_cache")).succeeded();
+    // It ends in the midst of the root.
+    tree.program(
+        "rm",
+        "case \"$*\" in */root-0123*) exit 1 ;; esac; exec /bin/rm \"$@\"",
+    );
+    let failed = tree.run("make", &["distclean"]);
+    assert!(failed.error().contains("no right to remove"));
+    assert!(!tree.cache().join(ROOT).exists());
+    assert!(tree.cache().join(format!("{ROOT}.tmp")).exists());
+    fs::remove_file(tree.path("bin/rm")).expect("rm");
+    tree.run("make", &["distclean"]).succeeded();
+    assert!(!tree.cache().exists());
+}
+
+#[test]
 fn a_cache_in_use_is_removed_when_it_no_longer_is() {
     let tree = Tree::new();
     let mut user = tree
