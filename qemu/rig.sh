@@ -37,6 +37,7 @@ check_settings() {
 }
 check_settings
 
+[ ! -L target ] || die "target/ is a link, and what it names can't be seen from the root"
 mkdir -p target/qemu 2>/dev/null || die "no right, or no disk, to write to $REPO/target"
 
 PASSED=0 FAILED=0

@@ -107,7 +107,7 @@ pub fn drain() {
     drain_of(1);
 }
 
-/// The same for one port.
+/// Waits until all output of one port has left the guest.
 pub fn drain_of(tty: RawFd) {
     // SAFETY: Acts on a descriptor number only.
     unsafe { libc::tcdrain(tty) };
