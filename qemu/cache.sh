@@ -88,7 +88,7 @@ unlock_cache() { exec 9>&-; }
 mounted_in() {
 	WITHIN=$(realpath -s "$(realpath "$(dirname "$1")")/$(basename "$1")") awk '{
 		at = $5
-		gsub(/\\040/, " ", at); gsub(/\\011/, "\t", at); gsub(/\\134/, "\\", at)
+		gsub(/\\040/, " ", at); gsub(/\\011/, "\t", at); gsub(/\\012/, "\n", at); gsub(/\\134/, "\\", at)
 		if (!found && (at == ENVIRON["WITHIN"] || index(at, ENVIRON["WITHIN"] "/") == 1)) {
 			print at
 			found = 1

@@ -92,7 +92,7 @@ give_back() {
 case $1 in
 modules)
 	trap give_back EXIT
-	mkdir -p target
+	mkdir -p target 2>/dev/null || die "no right, or no disk, to write to $REPO/target"
 	build
 	say "alpc.ko is ready: insmod alpc.ko"
 	warn_of_refusal

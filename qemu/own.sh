@@ -46,9 +46,11 @@ build_own() {
 
 # Whatever a crate asks for by the name of this repository's package is replaced by that.
 build_crate() {
-	local name patch=() kind=() metadata=target/qemu/metadata.json log=target/qemu/metadata.log
+	local name path patch=() kind=() metadata=target/qemu/metadata.json log=target/qemu/metadata.log
 	name=$(sed -n 's/^name = "\(.*\)"$/\1/p' userlib/Cargo.toml | head -n 1)
-	patch=(--config "patch.crates-io.$name.path=\"$REPO/userlib\"")
+	# A string of TOML.
+	path=${REPO//\\/\\\\}
+	patch=(--config "patch.crates-io.$name.path=\"${path//\"/\\\"}/userlib\"")
 	export ALPC_TARGET_DIR=target/run
 	say "building $OWN_CRATE"
 	# What cargo would take is looked at before it runs any of it.
