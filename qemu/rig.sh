@@ -471,12 +471,21 @@ target_rust_analyzer() {
 	say "rust-project.json is written"
 }
 
+# A guest's logs are in target/, and its programs.
+no_guest() {
+	[ -e target/qemu.lock ] || return 0
+	exec 7<target/qemu.lock
+	flock -n 7 || die "a guest runs from here: nothing is removed"
+}
+
 target_distclean() {
+	no_guest
 	clear_cache
 	target_clean
 }
 
 target_clean() {
+	no_guest
 	say "removing target/"
 	remove "$REPO/target" "$REPO/alpc.ko" "$REPO/rust-project.json"
 }

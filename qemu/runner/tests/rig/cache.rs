@@ -231,6 +231,22 @@ fn a_cache_in_use_is_removed_when_it_no_longer_is() {
 }
 
 #[test]
+fn what_a_guest_runs_from_is_not_removed() {
+    let tree = Tree::new();
+    tree.write(&tree.repo().join("target/qemu.lock"), "");
+    tree.write(&tree.cache().join("lock"), "");
+    for target in ["clean", "distclean"] {
+        let script = format!("exec 7<target/qemu.lock; flock 7; make {target} 7<&-");
+        let refused = end(&mut tree.script(&script));
+        assert!(refused.error().contains("a guest runs from here"));
+        assert!(tree.repo().join("target/qemu.lock").exists());
+        assert!(tree.cache().exists());
+    }
+    tree.run("make", &["distclean"]).succeeded();
+    assert!(!tree.repo().join("target").exists());
+}
+
+#[test]
 fn without_a_home_the_cache_is_in_the_users_own() {
     let tree = Tree::new();
     let mut script = tree.script("echo \"$CACHE\"");
