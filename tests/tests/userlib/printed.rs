@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use alpc::{CancelMode, Client, Connector, PortBuilder, Received, Server, Turn};
 use alpc_tests::privilege::unshare;
-use alpc_tests::{isolated, module, Link, Peer, ALICE, ROOT};
+use alpc_tests::{isolated, module, note, Link, Peer, ALICE, ROOT};
 
 const NO_FILE: &str = "[No such file or directory (os error 2)]";
 const NOT_PERMITTED: &str = "[Operation not permitted (os error 1)]";
