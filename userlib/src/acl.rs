@@ -124,13 +124,13 @@ impl Acl {
         self.withhold(who, Rights::all())
     }
 
-    /// Adds an entry that allows this. Who is to have any of the other rights needs
+    /// Adds an entry that allows these rights. Who is to have any of the other rights needs
     /// [`Rights::CONNECT`] too, in this entry or in another one.
     pub fn grant(self, who: Who, rights: Rights) -> Self {
         self.entry(sys::ALPC_ACL_ALLOW, who, rights)
     }
 
-    /// Adds an entry that denies this.
+    /// Adds an entry that denies these rights.
     pub fn withhold(self, who: Who, rights: Rights) -> Self {
         self.entry(sys::ALPC_ACL_DENY, who, rights)
     }
@@ -260,7 +260,8 @@ impl Connector {
         Acl::read(self.as_fd())
     }
 
-    /// Replaces it, as [`Server::set_acl`] does.
+    /// Replaces the port's access control list, as [`Server::set_acl`] does: for the same callers.
+    /// Having the connect descriptor is not enough.
     pub fn set_acl(&self, acl: Option<&Acl>) -> Result<()> {
         Acl::write(self.as_fd(), acl)
     }

@@ -201,7 +201,7 @@ pub(crate) const OPEN: &str = "open /dev/alpc";
 pub(crate) const CREATE: &str = "create port";
 /// The operation in errors of connecting to a port.
 pub(crate) const CONNECT: &str = "connect to";
-/// The same of one that isn't named.
+/// The operation in errors of connecting through a connect descriptor, where there is no name.
 pub(crate) const CONNECT_THROUGH: &str = "connect";
 
 impl fmt::Display for Error {

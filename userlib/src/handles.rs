@@ -95,7 +95,8 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    /// Of each message so many at most.
+    /// Empty, with room for so many handles of each message, 512 at most. Those that find none are
+    /// not claimed.
     pub fn with_room(room: usize) -> Self {
         Self {
             room: room.min(sys::ALPC_HANDLES_MAX as usize),
@@ -112,7 +113,7 @@ impl Claimed {
         fds.extend(new);
     }
 
-    /// Those that have come since the last time.
+    /// The descriptors that have been claimed since this was called last.
     pub fn take(&self) -> Vec<OwnedFd> {
         let mut fds = self.fds.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *fds)
@@ -158,7 +159,13 @@ impl Turn<'_> {
         Ok(fds.remove(0))
     }
 
-    /// The same for the first `count` handles. One ioctl; all or none.
+    /// Makes the first `count` handles of the message received last descriptors of this process,
+    /// close-on-exec, in their order. One ioctl; all or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::BadHandle`](crate::Outcome::BadHandle) if there are not so many. Errno `EMFILE`,
+    /// `ENFILE` for want of descriptors: none is claimed then.
     pub fn claim_all(&self, count: usize) -> Result<Vec<OwnedFd>> {
         match count {
             0 => Ok(Vec::new()),

@@ -248,7 +248,13 @@ impl Request<'_, '_> {
         self.pidfd(self.sender().pid, false)
     }
 
-    /// The same of the thread that sent it and waits for the answer: of synchronous requests only.
+    /// A pidfd of the thread that sent it and waits for the answer: of synchronous requests only.
+    /// It can't be that of another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::SenderGone`](crate::Outcome::SenderGone): the thread has ended, or doesn't wait.
+    /// Errno `EINVAL`: it has no number in this process' pid namespace.
     pub fn sender_thread_pidfd(&self) -> Result<OwnedFd> {
         self.pidfd(self.sender().tid, true)
     }

@@ -89,7 +89,7 @@ impl Request<'_, '_> {
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Those of [`Turn::as_caller`].
     pub fn as_caller<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         self.turn().as_caller(work)
     }

@@ -57,12 +57,12 @@ impl<'m> Offer<'m> {
         self.add(memory.as_ptr(), memory.len(), sys::ALPC_MEMORY_READ)
     }
 
-    /// Adds one that the server may write.
+    /// Adds a slice that the server may write. It isn't to be empty.
     pub fn writable(self, memory: &'m mut [u8]) -> Self {
         self.add(memory.as_mut_ptr(), memory.len(), sys::ALPC_MEMORY_WRITE)
     }
 
-    /// Adds one that the server may read and write.
+    /// Adds a slice that the server may read and write. It isn't to be empty.
     pub fn shared(self, memory: &'m mut [u8]) -> Self {
         let access = sys::ALPC_MEMORY_READ | sys::ALPC_MEMORY_WRITE;
         self.add(memory.as_mut_ptr(), memory.len(), access)
@@ -171,7 +171,7 @@ impl<'a> CallerMemory<'a> {
         self.ranges.is_empty()
     }
 
-    /// One of them.
+    /// The slice of this index, in the order in which its sender has added them.
     pub fn get(&self, index: usize) -> Option<MemoryRange<'a>> {
         let range = self.ranges.get(index)?;
         Some(MemoryRange {
@@ -183,7 +183,7 @@ impl<'a> CallerMemory<'a> {
         })
     }
 
-    /// All of them.
+    /// All slices, in the order in which their sender has added them.
     pub fn iter(self) -> impl Iterator<Item = MemoryRange<'a>> {
         (0..self.len()).filter_map(move |index| self.get(index))
     }

@@ -206,7 +206,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Ask for that value with the received message, see
+    /// Ask for this side's own value of the conversation with the received message, see
     /// [`Message::message_context`](crate::Message::message_context).
     pub const fn ask_message_context(self) -> Self {
         Self {
@@ -215,7 +215,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Ask by what its sender can be recognised, see
+    /// Ask by what the sender of the received message can be recognised, see
     /// [`Message::token`](crate::Message::token).
     pub const fn ask_token(self) -> Self {
         Self {
@@ -246,9 +246,12 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The same with a context that is made for this message alone, of the calling thread. Errno
-    /// `EINVAL` if the client is [anonymous](Security::ANONYMOUS) and this isn't, `ENOMEM` for want
-    /// of memory.
+    /// Attach a security context to the message that is made for it alone, of the calling thread:
+    /// its level goes before that of the connection.
+    ///
+    /// The send fails with [`Outcome::NotTaken`](crate::Outcome::NotTaken) if the other side takes
+    /// none, with errno `EINVAL` if the client is [anonymous](Security::ANONYMOUS) and this isn't,
+    /// and with `ENOMEM` for want of memory.
     pub const fn security_once(self, security: Security) -> Self {
         Self {
             security: Some(Attaching::once(security)),
@@ -364,7 +367,7 @@ impl<'a> Options<'a> {
 }
 
 impl Options<'_> {
-    /// The same for a message that brings nothing but its payload.
+    /// These options without what goes along with one message.
     pub(crate) fn without_attachments(self) -> Self {
         Self {
             lent: None,

@@ -116,7 +116,7 @@ impl Port {
         self.transfer_offering(start, buffer, options, None)
     }
 
-    /// The same with memory that is lent.
+    /// Makes the ioctl as [`transfer`](Self::transfer) does, and lends memory with what is sent.
     pub(crate) fn transfer_offering<B: Buffer + ?Sized>(
         &self,
         start: Start<'_>,
@@ -246,12 +246,12 @@ impl Port {
         }
     }
 
-    /// The same for a call that receives nothing.
+    /// Makes the ioctl for a call that receives nothing.
     pub(crate) fn transfer_out(&self, start: Start<'_>, options: Options<'_>) -> Result<Raw> {
         self.transfer(start, &mut [0_u8; 0], options)
     }
 
-    /// The same for a call that receives whatever message comes next.
+    /// Makes the ioctl for a call that receives whatever message comes next.
     pub(crate) fn transfer_next<'p, 'b, B: Buffer + ?Sized>(
         &'p self,
         start: Start<'_>,

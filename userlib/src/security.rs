@@ -56,7 +56,8 @@ impl Security {
         }
     }
 
-    /// The level without these two: one of the constants.
+    /// The level alone, without [`dynamic`](Self::dynamic) and
+    /// [`effective_only`](Self::effective_only): one of the constants.
     pub const fn level(self) -> Self {
         Self {
             raw: self.raw & sys::ALPC_SECURITY_LEVEL_MASK,

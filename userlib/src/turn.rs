@@ -184,8 +184,13 @@ impl<'p> Turn<'p> {
         self.reply_with(data, Options::new())
     }
 
-    /// The same, with options: a message context is of use here, a timeout
-    /// isn't.
+    /// Replies and ends the conversation as [`reply`](Turn::reply) does, with options: what goes
+    /// with the reply, views and handles above all. A timeout has no effect, since nothing waits.
+    /// One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Turn::reply), and those of what goes with it.
     pub fn reply_with<'o>(
         self,
         data: &[u8],
@@ -240,7 +245,12 @@ impl<'p> Turn<'p> {
         self.reply_and_receive_with(data, buffer, Options::new())
     }
 
-    /// The same, with options.
+    /// Replies and receives the next message as [`reply_and_receive`](Turn::reply_and_receive)
+    /// does, with options for both. Their timeout bounds the wait for the next message. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply_and_receive`](Turn::reply_and_receive), and those of the options.
     pub fn reply_and_receive_with<'o, 'b, B: Buffer + ?Sized>(
         mut self,
         data: &[u8],
@@ -275,7 +285,13 @@ impl<'p> Turn<'p> {
         self.call_with(request, buffer, Options::new())
     }
 
-    /// The same, with options.
+    /// Calls back as [`call`](Turn::call) does, with options. Their timeout bounds the wait for the
+    /// answer: a client need not answer, so a server of several says one. One ioctl.
+    ///
+    /// # Errors
+    ///
+    /// As for [`call`](Turn::call). When the time is up after the callback was sent, the
+    /// conversation is over.
     pub fn call_with<'o, 'b, B: Buffer + ?Sized>(
         &mut self,
         request: &[u8],
@@ -291,7 +307,9 @@ impl<'p> Turn<'p> {
         )
     }
 
-    /// The same for a peer that may call back before it answers.
+    /// Calls back as [`call_with`](Turn::call_with) does, where the other side may call back in
+    /// turn before it answers: `handler` gets each such callback, and what it leaves in the vector
+    /// is the answer. One ioctl, and one more for each of them; the timeout bounds each.
     pub fn call_with_callbacks<'o, 'b, B: Buffer + ?Sized>(
         &mut self,
         request: &[u8],

@@ -257,7 +257,7 @@ impl HeldView {
         }
     }
 
-    /// It, if it is secure. Else it is released.
+    /// The view, if it is secure. Another one is released.
     pub fn secure(self) -> Option<SecureView> {
         match self {
             Self::Secure(view) => Some(view),

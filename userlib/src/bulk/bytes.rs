@@ -48,7 +48,7 @@ impl Bytes {
         }
     }
 
-    /// Those of a view. What its sender may be writing is copied.
+    /// The bytes of a view. What its sender may be writing is copied.
     pub(super) fn of_view(view: HeldView) -> Self {
         match view {
             HeldView::Secure(view) => Self {
@@ -64,12 +64,12 @@ impl Bytes {
         }
     }
 
-    /// How they came.
+    /// How the bytes came.
     pub fn way(&self) -> Way {
         self.way
     }
 
-    /// Gives up access to them, so that a view they are in can go back with a message: see
+    /// Gives up access to the bytes, so that a view they are in can go back with a message: see
     /// [`GivenBack`]. Where they are in none, nothing goes.
     pub fn give_back(self) -> GivenBack {
         match self.place {
@@ -78,7 +78,7 @@ impl Bytes {
         }
     }
 
-    /// Them as a vector. Those in a view are copied, and the view is released.
+    /// The bytes as a vector. Those in a view are copied, and the view is released.
     pub fn into_vec(self) -> Vec<u8> {
         match self.place {
             Place::Own(bytes) => bytes,

@@ -70,7 +70,12 @@ impl<'p> Outbox<'p> {
         self.reply_with(turn, bytes, Options::new())
     }
 
-    /// The same, with options. A view they lend is not lent.
+    /// Replies and ends the conversation as [`reply`](Outbox::reply) does, with options of what
+    /// goes with the reply. A view they lend is not lent, as this lends its own.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Outbox::reply), and those of the options.
     pub fn reply_with<'o, 't>(
         &mut self,
         turn: Turn<'t>,
@@ -219,7 +224,9 @@ impl<'p> Caller<'p> {
         self.call_with(request, Options::new())
     }
 
-    /// The same, with options. Views go where this puts them whatever they say.
+    /// Sends a request and waits for its reply as [`call`](Caller::call) does, with options. Their
+    /// timeout bounds each try: there may be up to three, by one way after the other. Views go
+    /// where this puts them whatever they say.
     ///
     /// A wait that a signal or the time has ended can't be resumed.
     pub fn call_with<'o>(
@@ -269,7 +276,12 @@ impl<'p> Caller<'p> {
         self.send_with(bytes, Options::new())
     }
 
-    /// The same, with options. A view they lend is not lent.
+    /// Sends a one-way message as [`send`](Caller::send) does, with options. Their timeout bounds
+    /// the wait for room in the queue. A view they lend is not lent, as this lends its own.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Caller::send), and those of the options.
     pub fn send_with<'o>(&mut self, bytes: &[u8], options: impl Into<Options<'o>>) -> Result<()> {
         let endpoint = self.endpoint;
         self.begin(bytes, options.into(), |payload, options| {
@@ -287,8 +299,13 @@ impl<'p> Caller<'p> {
         self.send_request_with(request, Options::new())
     }
 
-    /// The same, with options. A view they lend is not lent. If they make no room for a reply, there
-    /// is room for the largest message.
+    /// Sends a request without waiting for its reply as [`send_request`](Caller::send_request)
+    /// does, with options. A view they lend is not lent, as this lends its own. If they make no
+    /// room for a reply, there is room for the largest message.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_request`](Caller::send_request), and those of the options.
     pub fn send_request_with<'o>(
         &mut self,
         request: &[u8],

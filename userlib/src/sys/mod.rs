@@ -155,7 +155,8 @@ pub fn read_memory(
     unsafe { ioctl(port, ALPC_IOCTL_MEMORY, argument) }.map(drop)
 }
 
-/// The same the other way: writes memory of the caller's.
+/// `ALPC_IOC_MEMORY` on any port: writes memory of the caller's. Sets the argument's data,
+/// length and direction; of its flags, `ALPC_MEMORY_NOWAIT` stays.
 pub fn write_memory(
     port: BorrowedFd<'_>,
     argument: &mut alpc_memory,
@@ -319,7 +320,8 @@ pub fn query_acl(
     result.map(drop)
 }
 
-/// `ALPC_IOC_SET_ACL` on the same: replaces the list, or takes it away.
+/// `ALPC_IOC_SET_ACL` on a connection port or connect descriptor: replaces the list, or takes it
+/// away.
 pub fn set_acl(
     port: BorrowedFd<'_>,
     argument: &mut alpc_acl,
@@ -343,13 +345,15 @@ pub fn create_security(port: BorrowedFd<'_>, argument: &mut alpc_security) -> io
     unsafe { ioctl(port, ALPC_IOCTL_CREATE_SECURITY, argument) }.map(drop)
 }
 
-/// `ALPC_IOC_DELETE_SECURITY` on the same: no message sent from now on has it.
+/// `ALPC_IOC_DELETE_SECURITY` on a communication port: deletes a security context, so that no
+/// message sent from now on has it.
 pub fn delete_security(port: BorrowedFd<'_>, argument: &mut alpc_security) -> io::Result<()> {
     // SAFETY: As for `cancel`.
     unsafe { ioctl(port, ALPC_IOCTL_DELETE_SECURITY, argument) }.map(drop)
 }
 
-/// `ALPC_IOC_REVOKE_SECURITY` on the same: nor is it good for anything where a message has it.
+/// `ALPC_IOC_REVOKE_SECURITY` on a communication port: revokes a security context, which is good
+/// for nothing from now on, also where a message has it.
 pub fn revoke_security(port: BorrowedFd<'_>, argument: &mut alpc_security) -> io::Result<()> {
     // SAFETY: As for `cancel`.
     unsafe { ioctl(port, ALPC_IOCTL_REVOKE_SECURITY, argument) }.map(drop)
@@ -361,7 +365,8 @@ pub fn impersonate(port: BorrowedFd<'_>, argument: &mut alpc_impersonate) -> io:
     unsafe { ioctl(port, ALPC_IOCTL_IMPERSONATE, argument) }.map(made)
 }
 
-/// `ALPC_IOC_REVERT` on such a descriptor, by the thread that got it.
+/// `ALPC_IOC_REVERT` on the descriptor that [`impersonate`] gave, by the thread that got it: makes
+/// that thread what it was.
 pub fn revert(way_back: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: It takes no argument.
     unsafe { ioctl::<()>(way_back, ALPC_IOCTL_REVERT, std::ptr::null_mut()) }.map(drop)

@@ -193,7 +193,8 @@ impl<'a> Transfer<'a> {
         self.make_room(shown, 0);
     }
 
-    /// The same, and claims as many.
+    /// Asks for the HANDLE attribute of the received message, and claims the first `most` of its
+    /// handles, which [`take_claimed`](Transfer::take_claimed) gives.
     pub fn claim_handles(&mut self, most: usize) {
         self.make_room(most, ALPC_HANDLES_CLAIM);
     }
@@ -315,7 +316,7 @@ pub(super) fn address<T>(elements: &[T]) -> u64 {
     }
 }
 
-/// The same for memory that the kernel writes.
+/// Where the elements are that the kernel writes, 0 for none.
 pub(super) fn address_mut<T>(elements: &mut [T]) -> u64 {
     if elements.is_empty() {
         0

@@ -154,7 +154,7 @@ impl Owned {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size) }
     }
 
-    /// The same to be written.
+    /// The bytes, to be written. The caller has not lent them.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: By the invariants, and nobody else has this object.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.size) }
