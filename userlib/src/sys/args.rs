@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use super::transfer::{address, address_mut, length};
 use super::{
     alpc_accept, alpc_acl_entry, alpc_connect, alpc_create_port, ALPC_CONNECT_REQUIRE_LABEL,
-    ALPC_CONNECT_SENT, ALPC_MESSAGE_MAX, ALPC_PORT_ACL,
+    ALPC_CONNECT_SENT, ALPC_MESSAGE_MAX, ALPC_OUTCOME_OK, ALPC_PORT_ACL,
 };
 
 /// The argument of `CREATE_PORT`.
@@ -126,8 +126,9 @@ impl<'a> Connect<'a> {
     }
 
     /// Makes the one ioctl. After `EINTR` with `ALPC_CONNECT_SENT` set, calling
-    /// again goes on waiting.
+    /// again goes on waiting. The outcome is that of this call, and none of an earlier one.
     pub fn call(&mut self, fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        self.raw.outcome = ALPC_OUTCOME_OK;
         // SAFETY: By the type's invariants all pointers are borrowed for
         // longer than this call.
         let result = unsafe { super::connect(fd, &mut self.raw) };

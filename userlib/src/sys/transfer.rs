@@ -10,8 +10,8 @@ use super::container::Container;
 use super::{
     alpc_attr_context, alpc_attr_handle, alpc_attr_memory, alpc_attr_receiver, alpc_attr_security,
     alpc_attr_token, alpc_attr_view, alpc_handle, alpc_memory_range, alpc_transfer,
-    send_wait_receive, ALPC_HANDLES_CLAIM, ALPC_MEMORY_RANGES_MAX, ALPC_RECEIVER_GID,
-    ALPC_RECEIVER_UID,
+    send_wait_receive, ALPC_HANDLES_CLAIM, ALPC_MEMORY_RANGES_MAX, ALPC_OUTCOME_OK,
+    ALPC_RECEIVER_GID, ALPC_RECEIVER_UID,
 };
 use crate::memory::Offer;
 
@@ -274,8 +274,9 @@ impl<'a> Transfer<'a> {
         &mut self.raw.flags
     }
 
-    /// Makes the one ioctl.
+    /// Makes the one ioctl. The outcome is that of this call, and none of an earlier one.
     pub fn call(&mut self, port: BorrowedFd<'_>) -> io::Result<()> {
+        self.raw.outcome = ALPC_OUTCOME_OK;
         self.raw.send_attributes = self.send_container.for_sending();
         self.raw.recv_attributes = self.recv_container.for_receiving();
         if let Some(vector) = &mut self.vector {
