@@ -15,6 +15,7 @@ use crate::accept::{Accept, ConnectionRequest};
 use crate::endpoint::ServerPort;
 use crate::error::{Error, Result};
 use crate::failure::{Cause, Failure, Origin};
+use crate::handles::Claimed;
 use crate::message::{NoticeKind, Received, Request};
 use crate::next::Next;
 use crate::options::{Options, Timeout};
@@ -295,6 +296,8 @@ impl<'s> ServerLoop<'s> {
             if !takes_views && inbox.clear() {
                 // Its requester is told before the service is.
                 drop(received);
+                // What was claimed of it is not the next message's.
+                drop(options.claimed.map(Claimed::take));
                 self.tell(service, Cause::View, from);
                 continue;
             }
