@@ -282,8 +282,10 @@ fn open_as_caller(turn: &Turn<'_>, path: &str) -> Result<File> {
         return Err("the file's name must be absolute".into());
     }
     let mut options = File::options();
-    // A pipe would keep the manager waiting.
-    options.read(true).custom_flags(libc::O_NONBLOCK);
+    // A pipe would keep the manager waiting, and a terminal could become its own.
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let file = turn.as_caller(|| options.open(path))??;
     let regular = file.metadata()?.is_file();
     regular

@@ -44,6 +44,16 @@ impl Turn<'_> {
     /// by itself: with another user's identity, by `CAP_SETUID` and `CAP_SETGID`. Two ioctls and a
     /// descriptor.
     ///
+    /// # What a client may name
+    ///
+    /// A path from a client leads to anything that the client can make or see. Whoever opens a pipe
+    /// waits for its other end. A terminal becomes the controlling one of a server that leads its
+    /// session and has none, and its end is a `SIGHUP` for the server. So such a path is opened with
+    /// `O_NONBLOCK` and `O_NOCTTY`, and then it is looked at what that is. A file system may answer
+    /// late: a server of many opens clients' files in a thread of its own. `/proc/self`, also by a
+    /// symbolic link of the client's, is the server: anybody may read its `maps`, so what is open
+    /// of `/proc` is not to be given back.
+    ///
     /// # Errors
     ///
     /// [`Outcome::NotGranted`](crate::Outcome::NotGranted),
@@ -54,13 +64,18 @@ impl Turn<'_> {
     ///
     /// ```no_run
     /// use std::fs::File;
+    /// use std::os::unix::fs::OpenOptionsExt;
+    ///
     /// use alpc::{Received, Server};
     ///
     /// fn open_for(server: &Server) -> Result<(), Box<dyn std::error::Error>> {
     ///     let mut buffer = [0; 4096];
     ///     if let Received::Request(request) = server.receive(&mut buffer)? {
     ///         let path = std::str::from_utf8(request.data())?;
-    ///         let _file = request.as_caller(|| File::open(path))??;
+    ///         let mut options = File::options();
+    ///         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    ///         let file = request.as_caller(|| options.open(path))??;
+    ///         println!("{path:?}: {:?}", file.metadata()?.file_type());
     ///     }
     ///     Ok(())
     /// }
