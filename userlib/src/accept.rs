@@ -43,7 +43,8 @@ impl<'a> Accept<'a> {
     }
 
     /// Takes handles of these kinds from this client, for [`Options::handles`], and nothing else that
-    /// no other `take_` method names.
+    /// no other `take_` method names. No kinds stand for those of [`HandleKinds::ANY`] that the port
+    /// takes.
     ///
     /// [`Options::handles`]: crate::Options::handles
     pub fn take_handles(mut self, kinds: HandleKinds) -> Self {

@@ -84,11 +84,16 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
-    /// Takes handles of these kinds from clients, for [`Options::handles`].
+    /// Takes handles of these kinds from clients, for [`Options::handles`]. Where there are no
+    /// kinds, it takes no handles.
     ///
     /// [`Options::handles`]: crate::Options::handles
     pub fn take_handles(mut self, kinds: HandleKinds) -> Self {
-        self.raw.accept |= sys::ALPC_TAKE_HANDLES;
+        match kinds.is_empty() {
+            // In the ABI no kinds are all those of `HandleKinds::ANY`.
+            true => self.raw.accept &= !sys::ALPC_TAKE_HANDLES,
+            false => self.raw.accept |= sys::ALPC_TAKE_HANDLES,
+        }
         self.raw.handle_kinds = kinds.bits();
         self
     }
