@@ -142,8 +142,8 @@ impl Acl {
             Who::Everyone => (sys::ALPC_ACL_EVERYONE, 0),
             Who::Owner => (sys::ALPC_ACL_OWNER, 0),
             Who::UserNamespace => (sys::ALPC_ACL_USER_NS, 0),
-            // The kernel says whether it knows that.
-            Who::Other(who) => (who, 0),
+            // The kernel refuses what it doesn't know, and so what is too large to be told.
+            Who::Other(who) => (who.min(u32::from(u16::MAX)), 0),
         };
         self.entries.push(sys::alpc_acl_entry {
             type_: kind as u16,
