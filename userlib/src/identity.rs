@@ -17,6 +17,7 @@ use crate::turn::Turn;
 /// stands for those that it doesn't have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Ids {
     /// Who started it.
     pub real: u32,
@@ -31,6 +32,7 @@ pub struct Ids {
 /// Sets of capabilities: bit `n` is the capability whose number is `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Capabilities {
     /// What it may do now.
     pub effective: u64,
@@ -47,6 +49,7 @@ pub struct Capabilities {
 /// Where somebody's ids and capabilities are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum UserNamespace {
     /// From the caller's user namespace.
     Same,

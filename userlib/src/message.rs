@@ -16,6 +16,7 @@ use crate::turn_error::TurnError;
 /// Who sent a message, captured by the kernel at the moment of the send and
 /// expressed in the receiver's namespaces. A sender can't forge it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Sender {
     /// The process, 0 if it has no id in the receiver's pid namespace.
     ///

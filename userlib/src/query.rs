@@ -226,6 +226,7 @@ impl State {
 /// Who is at the other end of a connection, in the caller's namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Peer {
     /// The process, 0 if there is none or it isn't visible here.
     pub pid: u32,

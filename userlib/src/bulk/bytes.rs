@@ -9,6 +9,7 @@ use crate::views::{GivenBack, HeldView, SecureView};
 
 /// How bytes came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Way {
     /// As payload.
     Inline,
