@@ -94,6 +94,11 @@ impl Error {
         Self { advice, ..self }
     }
 
+    /// What was sent has been answered before this went wrong.
+    pub(crate) fn with_sent(self) -> Self {
+        Self { sent: true, ..self }
+    }
+
     /// The reply that the buffer was too small for has been dropped: the conversation is over.
     pub(crate) fn with_reply_dropped(self) -> Self {
         Self {

@@ -339,3 +339,23 @@ fn what_its_sender_may_write_is_copied() {
         drop(turn);
     });
 }
+
+#[test]
+fn what_its_sender_may_write_is_copied_no_further_than_the_receiver_says() {
+    isolated(|| {
+        let (server, port, client) = pair_with_views(PortBuilder::anonymous());
+        let section = client.section(4096).expect("section");
+        let view = section.view(4096).expect("view");
+        let mut container = ViewContainer::lending(view.as_ptr() as u64, 4000, 0);
+        let post = Transfer::new().send(b"").with(&client, &mut container);
+        post.expect("send");
+        let receiver = Receiver::new(&server).expect("receiver");
+        let mut receiver = receiver.memory_most(3999);
+        let Received::Unread(unread, turn) = receiver.receive().expect("receive") else {
+            panic!("a request without bytes was expected");
+        };
+        assert_eq!(unread.error.outcome(), Some(Outcome::TooLong));
+        assert_eq!(port.query().expect("query").views, 0, "it is released");
+        drop(turn);
+    });
+}

@@ -3,8 +3,11 @@
 //! Received bytes, wherever they are.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 
+use crate::error::{Error, Result, MEMORY_ROOM, READ_MEMORY};
+use crate::sys;
 use crate::views::{GivenBack, HeldView, SecureView};
 
 /// How bytes came.
@@ -49,20 +52,27 @@ impl Bytes {
         }
     }
 
-    /// The bytes of a view. What its sender may be writing is copied.
-    pub(super) fn of_view(view: HeldView) -> Self {
-        match view {
-            HeldView::Secure(view) => Self {
-                way: Way::View,
-                place: Place::View(view),
-            },
-            HeldView::Shared(view) => {
-                let mut bytes = vec![0; view.size()];
-                // All of it is within it.
-                let _ = view.copy(0, &mut bytes);
-                Self::copied(Way::View, bytes)
+    /// The bytes of a view. What its sender may be writing is copied, if it is no more than `most`
+    /// and there is memory: else the view is released.
+    pub(super) fn of_view(view: HeldView, most: usize) -> Result<Self> {
+        let view = match view {
+            HeldView::Secure(view) => {
+                return Ok(Self {
+                    way: Way::View,
+                    place: Place::View(view),
+                });
             }
+            HeldView::Shared(view) => view,
+        };
+        if view.size() > most {
+            let error = io::Error::from_raw_os_error(libc::EMSGSIZE);
+            return Err(Error::new(READ_MEMORY, &error, sys::ALPC_OUTCOME_TOO_LONG));
         }
+        let room = sys::zeroes(view.size()).map_err(|error| Error::plain(MEMORY_ROOM, &error));
+        let mut bytes = room?;
+        // All of it is within it.
+        let _ = view.copy(0, &mut bytes);
+        Ok(Self::copied(Way::View, bytes))
     }
 
     /// How the bytes came.

@@ -219,7 +219,9 @@ impl<'p> Caller<'p> {
     /// [`Outcome::NotTaken`] if that is longer than a message can be, and the server takes neither
     /// [views](crate::PortBuilder::take_views) nor
     /// [caller memory](crate::PortBuilder::take_memory), or only views and it is longer than
-    /// [`VIEW_MOST`](super::VIEW_MOST). A server that calls back is refused.
+    /// [`VIEW_MOST`](super::VIEW_MOST). A server that calls back is refused. Errno `ENOMEM` with
+    /// [`was_sent`](Error::was_sent): there is no memory to copy a reply that the server may still
+    /// be writing.
     pub fn call(&mut self, request: &[u8]) -> Result<Bytes> {
         self.call_with(request, Options::new())
     }
@@ -244,7 +246,7 @@ impl<'p> Caller<'p> {
         if request.len() <= self.outbox.inline_most {
             match endpoint.call_with(request, buffer, options) {
                 Err(error) if is_refused(&error, Outcome::TooLong) => {}
-                reply => return Ok(bytes_of(&inbox, reply?.data())),
+                reply => return bytes_of(&inbox, reply?.data()),
             }
         }
         if self.views {
@@ -258,13 +260,13 @@ impl<'p> Caller<'p> {
                         self.views = !options.handles.is_empty();
                     }
                     Err(error) if is_refused(&error, Outcome::Limit) => {}
-                    reply => return Ok(bytes_of(&inbox, reply?.data())),
+                    reply => return bytes_of(&inbox, reply?.data()),
                 }
             }
         }
         let memory = Offer::new().readable(request);
         let reply = endpoint.call_with_memory(&[], &memory, buffer, options)?;
-        Ok(bytes_of(&inbox, reply.data()))
+        bytes_of(&inbox, reply.data())
     }
 
     /// Sends a one-way message. One ioctl, and one for each view that is lent when it needs another.
@@ -356,9 +358,9 @@ fn is_refused(error: &Error, outcome: Outcome) -> bool {
 }
 
 /// The bytes of a reply.
-fn bytes_of(inbox: &Inbox, payload: &[u8]) -> Bytes {
+fn bytes_of(inbox: &Inbox, payload: &[u8]) -> Result<Bytes> {
     match inbox.take() {
-        Some(view) => Bytes::of_view(view),
-        None => Bytes::copied(Way::Inline, payload.to_vec()),
+        Some(view) => Bytes::of_view(view, VIEW_MOST).map_err(Error::with_sent),
+        None => Ok(Bytes::copied(Way::Inline, payload.to_vec())),
     }
 }

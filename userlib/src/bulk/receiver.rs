@@ -70,7 +70,8 @@ pub enum Received<'p, 'r> {
     Reply(Message, Option<Turn<'p>>),
     /// A one-way message.
     Datagram(Message),
-    /// What has no bytes to speak of: connection requests, notices.
+    /// What has no bytes to speak of: connection requests, notices. Also a reply or a one-way
+    /// message with a view that its sender may still write, and that there was no room to copy.
     Other(crate::Received<'p, 'r>),
 }
 
@@ -99,8 +100,8 @@ impl<'p> Receiver<'p> {
         })
     }
 
-    /// Reads no more than this out of one caller's memory. A request that brings more is
-    /// [`Received::Unread`].
+    /// Reads no more than this out of one caller's memory, and copies no more out of a view that
+    /// its sender may still write. A request that brings more is [`Received::Unread`].
     ///
     /// For each such request the receiver allocates as much as the request lends to be read, up to
     /// this. Where that fails, the request is [`Received::Unread`] with errno `ENOMEM`. A server
@@ -173,7 +174,7 @@ impl<'p> Receiver<'p> {
         let message = message::Message::new(&raw, payload);
         let received = crate::Received::new(self.port, message).with_memory(memory);
         let bytes = match (self.inbox.take(), &received) {
-            (Some(view), _) => Ok(Bytes::of_view(view)),
+            (Some(view), _) => Bytes::of_view(view, self.memory_most),
             (None, crate::Received::Request(request)) if !request.memory().is_empty() => {
                 self.read_out(request, nonblocking)
             }
@@ -205,7 +206,7 @@ impl<'p> Receiver<'p> {
                 Received::Reply(with(bytes), reply.split().1)
             }
             (_, Ok(bytes)) => Received::Datagram(with(bytes)),
-            // Only requests bring memory.
+            // A view that could not be copied, as only requests bring memory.
             (other, Err(_)) => Received::Other(other),
         }
     }
