@@ -124,7 +124,13 @@ impl Turn<'_> {
     /// Makes a handle of the message received last a descriptor of this process,
     /// close-on-exec. One ioctl.
     ///
-    /// What isn't claimed is closed with the message.
+    /// What isn't claimed is closed with the message, at nobody's expense but its sender's.
+    ///
+    /// What is claimed is the claimer's to use and to close, and both take as long as whoever
+    /// serves the file likes: a file system of the sender's own, as by FUSE, need not answer, also
+    /// when a file of it is closed, and a socket may linger. So a server of several clients takes
+    /// [kinds](HandleKinds) that wait for nobody, as [`MEMFD`](HandleKinds::MEMFD), or uses and
+    /// closes files in a thread of its own.
     ///
     /// ```no_run
     /// use alpc::{Options, Received};

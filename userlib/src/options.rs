@@ -357,7 +357,8 @@ impl<'a> Options<'a> {
     }
 
     /// Claim the handles of the received message at once, as far as there is room. That
-    /// is the only way for those of one-way messages and of final replies.
+    /// is the only way for those of one-way messages and of final replies. To use and to close them
+    /// may take long, see [`Turn::claim`](crate::Turn::claim).
     pub const fn claim_into(self, claimed: &'a Claimed) -> Self {
         Self {
             claimed: Some(claimed),

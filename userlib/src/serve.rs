@@ -133,7 +133,9 @@ impl<'s> ServerLoop<'s> {
     }
 
     /// Serves as [`run`](ServerLoop::run) does, in so many new threads with a service each, made by
-    /// `make`. Returns when all of them have ended.
+    /// `make`. Returns when all of them have ended: at once if there are none. Threads that take
+    /// views or handles call [`run_with`](ServerLoop::run_with) instead, each with an [`Inbox`] of
+    /// its own.
     ///
     /// ```no_run
     /// use alpc::{Answer, Request, Server, ServerLoop, Service};
@@ -193,9 +195,10 @@ impl<'s> ServerLoop<'s> {
     /// and memory, and where views
     /// and claimed handles go. The service takes them from there, so each thread has an
     /// [`Inbox`] of its own. What the service has left there when it is done with a message is
-    /// released and closed. A service that uses a client's memory gives that a time,
-    /// as by [`MemoryRange::read_exact_at`](crate::MemoryRange::read_exact_at): a client may lend
-    /// memory that never comes, and the other clients wait meanwhile.
+    /// released and closed. To close what was claimed may [take long](Turn::claim), and the other
+    /// clients wait meanwhile. So they do for a client's memory that never comes: a service that
+    /// uses such memory gives it a time, as by
+    /// [`MemoryRange::read_exact_at`](crate::MemoryRange::read_exact_at).
     ///
     /// Without [`Options::view_into`] a message that lends a view isn't for the service: a request is
     /// given up, so that its sender gets [`Outcome::Lost`](crate::Outcome::Lost), and [`Service::failed`] hears of it.

@@ -150,7 +150,15 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
-    /// Sets how many connections the port may have.
+    /// Sets how many connections the port may have: 16,384 by default, which is also the most. A
+    /// user can have no more of them than are then still free, so that one alone gets half. Who has
+    /// made the port can have all.
+    ///
+    /// Each connection that is accepted takes a descriptor of the server's, of which a process
+    /// mostly may have 1,024 (`RLIMIT_NOFILE`). If that is less than half of this, one user can
+    /// take all of them: then nobody else can connect, and the server can open nothing. So a server
+    /// with clients of several users says fewer connections than it may have descriptors, or raises
+    /// that limit.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.raw.max_connections = connections;
         self

@@ -43,7 +43,8 @@ pub enum Admission {
 /// [`request`](Service::request) must be said.
 ///
 /// A method that panics ends neither the loop nor its thread, where panics unwind: see
-/// [`ServerLoop::abort_on_panic`](crate::ServerLoop::abort_on_panic).
+/// [`ServerLoop::abort_on_panic`](crate::ServerLoop::abort_on_panic). The panic hook runs all the
+/// same, and the usual one writes to the standard error output, as often as clients bring it about.
 pub trait Service {
     /// Fills in the reply, which is empty before. `request` can be
     /// [called back](Request::turn_mut) first: with a time, since its client need not answer.

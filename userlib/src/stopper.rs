@@ -51,7 +51,9 @@ pub struct Stopper(Arc<AtomicBool>);
 impl Stopper {
     /// Ends the loop, for good. Each of its threads answers the request that it has, receives
     /// nothing more, and returns `Ok` from [`ServerLoop::run`](crate::ServerLoop::run). One that
-    /// waits for messages does so within a second.
+    /// waits for messages does so within a second. Where
+    /// [`run_with`](crate::ServerLoop::run_with) was given a time, one that waits ends when that is
+    /// up, with the error that says so.
     ///
     /// The port and its connections stay. What clients have sent meanwhile waits for whoever
     /// receives next, and fails when the port is dropped. Never blocks, and may be called in a

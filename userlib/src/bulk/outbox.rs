@@ -36,6 +36,15 @@ struct Used<V> {
 /// It makes views as they are needed, and uses them again once the receiver has released them: who
 /// sends messages of similar length makes none after the first few. What it has made it
 /// [keeps](Outbox::shrink).
+///
+/// # Clients that keep what they get
+///
+/// A view is its receiver's until that releases it or ends, whatever becomes of the connection. Its
+/// memory counts for who has made it: all views of one user may have 256 MiB. So a client that
+/// takes views and keeps them can use up what replies to others need, and these fail with
+/// [`Outcome::Limit`] or errno `ENOSPC`. To clients that it doesn't trust so far a server replies
+/// by payload, or writes to [memory](crate::Request::memory) that they lend.
+/// [`Server::connections`](crate::Server::connections) tells who has how many views.
 #[derive(Debug)]
 pub struct Outbox<'p> {
     port: &'p Port,
