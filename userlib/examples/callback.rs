@@ -4,7 +4,7 @@
 //! its own accord.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alpc::{
     Answer, Client, Flush, Message, Notice, Options, Received, Request, Result, Server, ServerLoop,
@@ -13,9 +13,9 @@ use alpc::{
 
 const NAME: &str = "example/callback";
 
-/// How long a client may take to answer. It need not answer at all, and the server has one thread for
-/// all of them.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a client may take for all that it is asked because of one request. It need not answer
+/// at all, or may answer each time late, and the server has one thread for all clients.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Deletes files, in earnest if it were one, after asking about each.
 struct Deleter;
@@ -24,9 +24,11 @@ impl Service for Deleter {
     fn request(&mut self, request: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
         let mut deleted = 0;
         let names = request.data();
+        let until = Instant::now() + PATIENCE;
         for name in names.split(|&byte| byte == b' ') {
             let mut answer = [0; 16];
-            match request.turn_mut().call_with(name, &mut answer, PATIENCE) {
+            let left = until.saturating_duration_since(Instant::now());
+            match request.turn_mut().call_with(name, &mut answer, left) {
                 Ok(answer) if answer.data() == b"yes" => deleted += 1,
                 Ok(_) => {}
                 Err(error) => {
