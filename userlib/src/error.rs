@@ -15,9 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Something failed. Keeps errno *and*, where there is one, the [`Outcome`], which is finer.
 ///
-/// Match on [`outcome`](Error::outcome). Where it is `None` the call was refused before it did
-/// anything, and [`errno`](Error::errno) says why. Only a read or write of a caller's memory may
-/// have moved bytes by then.
+/// Match on [`outcome`](Error::outcome). Where it is `None`, [`errno`](Error::errno) says why, and
+/// nothing was done but what [`was_sent`](Error::was_sent) tells. Only a read or write of a
+/// caller's memory may have moved bytes by then.
 ///
 /// `Display` is one line for whoever runs the program: what failed, and for which port where that
 /// was named, why, and what to do about it. `Debug` is the same line, so that a `main` that returns

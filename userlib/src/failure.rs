@@ -108,7 +108,15 @@ impl fmt::Display for Failure<'_> {
         match self.cause {
             Cause::Accept(error) | Cause::Reply(error) | Cause::Receive(error) => error.fmt(f),
             Cause::View => f.write_str("a view that came with a message was not taken"),
-            Cause::Panic(payload) => write!(f, "the service panicked: {}", said(payload)),
+            Cause::Panic(payload) => {
+                f.write_str("the service panicked: ")?;
+                // It may be of several lines, and repeat what a client has sent.
+                let mut shown = said(payload).chars().map(|char| match char.is_control() {
+                    true => ' ',
+                    false => char,
+                });
+                shown.try_for_each(|char| write!(f, "{char}"))
+            }
         }
     }
 }
@@ -150,7 +158,10 @@ mod tests {
 
         let panics: [(Box<dyn Any + Send>, &str); 3] = [
             (Box::new("text"), "the service panicked: text"),
-            (Box::new(String::from("more")), "the service panicked: more"),
+            (
+                Box::new(String::from("more\nroot: all is well\x1b")),
+                "the service panicked: more root: all is well ",
+            ),
             (
                 Box::new(5),
                 "the service panicked: with something that is no text",

@@ -14,7 +14,8 @@ use crate::turn::Turn;
 use crate::turn_error::TurnError;
 
 /// Who sent a message, captured by the kernel at the moment of the send and
-/// expressed in the receiver's namespaces. A sender can't forge it.
+/// expressed in the receiver's namespaces. A sender can't forge it. One that is
+/// [anonymous](crate::Security::ANONYMOUS) has no process, and the overflow ids as user and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Sender {
