@@ -318,6 +318,9 @@ impl<'a> Options<'a> {
 
     /// Take the view that comes with the received message. Without this, receiving gives it back
     /// at once.
+    ///
+    /// It is taken out of the inbox after each receive, whatever that has brought: what is left may
+    /// be taken for the view of the next message, which may be another client's.
     pub const fn view_into(self, inbox: &'a Inbox) -> Self {
         Self {
             inbox: Some(inbox),
@@ -359,6 +362,9 @@ impl<'a> Options<'a> {
     /// Claim the handles of the received message at once, as far as there is room. That
     /// is the only way for those of one-way messages and of final replies. To use and to close them
     /// may take long, see [`Turn::claim`](crate::Turn::claim).
+    ///
+    /// They are taken after each receive, whatever that has brought: what is left is among those of
+    /// the next message, which may be another client's.
     pub const fn claim_into(self, claimed: &'a Claimed) -> Self {
         Self {
             claimed: Some(claimed),
