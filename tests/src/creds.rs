@@ -93,7 +93,7 @@ pub fn set_groups(real: u32, effective: u32, saved: u32) {
     call(libc::SYS_setresgid, ids);
 }
 
-/// The same, of the effective group alone.
+/// `setresgid` for this thread, of the effective group alone.
 #[track_caller]
 pub fn set_effective_group(id: u32) {
     set_groups(u32::MAX, id, u32::MAX);

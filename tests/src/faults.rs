@@ -43,7 +43,7 @@ impl Fault {
         self.happens_in(|| ioctl(fd, request, arg))
     }
 
-    /// The same for one without an argument.
+    /// Runs an ioctl without an argument in which the fault happens.
     pub fn bare_ioctl(&self, fd: &impl AsFd, request: u32) -> Result<i32, i32> {
         // SAFETY: No argument.
         self.happens_in(|| unsafe { ioctl_at(fd.as_fd(), request, 0) })

@@ -19,7 +19,7 @@ pub fn adopt(fd: i64) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
-/// The same, or nothing where the kernel has no such thing.
+/// A descriptor that a system call returned, or nothing where the kernel has no such thing.
 fn adopt_any(fd: i64) -> Option<OwnedFd> {
     (fd >= 0).then(|| adopt(fd))
 }

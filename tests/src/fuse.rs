@@ -372,7 +372,8 @@ pub fn user_of(user: User, by: Mounted, control: Control, body: impl FnOnce(&Lin
     (peer, process)
 }
 
-/// The same for root of a user namespace of root's, with these ids.
+/// Has `body` run by root of a user namespace of root's with these ids, which has a FUSE mount of
+/// its own.
 pub fn in_namespace(map: &str, control: Control, body: impl FnOnce(&Link)) -> Peer {
     crate::privilege::nested(map, libc::CLONE_NEWNS, move |link| {
         let fuse = Fuse::mount(ROOT, Mounted::Here, control);

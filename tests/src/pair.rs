@@ -87,12 +87,12 @@ pub fn attach(port: &Port, server_context: u64) -> (Port, Port) {
     attach_as(port, server_context, Connect::new(None))
 }
 
-/// The same with a client that takes something.
+/// One more connection to `port`, whose client takes something.
 pub fn attach_taking(port: &Port, server_context: u64, takes: u32) -> (Port, Port) {
     attach_as(port, server_context, Connect::new(None).taking(takes))
 }
 
-/// The same for a client that asks for something.
+/// One more connection to `port`, whose client asks for something as it connects.
 pub fn attach_as(port: &Port, server_context: u64, connect: Connect) -> (Port, Port) {
     let through = port.connect_descriptor().expect("connect descriptor");
     let client = connect

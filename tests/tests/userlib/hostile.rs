@@ -132,7 +132,7 @@ fn connect(counts: Shared) -> Option<Client> {
     }
 }
 
-/// The same until there is one.
+/// Connects as often as it takes until there is a descriptor for it.
 fn connected(counts: Shared) -> Client {
     loop {
         if let Some(client) = connect(counts) {

@@ -46,7 +46,7 @@ pub fn pair_of(builder: PortBuilder<'_>) -> (Server, ServerPort, Client) {
     })
 }
 
-/// The same of a client that takes views.
+/// A server, a client that takes views, and the server's end of their connection.
 pub fn pair_with_views(builder: PortBuilder<'_>) -> (Server, ServerPort, Client) {
     let server = builder.take_views().create().expect("create");
     let connector = server.connector().expect("connector");
