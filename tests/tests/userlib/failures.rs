@@ -2,6 +2,8 @@
 
 //! What a server loop does about what goes wrong for one client, and whom it tells.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::Mutex;
@@ -9,8 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use alpc::{
-    Accept, Admission, Answer, Cause, Client, ConnectionRequest, Failure, Flush, Inbox, Message,
-    Notice, NoticeKind, Options, Outcome, PortBuilder, Received, Request, ServerLoop, Service,
+    Accept, Admission, Answer, Cause, Claimed, Client, ConnectionRequest, Failure, Flush,
+    HandleKinds, Inbox, Message, Notice, NoticeKind, Options, Outcome, PortBuilder, Received,
+    Request, ServerLoop, Service,
 };
 use alpc_tests::{eventually, isolated, Peer, Shared, ROOT};
 
@@ -312,6 +315,49 @@ fn a_view_that_a_service_leaves_is_not_the_next_clients() {
                 .expect("call");
             assert_eq!(reply.data(), [1]);
             assert_eq!(odd.told(), [""; 0]);
+            server.disconnect(Flush::Everything).expect("disconnect");
+            thread.join().expect("join").expect("the loop's end");
+        });
+    });
+}
+
+/// Tells each client how many handles have been claimed of its request.
+struct Counts<'a>(&'a Claimed);
+
+impl Service for Counts<'_> {
+    fn request(&mut self, _: &mut Request<'_, '_>, reply: &mut Vec<u8>) -> Answer {
+        reply.push(self.0.take().len() as u8);
+        Answer::Reply
+    }
+}
+
+#[test]
+fn a_handle_that_comes_with_a_view_that_no_service_takes_is_not_the_next_clients() {
+    isolated(|| {
+        const NAME: &str = "userlib/left-handle";
+        let builder = PortBuilder::new(NAME).take_views();
+        let server = builder.take_handles(HandleKinds::FILE).create();
+        let server = server.expect("create");
+        let serving = ServerLoop::new(&server);
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let claimed = Claimed::with_room(4);
+                serving.run_with(&mut Counts(&claimed), Options::new().claim_into(&claimed))
+            });
+            let client = Client::connect(NAME).expect("connect");
+            let other = Client::connect(NAME).expect("connect");
+            let file = File::open("/proc/self/exe").expect("a file");
+            let handles = [file.as_fd()];
+            let mut buffer = [0; 64];
+            let options = Options::new().handles(&handles);
+            let reply = client.call_with(b"", &mut buffer, options).expect("call");
+            assert_eq!(reply.data(), [1]);
+            let section = client.section(4096).expect("section");
+            let lent = section.view(4096).expect("view").lend();
+            let called = client.call_with(b"", &mut buffer, options.lend(&lent));
+            assert_eq!(outcome(called), Outcome::Lost);
+            let reply = other.call(b"", &mut buffer).expect("call");
+            assert_eq!(reply.data(), [0], "another client's file");
             server.disconnect(Flush::Everything).expect("disconnect");
             thread.join().expect("join").expect("the loop's end");
         });
