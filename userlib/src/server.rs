@@ -17,6 +17,9 @@ use crate::service::{Answer, Service};
 use crate::sys;
 use crate::usage::ConnectionInfo;
 
+/// What a port can have, and has unless another number is said.
+const MOST_CONNECTIONS: u32 = 16_384;
+
 /// Makes connection ports.
 ///
 /// ```no_run
@@ -150,15 +153,13 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
-    /// Sets how many connections the port may have: 16,384 by default, which is also the most. A
-    /// user can have no more of them than are then still free, so that one alone gets half. Who has
-    /// made the port can have all.
+    /// Sets how many connections the port may have, 16,384 at most. A user can have no more of them
+    /// than are then still free, so that one alone gets half. Who has made the port can have all.
     ///
     /// Each connection that is accepted takes a descriptor of the server's, of which a process
-    /// mostly may have 1,024 (`RLIMIT_NOFILE`). If that is less than half of this, one user can
-    /// take all of them: then nobody else can connect, and the server can open nothing. So a server
-    /// with clients of several users says fewer connections than it may have descriptors, or raises
-    /// that limit.
+    /// mostly may have 1,024 (`RLIMIT_NOFILE`). Who has taken all of these keeps others from
+    /// connecting, and the server from opening anything. So unless this is said, or is 0, a port
+    /// may have three quarters as many connections as its maker may have descriptors just then.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.raw.max_connections = connections;
         self
@@ -202,8 +203,18 @@ impl<'a> PortBuilder<'a> {
                 opened.as_fd()
             }
         };
+        let mut raw = self.raw;
+        if raw.max_connections == 0 {
+            // The rest is for what else a server opens. If it is more than a port can have, the
+            // kernel's default counts.
+            let most = sys::descriptor_limit() / 4 * 3;
+            raw.max_connections = match u32::try_from(most) {
+                Ok(most) if most < MOST_CONNECTIONS => most.max(1),
+                _ => 0,
+            };
+        }
         let name = self.name.map(str::as_bytes);
-        let mut argument = sys::CreatePort::new(self.raw, name, self.acl.map(Acl::raw_entries));
+        let mut argument = sys::CreatePort::new(raw, name, self.acl.map(Acl::raw_entries));
         match argument.call(device) {
             Ok(fd) => Ok(Server(fd.into())),
             Err(error) => {

@@ -13,7 +13,7 @@ use alpc::{
 use alpc_tests::plenty::as_user;
 use alpc_tests::syscalls::SystemCalls;
 use alpc_tests::{
-    eventually, inspect, isolated_long, note, rounds, Peer, Shared, ALICE, BOB, ROOT,
+    eventually, inspect, isolated, isolated_long, note, rounds, Peer, Shared, ALICE, BOB, ROOT,
 };
 
 use super::outcome;
@@ -74,18 +74,24 @@ impl Service for Target {
     }
 }
 
+fn few_descriptors() {
+    let few = libc::rlimit {
+        rlim_cur: DESCRIPTORS,
+        rlim_max: DESCRIPTORS,
+    };
+    // SAFETY: A live limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
+}
+
 /// Serves with few descriptors until it is asked to stop.
 fn serve(counts: Shared) -> Peer {
     let server = Peer::spawn(ROOT, |link| {
         panic::set_hook(Box::new(|_| {}));
-        let few = libc::rlimit {
-            rlim_cur: DESCRIPTORS,
-            rlim_max: DESCRIPTORS,
-        };
-        // SAFETY: A live limit.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
+        few_descriptors();
         let acl = Acl::everyone();
-        let server = PortBuilder::new(NAME).acl(&acl).create().expect("create");
+        // More than it has descriptors for.
+        let builder = PortBuilder::new(NAME).acl(&acl).max_connections(16_384);
+        let server = builder.create().expect("create");
         link.sync();
         let ended = ServerLoop::new(&server).run(&mut Target(counts));
         // The hook says nothing.
@@ -342,5 +348,43 @@ fn a_service_of_few_descriptors_outlives_all_that_another_user_can_do() {
         client.call(b"stop", &mut [0; 8]).expect("call");
         assert_eq!(who.server.take(), 1, "the loop's end");
         who.server.wait();
+    });
+}
+
+#[test]
+fn a_user_who_keeps_all_connections_that_he_gets_leaves_descriptors_for_others() {
+    const NAME: &str = "userlib/places";
+    isolated(|| {
+        let server = Peer::spawn(ROOT, |link| {
+            few_descriptors();
+            let acl = Acl::everyone();
+            let server = PortBuilder::new(NAME).acl(&acl).create().expect("create");
+            link.sync();
+            let opens = || std::fs::File::open("/proc/self/exe").is_ok();
+            let _ = server.serve(|_, reply| reply.push(u8::from(opens())));
+        });
+        server.sync();
+        let hostile = as_user(BOB, |link| {
+            let mut held = Vec::new();
+            let error = loop {
+                match Client::connect(NAME) {
+                    Ok(client) => held.push(client),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.outcome(), Some(Outcome::Limit), "{error}");
+            link.sync();
+            link.sync();
+        });
+        hostile.sync();
+        Peer::spawn(ALICE, |_| {
+            let client = Client::connect(NAME).expect("connect");
+            let mut buffer = [0; 8];
+            let reply = client.call(b"", &mut buffer).expect("call");
+            assert_eq!(reply.data(), [1], "the service can open nothing");
+        })
+        .wait();
+        hostile.kill();
+        server.kill();
     });
 }

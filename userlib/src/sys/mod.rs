@@ -289,6 +289,19 @@ pub fn pidfd_open(number: u32, flags: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// How many descriptors this process may have.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: A live limit, to be written.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        0 => limit.rlim_cur,
+        _ => u64::MAX,
+    }
+}
+
 /// `ALPC_IOC_QUERY_USER` on `/dev/alpc`: what a user has.
 pub fn query_user(device: BorrowedFd<'_>, argument: &mut alpc_query_user) -> io::Result<()> {
     // SAFETY: As for `cancel`.
