@@ -3,11 +3,12 @@
 //! Every program of the README, of the documentation and of the examples that serves goes on,
 //! whatever a client does, and keeps nothing of one that has gone.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic;
 use std::time::Duration;
 
-use alpc::{Client, ConnectBuilder, HandleKinds, Offer, Options, Outcome};
+use alpc::{Client, ConnectBuilder, HandleKinds, Offer, Options, Outcome, Security};
 use alpc_tests::{eventually, inspect, isolated_long, note, rounds, Link, Peer, ALICE, ROOT};
 
 /// A program that serves.
@@ -57,6 +58,7 @@ fn connect(name: &str) -> alpc::Result<Client> {
     connect
         .take_views()
         .take_handles(HandleKinds::ANY)
+        .security(Security::IMPERSONATE)
         .connect()
 }
 
@@ -101,6 +103,12 @@ fn be_hostile(name: &str, link: &Link) {
     let memory = Offer::new().readable(b"key").writable(&mut little);
     let _ = client.call_with_memory(b"look up", &memory, &mut buffer, options);
     drop(client.call_with(b"start a /dev/zero", &mut [0; 1], options));
+    // Names a pipe that nobody writes to.
+    let pipe = format!("/tmp/pages-{}", std::process::id());
+    let path = CString::new(pipe.clone()).expect("a path");
+    // SAFETY: A live path.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let _ = client.call_with(pipe.as_bytes(), &mut buffer, Duration::from_secs(1));
     // Is killed in mid-call, with all that it holds.
     link.sync();
     loop {
