@@ -51,6 +51,9 @@ pub(crate) fn of_outcome(operation: &str, outcome: Outcome) -> Option<&'static s
         Outcome::AccessDenied if is_of_connect(operation) => {
             "the port's access control list doesn't let this user connect: its server says who may, by PortBuilder::acl"
         }
+        Outcome::Limit if is_of_connect(operation) => {
+            "the port has no place for one more connection, or none for this user, who has as many as one may: close some, or have the server raise PortBuilder::max_connections"
+        }
         Outcome::TooLong if is_of_memory(operation) => {
             "the caller lends more than memory_most: refuse its request, or raise that"
         }

@@ -190,8 +190,9 @@ impl<'a> ConnectBuilder<'a> {
     ///
     /// [`Outcome::NameNotFound`](crate::Outcome::NameNotFound),
     /// [`AccessDenied`](crate::Outcome::AccessDenied),
-    /// [`ServerMismatch`](crate::Outcome::ServerMismatch) and
-    /// [`Refused`](crate::Outcome::Refused) above all.
+    /// [`ServerMismatch`](crate::Outcome::ServerMismatch),
+    /// [`Limit`](crate::Outcome::Limit) if the port has no place for one more connection of this
+    /// user, and [`Refused`](crate::Outcome::Refused) above all.
     pub fn connect(self) -> Result<Client> {
         self.run(None, 0).map(|connected| connected.client)
     }
