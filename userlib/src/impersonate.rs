@@ -36,9 +36,10 @@ impl Turn<'_> {
     /// It is no sandbox: code that this server wouldn't run itself can undo it.
     ///
     /// When `work` is over, by a panic too, the thread is what it was. The process is aborted if
-    /// that fails. `work` should leave the thread's ids and capabilities alone; what it changes
-    /// of them stays. Also, by the kernel's rule for changes of ids, the process can't be traced
-    /// or dump core any more unless it makes itself dumpable again.
+    /// that fails. The hook of a panic runs before that, and so uses files as the sender may.
+    /// `work` should leave the thread's ids and capabilities alone; what it changes of them stays.
+    /// Also, by the kernel's rule for changes of ids, the process can't be traced or dump core any
+    /// more unless it makes itself dumpable again.
     ///
     /// It takes a sender that [says so](crate::Security::IMPERSONATE), and that this server could become
     /// by itself: with another user's identity, by `CAP_SETUID` and `CAP_SETGID`. Two ioctls and a
