@@ -94,7 +94,7 @@ impl Error {
         Self { advice, ..self }
     }
 
-    /// What was sent has been answered before this went wrong.
+    /// What the whole call began with was sent before this went wrong.
     pub(crate) fn with_sent(self) -> Self {
         Self { sent: true, ..self }
     }
@@ -108,10 +108,11 @@ impl Error {
         }
     }
 
-    /// A callback came where the caller has nobody to answer it.
+    /// A callback came where the caller has nobody to answer it. The request has had its effect by
+    /// then.
     pub(crate) fn unexpected_callback(operation: &'static str) -> Self {
         let error = io::Error::from_raw_os_error(libc::EPROTO);
-        Self::new(operation, &error, sys::ALPC_OUTCOME_WRONG_KIND)
+        Self::new(operation, &error, sys::ALPC_OUTCOME_WRONG_KIND).with_sent()
     }
 
     /// The port was dropped before its canceller was used.

@@ -414,7 +414,9 @@ pub(crate) fn converse<B: Buffer + ?Sized>(
         answer.clear();
         handler(&mut callback, &mut answer);
         let mut turn = callback.turn;
-        raw = turn.0.answer(&answer, buffer, options)?;
+        // Whatever becomes of the answer, the request itself has had its effect.
+        let answered = turn.0.answer(&answer, buffer, options);
+        raw = answered.map_err(Error::with_sent)?;
     }
     Ok(raw)
 }

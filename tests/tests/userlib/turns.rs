@@ -168,6 +168,7 @@ fn callbacks_one_by_one_without_a_handler() {
             assert_eq!(callbacks, 3);
             let error = client.call(b"go", &mut buffer).expect_err("a callback");
             assert_eq!(error.outcome(), Some(Outcome::WrongKind));
+            assert!(error.was_sent(), "the server has the request");
             assert_eq!(serving.join().expect("join"), Outcome::Lost);
         });
         assert_eq!(client.query().expect("query").conversations, 0);
