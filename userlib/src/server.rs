@@ -165,8 +165,9 @@ impl<'a> PortBuilder<'a> {
         self
     }
 
-    /// Serves messages in strict order of arrival. Otherwise connections take
-    /// turns, so that one client's flood delays others by a message each.
+    /// Serves messages in strict order of arrival. Otherwise connections take turns, so that the
+    /// flood of one delays others by a message each. A user has a turn for each connection: where
+    /// requests take long, [`max_connections`](PortBuilder::max_connections) bounds how many.
     pub fn arrival_order(mut self) -> Self {
         self.raw.flags |= sys::ALPC_PORT_ARRIVAL_ORDER;
         self
