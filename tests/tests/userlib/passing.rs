@@ -13,7 +13,7 @@ use alpc::{
 };
 use alpc_tests::{files, isolated};
 
-use super::{outcome, request};
+use super::{outcome, pair_of, request};
 
 /// A server, its end and a client that take handles of these kinds.
 fn pair_taking(
@@ -115,5 +115,17 @@ fn final_replies_and_datagrams_are_claimed_as_they_come() {
         });
         assert_eq!(claimed.take().len(), 2);
         assert!(claimed.take().is_empty());
+    });
+}
+
+#[test]
+fn who_takes_handles_of_no_kinds_takes_none() {
+    isolated(|| {
+        let builder = PortBuilder::anonymous().take_handles(HandleKinds::empty());
+        let (_server, _port, client) = pair_of(builder);
+        let file = files::unnamed_file();
+        let handles = [file.as_fd()];
+        let sent = client.send_with(b"", Options::new().handles(&handles));
+        assert_eq!(outcome(sent), Outcome::NotTaken);
     });
 }
