@@ -285,6 +285,13 @@ mod tests {
         assert_eq!(Rights::all().bits(), sys::ALPC_RIGHT_ALL);
     }
 
+    #[test]
+    fn a_matcher_that_nobody_knows_is_none_that_somebody_does() {
+        let list = Acl::new().allow(Who::Other(0x1_0000 + sys::ALPC_ACL_EVERYONE));
+        let who: Vec<Who> = list.entries().map(|entry| entry.who).collect();
+        assert_eq!(who, [Who::Other(0xffff)]);
+    }
+
     #[cfg(feature = "serde")]
     #[test]
     fn a_list_is_written_in_words_and_read_back() {
