@@ -101,10 +101,11 @@ fn serve(counts: Shared) -> Peer {
     server
 }
 
-/// Asks as often as it is told, and tells how many right answers it has got.
+/// Is connected, asks as often as it is told, and tells how many right answers it has got.
 fn honest() -> Peer {
-    Peer::spawn(ALICE, |link| {
+    let honest = Peer::spawn(ALICE, |link| {
         let client = Client::connect(NAME).expect("connect");
+        link.sync();
         let mut buffer = [0; 64];
         loop {
             let asked = link.take();
@@ -118,7 +119,9 @@ fn honest() -> Peer {
                 return;
             }
         }
-    })
+    });
+    honest.sync();
+    honest
 }
 
 /// Connects, if there is a descriptor for it.
