@@ -43,7 +43,7 @@ impl Allowance {
         }
     }
 
-    /// Takes one, if it can be had.
+    /// Takes one record's part of the allowance, if there is any left.
     fn take(&self) -> bool {
         let mut full_at = self.full_at.load(Relaxed);
         while let Some(next) = allowance::take(full_at, monotonic()) {
@@ -55,7 +55,8 @@ impl Allowance {
         false
     }
 
-    /// Takes one of each, and gives how many records were lost before; or counts one that is lost.
+    /// Takes a record's part of the allowance of each account of `payer`, and gives how many records
+    /// were lost before. If one has none left, counts this record as lost.
     fn take_all(payer: &Charger) -> Option<u64> {
         let mut lost = FORGOTTEN.xchg(0, Relaxed);
         for account in payer.counted_accounts() {
@@ -86,16 +87,16 @@ impl Drop for Allowance {
 /// up had it again by letting go of all else that it has.
 pub(crate) struct Recent {
     accounts: KVVec<Arc<Account>>,
-    /// Whose turn it is to be looked at.
+    /// The index of the account that the next call of `add` looks at first.
     next: usize,
 }
 
 impl Recent {
-    /// What the owner of namespaces can fill before all of its allowance has come back, with other
-    /// users for each record, in namespaces as deep as they can be.
+    /// The most accounts. The owner of user namespaces can have a record for each of so many other
+    /// users, in namespaces as deep as they can be, before its own allowance has come back.
     const PLACES: usize = 2 * allowance::AT_ONCE as usize * 34;
 
-    /// None. `ENOMEM`.
+    /// A list without accounts, with room for all. `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             accounts: KVVec::with_capacity(Self::PLACES, GFP_KERNEL)?,
@@ -138,11 +139,12 @@ impl Recent {
     }
 }
 
-/// Whom the last record was about: there is one for each that differs from the last.
+/// The effective user that the last record of a connection or security context was about. A new
+/// record is made for a user that differs from the last one.
 pub(crate) struct Recorded(Atomic<u32>);
 
 impl Recorded {
-    /// Nobody.
+    /// There has been no record.
     pub(crate) const fn new() -> Self {
         // No user has this number.
         Self(Atomic::new(u32::MAX))

@@ -111,7 +111,7 @@ pub(crate) struct Connection {
     rights: u32,
     /// What may be done with who the client is.
     security: Security,
-    /// Whom records say that the server impersonated here.
+    /// The user of the last audit record of an impersonation on this connection.
     pub(crate) recorded: Recorded,
     client_contexts: LazyContexts,
     server_contexts: LazyContexts,

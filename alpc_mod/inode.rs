@@ -21,7 +21,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// What is done to a port, as what that is to a file.
+/// An act on a port. Each is asked for as an act on a file.
 #[derive(Clone, Copy)]
 pub(crate) enum Act {
     /// To connect: to write.
@@ -59,8 +59,8 @@ unsafe impl Send for Inode {}
 unsafe impl Sync for Inode {}
 
 impl Inode {
-    /// That of a file that was just made, and is nobody else's yet. Everybody may do anything to it,
-    /// but for what security modules say.
+    /// Takes the inode of a file that was just made, and that nobody else has yet. From then on the
+    /// inode's mode allows everything to everybody, so that only security modules refuse.
     pub(crate) fn of_new(file: &File) -> Option<Self> {
         // SAFETY: The file is held, and keeps its inode.
         let inode = NonNull::new(unsafe { (*file.as_ptr()).f_inode })?;
@@ -73,7 +73,7 @@ impl Inode {
         Some(Self(inode))
     }
 
-    /// Asks whether the current task may. `ACCESS_DENIED`.
+    /// Asks whether the current task may do an act to the inode. `ACCESS_DENIED` if it may not.
     pub(crate) fn permits(&self, act: Act) -> Result<(), Failure> {
         // CAST: The masks are small.
         let mask = act.mask() as c_int;

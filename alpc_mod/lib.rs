@@ -269,6 +269,8 @@
 //!
 //! * A file keeps its object, and the module. A request holds the file, so a wait
 //!   goes on when its descriptor is closed, and no object goes while it is used.
+//! * A `Port` keeps its inode, also when its file has gone: who has found the port by its name may
+//!   still ask the security module. Nothing in the inode is the module's.
 //! * A `CommPort` keeps its `Connection`, a `Connection` its `Port`. The engine keeps
 //!   the `Connection` of each entry until the entry is free. That circle is opened by
 //!   the release of the two files, which every path below ends in.

@@ -157,7 +157,7 @@ impl Failure {
     }
 }
 
-/// What has failed to make a file, by a security module or otherwise.
+/// Turns the error of making a file into a failure: `ACCESS_DENIED` if a security module refused.
 pub(crate) fn or_denied(error: Error) -> Failure {
     match error == EACCES || error == EPERM {
         true => Outcome::AccessDenied.into(),

@@ -154,7 +154,7 @@ pub(crate) struct Port {
     charge: Charge,
     /// Connections that there was no place for.
     refused: Atomic<u32>,
-    /// What security modules know the port by. It has one before anybody can find it.
+    /// The inode that security modules know the port by, set before anybody can find the port.
     inode: SetOnce<Inode>,
     /// Whether a server may answer by the port of one connection only, or might have.
     pub(crate) by_end: Atomic<bool>,

@@ -248,8 +248,9 @@ impl Gauge {
     }
 }
 
-/// What one user has, or in a namespace's the lane of all who are in it. Gauges and the allowance are
-/// atomic, and the lane has a lock; nothing else changes.
+/// The account of a user: what that user has. The account of a user namespace has only a lane, for
+/// all who are in the namespace. Gauges and the allowance are atomic, and the lane has a lock; nothing
+/// else changes.
 #[pin_data]
 pub(crate) struct Account {
     pub(crate) key: Key,

@@ -100,7 +100,7 @@ pub(crate) struct Context {
     maker: Option<Identity>,
     /// Set once. Nothing else goes with it, so it needs no order.
     revoked: AtomicBool,
-    /// Whom records say that it let be impersonated.
+    /// The user of the last audit record of an impersonation by this context.
     recorded: Recorded,
 }
 
@@ -125,7 +125,7 @@ impl Context {
 pub(crate) struct Subject<'a> {
     pub(crate) who: &'a Identity,
     pub(crate) effective_only: bool,
-    /// Whom records say that it was.
+    /// The user of the last audit record, of the context or the connection that this comes from.
     pub(crate) recorded: &'a Recorded,
 }
 

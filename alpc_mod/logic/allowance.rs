@@ -9,8 +9,8 @@ pub const EACH: i64 = 100_000_000;
 /// How many can be had at once.
 pub const AT_ONCE: i64 = 64;
 
-/// What is used up is a time: when all of it will have come back. Gives the one after one more is
-/// had now, or nothing if there is none to be had.
+/// Takes one at the time `now`. The state of an allowance is one time, `full_at`: when all that was
+/// taken will have come back. Gives the new state, or nothing if there is none left to take.
 pub fn take(full_at: i64, now: i64) -> Option<i64> {
     let next = full_at.max(now).checked_add(EACH)?;
     let all = now.checked_add(AT_ONCE * EACH)?;
